@@ -1,0 +1,254 @@
+//! What has been configured, as the gate uses it: compiled, resolved, immutable. `config` makes these; a reload makes
+//! new ones and swaps them whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use serde_json::Value;
+
+use super::credential::Place;
+use super::dialect::Dialect;
+use super::headers::IdentityHeaders;
+use super::limit::Limiter;
+use super::network::NetworkSet;
+use super::path::PathRules;
+use super::route::{HostTable, RouteTable};
+use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
+use super::verify::jwt::Issuer;
+use crate::identity::ScopeSet;
+
+/// Everything that decides about requests, at one moment. A request loads it once and keeps it to its end.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Grows with every reload: what was verified under another generation is verified again.
+    pub generation: u64,
+    /// The realms; [`Realm::index`] counts in this list.
+    pub realms: Vec<Arc<Realm>>,
+    /// Which host belongs to which realm (values are indices into `realms`).
+    pub hosts: HostTable,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: NetworkSet,
+    /// Size limits.
+    pub sizes: Sizes,
+    /// Tolerance for `iat` and `nbf`.
+    pub clock_skew: Duration,
+    /// Failed verifications per address; none = off.
+    pub failure_limit: Option<Arc<Limiter>>,
+    /// Answers to those who reached no realm.
+    pub dialect: Arc<Dialect>,
+}
+
+/// Upper bounds in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Request target (414).
+    pub target: usize,
+    /// All header fields with their names (431).
+    pub headers: usize,
+    /// Request body (413), where a route does not say otherwise.
+    pub body: u64,
+    /// Credential (401).
+    pub token: usize,
+}
+
+/// One API product behind the gateway.
+#[derive(Debug)]
+pub struct Realm {
+    /// Its name: label, `realm=` of challenges.
+    pub name: Arc<str>,
+    /// Position in [`Snapshot::realms`].
+    pub index: usize,
+    /// How refusals look.
+    pub dialect: Arc<Dialect>,
+    /// Relaxations of the path rules.
+    pub path_rules: PathRules,
+    /// Pattern and method to route (values are indices into `routes`).
+    pub table: RouteTable,
+    /// The routes; [`Route::index`] counts in this list.
+    pub routes: Vec<Arc<Route>>,
+    /// Whose JWTs are believed; routes name them by index.
+    pub issuers: Vec<Arc<Issuer>>,
+    /// Forms of API keys.
+    pub api_keys: Vec<ApiKeyForm>,
+    /// Keys declared in the configuration.
+    pub declared: DeclaredKeys,
+    /// Names of identity headers, and what is stripped.
+    pub identity_headers: IdentityHeaders,
+    /// Role name to scopes.
+    pub roles: Roles,
+    /// The upstreams that routes point to.
+    pub upstreams: Vec<Arc<Upstream>>,
+}
+
+/// Role name to the scopes it stands for.
+#[derive(Debug, Default)]
+pub struct Roles(pub std::collections::HashMap<Box<str>, ScopeSet>);
+
+impl Roles {
+    /// The scopes of all `roles` together; unknown roles grant nothing.
+    pub fn expand<S: AsRef<str>>(&self, roles: impl IntoIterator<Item = S>) -> ScopeSet {
+        roles.into_iter().filter_map(|role| self.0.get(role.as_ref())).fold(ScopeSet::default(), |sum, s| sum.union(s))
+    }
+}
+
+/// One rule: which requests, who may make them, where they go.
+#[derive(Debug)]
+pub struct Route {
+    /// Unique in the realm; metric label.
+    pub name: Arc<str>,
+    /// Position in [`Realm::routes`].
+    pub index: usize,
+    /// Which credentials are taken.
+    pub auth: Auth,
+    /// Places where a credential is looked for, and which kinds may stand there.
+    pub places: Vec<RoutePlace>,
+    /// Indices of the issuers whose JWTs are taken.
+    pub issuers: Vec<usize>,
+    /// All of these scopes are needed.
+    pub scopes: Vec<ScopeTemplate>,
+    /// One of these scopes is needed, unless empty.
+    pub scopes_any: Vec<ScopeTemplate>,
+    /// One of these roles is needed, unless empty.
+    pub roles: Vec<Box<str>>,
+    /// One of these plans is needed, unless empty.
+    pub plans: Vec<Box<str>>,
+    /// Each attribute must have one of its values.
+    pub attributes: Vec<(Box<str>, Vec<Value>)>,
+    /// Only these addresses, where there is a list.
+    pub allow_ips: Option<NetworkSet>,
+    /// Never these addresses.
+    pub deny_ips: Option<NetworkSet>,
+    /// Rate limits, all of which apply.
+    pub limits: Vec<Arc<Limiter>>,
+    /// Where allowed requests go.
+    pub upstream: Arc<Upstream>,
+    /// Cut from the front of the path before it is sent on; without a trailing slash.
+    pub strip_prefix: Option<Box<str>>,
+    /// Timeouts that differ from the upstream's.
+    pub timeouts: Timeouts,
+    /// Largest request body, in bytes.
+    pub max_body: u64,
+    /// Whether the upstream sees the credential.
+    pub forward_credential: bool,
+    /// Header fields set on the way to the upstream.
+    pub add_headers: Vec<(HeaderName, HeaderValue)>,
+    /// Header fields removed on the way to the upstream.
+    pub remove_headers: Vec<HeaderName>,
+}
+
+/// Which credentials a route takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// Nothing is looked at; all else is off.
+    pub public: bool,
+    /// A request without any credential passes.
+    pub anonymous: bool,
+    /// JWTs.
+    pub jwt: bool,
+    /// API keys.
+    pub api_key: bool,
+}
+
+/// A place of a route and what may stand there.
+#[derive(Clone, Debug)]
+pub struct RoutePlace {
+    /// Where.
+    pub place: Place,
+    /// Whether a JWT may stand there.
+    pub jwt: bool,
+    /// Which forms of API keys may stand there: indices into [`Realm::api_keys`].
+    pub api_keys: Vec<usize>,
+}
+
+/// A required scope; parts of it may come from the path and the method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeTemplate(pub Vec<ScopePart>);
+
+/// A part of a [`ScopeTemplate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScopePart {
+    /// As it stands.
+    Text(Box<str>),
+    /// The value of the path's n-th `{name}`.
+    Param(usize),
+    /// `read` for GET and HEAD, `write` otherwise.
+    Access,
+}
+
+impl ScopeTemplate {
+    /// The scope that `method` on a path with these `{name}` values needs.
+    pub fn render(&self, params: &[&str], method: &Method) -> String {
+        let mut scope = String::with_capacity(32);
+        for part in &self.0 {
+            scope.push_str(match part {
+                ScopePart::Text(text) => text,
+                ScopePart::Param(n) => params.get(*n).copied().unwrap_or_default(),
+                ScopePart::Access if matches!(*method, Method::GET | Method::HEAD) => "read",
+                ScopePart::Access => "write",
+            });
+        }
+        scope
+    }
+}
+
+/// Where requests go.
+#[derive(Debug)]
+pub struct Upstream {
+    /// Name in configuration and labels; a URL's `host:port` where it has no name.
+    pub name: Arc<str>,
+    /// Position in [`Realm::upstreams`].
+    pub index: usize,
+    /// `host:port` of each server; used in turn.
+    pub servers: Vec<ServerAddress>,
+    /// Which `Host` the upstream sees: none = the client's.
+    pub host: Option<Box<str>>,
+    /// Timeouts, complete.
+    pub timeouts: Timeouts,
+    /// TLS to the upstream: server name to check, PEM of the authorities to trust (none = the system's).
+    pub tls: Option<UpstreamTls>,
+}
+
+/// One server of an upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ServerAddress {
+    /// Name or address.
+    pub host: Box<str>,
+    /// Port.
+    pub port: u16,
+}
+
+/// How an upstream is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Name in the certificate.
+    pub server_name: Box<str>,
+    /// Authorities to trust instead of the system's, as PEM.
+    pub ca: Option<Arc<[u8]>>,
+}
+
+/// How long is waited; none = the surrounding default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For a connection, TLS included.
+    pub connect: Option<Duration>,
+    /// Between two reads.
+    pub read: Option<Duration>,
+    /// Between two writes.
+    pub write: Option<Duration>,
+    /// An unused connection is kept.
+    pub idle: Option<Duration>,
+}
+
+impl Timeouts {
+    /// These, with `fallback` for what is not set.
+    #[must_use]
+    pub fn or(self, fallback: Self) -> Self {
+        Self {
+            connect: self.connect.or(fallback.connect),
+            read: self.read.or(fallback.read),
+            write: self.write.or(fallback.write),
+            idle: self.idle.or(fallback.idle),
+        }
+    }
+}

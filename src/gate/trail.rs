@@ -1,0 +1,97 @@
+//! What became known about a request, in the order it became known: a refused request is logged as fully as an allowed
+//! one, and `explain` prints the same trail.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::outcome::{Reason, Why};
+use super::policy::{Realm, Route};
+use crate::identity::CredentialKind;
+
+/// Facts of one request.
+#[derive(Debug, Default)]
+pub struct Trail {
+    /// Address of the connection's other end.
+    pub peer_ip: Option<IpAddr>,
+    /// The client's address as far as it is believed.
+    pub client_ip: Option<IpAddr>,
+    /// The realm.
+    pub realm: Option<Arc<Realm>>,
+    /// The route.
+    pub route: Option<Arc<Route>>,
+    /// What kind of credential was presented.
+    pub credential: Option<CredentialKind>,
+    /// Who proved to be asking.
+    pub verified: Option<Arc<super::verify::Verified>>,
+    /// Issuer that the token was judged by, known before it is verified.
+    pub issuer: Option<Arc<str>>,
+    /// How the credential was judged.
+    pub authentication: Option<Authentication>,
+    /// Whether the cache of verified tokens was asked, and knew.
+    pub token_cache: Option<bool>,
+    /// Name of the limit that refused.
+    pub limited_by: Option<Arc<str>>,
+    /// Why the request was refused.
+    pub reason: Option<Reason>,
+    /// The finer cause.
+    pub why: Option<Why>,
+    /// How long the decision took.
+    pub decision: Duration,
+    /// Steps for `explain`; none when nobody asks for them.
+    pub steps: Option<Vec<Step>>,
+}
+
+/// How a credential was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authentication {
+    /// Good.
+    Ok,
+    /// Not good.
+    Rejected,
+    /// Could not be told.
+    Unavailable,
+}
+
+impl Authentication {
+    /// Metric label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Rejected => "rejected",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// One step of a decision, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Which step.
+    pub name: &'static str,
+    /// What it saw and which rule applied.
+    pub saw: String,
+    /// Whether the request passed it.
+    pub passed: bool,
+}
+
+impl Trail {
+    /// A trail that also records steps.
+    pub fn explaining() -> Self {
+        Self { steps: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Records a step that was passed; `saw` is only made when somebody asks for steps.
+    pub fn pass(&mut self, name: &'static str, saw: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(Step { name, saw: saw(), passed: true });
+        }
+    }
+
+    /// Records the step that refused.
+    pub fn refuse(&mut self, name: &'static str, saw: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(Step { name, saw: saw(), passed: false });
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Who a request is: principals, the kinds of credential that prove them, and scopes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+/// How a request proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CredentialKind {
+    /// A signed token (RFC 7519).
+    Jwt,
+    /// A long-lived key.
+    ApiKey,
+}
+
+impl CredentialKind {
+    /// The name in configuration, logs, metrics and `X-Auth-Method`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::ApiKey => "api_key",
+        }
+    }
+}
+
+impl fmt::Display for CredentialKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A proven identity with everything decisions and identity headers need. Built once per credential and shared.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// What proved it.
+    pub kind: CredentialKind,
+    /// The subject claim, or the client of a key.
+    pub subject: Arc<str>,
+    /// The client on whose behalf the request comes.
+    pub client: Option<Arc<str>>,
+    /// `jti` of a token or id of a key: safe to log.
+    pub credential_id: Option<Arc<str>>,
+    /// Name (not URL) of the issuer; none for keys.
+    pub issuer: Option<Arc<str>>,
+    /// Tenant claim or attribute.
+    pub tenant: Option<Arc<str>>,
+    /// Plan claim or attribute.
+    pub plan: Option<Arc<str>>,
+    /// Role names.
+    pub roles: Vec<Arc<str>>,
+    /// Effective scopes.
+    pub scopes: ScopeSet,
+    /// Claims of a token, attributes of a client.
+    pub attributes: Arc<Map<String, Value>>,
+}
+
+/// One granted scope. Where wildcards are understood, a segment (between colons) that is `*` stands for any segment and
+/// a lone `*` for every scope.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Grant {
+    text: Box<str>,
+    wild: bool,
+}
+
+impl Grant {
+    fn covers(&self, scope: &str) -> bool {
+        if !self.wild {
+            return *self.text == *scope;
+        }
+        if &*self.text == "*" {
+            return true;
+        }
+        let (mut ours, mut theirs) = (self.text.split(':'), scope.split(':'));
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some(a), Some(b)) if a == "*" || a == b => {}
+                (Some(_), Some(_)) | (Some(_), None) | (None, Some(_)) => return false,
+            }
+        }
+    }
+
+    /// The grant that covers exactly what both cover, if anything.
+    fn meet(&self, other: &Self) -> Option<Self> {
+        if other.covers_grant(self) {
+            return Some(self.clone());
+        }
+        if self.covers_grant(other) {
+            return Some(other.clone());
+        }
+        if !(self.wild && other.wild) {
+            return None;
+        }
+        let (ours, theirs): (Vec<_>, Vec<_>) = (self.text.split(':').collect(), other.text.split(':').collect());
+        if ours.len() != theirs.len() {
+            return None;
+        }
+        let mut segments = Vec::with_capacity(ours.len());
+        for (&a, &b) in ours.iter().zip(&theirs) {
+            segments.push(match (a, b) {
+                ("*", segment) | (segment, "*") => segment,
+                (a, b) if a == b => a,
+                (_, _) => return None,
+            });
+        }
+        let text: Box<str> = segments.join(":").into();
+        let wild = segments.contains(&"*");
+        Some(Self { text, wild })
+    }
+
+    fn covers_grant(&self, other: &Self) -> bool {
+        if other.wild && !self.wild { false } else { self.covers(&other.text) }
+    }
+}
+
+/// A set of granted scopes; sorted, without duplicates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScopeSet(Vec<Grant>);
+
+impl ScopeSet {
+    /// Scopes as somebody outside claims them: a `*` in them is an ordinary character.
+    pub fn literal<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Self {
+        Self::collect(scopes.into_iter().map(|s| Grant { text: s.as_ref().into(), wild: false }))
+    }
+
+    /// Scopes as the operator grants them: `*` stands for everything, a segment `*` for any segment.
+    pub fn patterns<S: AsRef<str>>(scopes: impl IntoIterator<Item = S>) -> Self {
+        Self::collect(scopes.into_iter().map(|s| {
+            let text = s.as_ref();
+            Grant { text: text.into(), wild: text.split(':').any(|segment| segment == "*") }
+        }))
+    }
+
+    fn collect(grants: impl Iterator<Item = Grant>) -> Self {
+        let mut grants: Vec<_> = grants.collect();
+        grants.sort();
+        grants.dedup();
+        Self(grants)
+    }
+
+    /// Whether nothing is granted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether `scope`, an exact scope without wildcards, is granted.
+    pub fn allows(&self, scope: &str) -> bool {
+        self.0.iter().any(|grant| grant.covers(scope))
+    }
+
+    /// Everything granted by either.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self::collect(self.0.iter().chain(&other.0).cloned())
+    }
+
+    /// Exactly what both grant.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Self {
+        Self::collect(self.0.iter().flat_map(|a| other.0.iter().filter_map(move |b| a.meet(b))))
+    }
+
+    /// The scopes as text, wildcards as they were written.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|grant| &*grant.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_matched_exactly() {
+        let set = ScopeSet::literal(["campaigns:read-all", "xcampaigns:read", "campaigns", "CAMPAIGNS:READ"]);
+        assert!(!set.allows("campaigns:read"));
+        assert!(ScopeSet::literal(["campaigns:read"]).allows("campaigns:read"));
+    }
+
+    #[test]
+    fn a_star_in_a_claim_is_only_a_character() {
+        let claimed = ScopeSet::literal(["*", "campaigns:*"]);
+        assert!(!claimed.allows("campaigns:read"));
+    }
+
+    #[test]
+    fn a_star_in_a_role_is_everything_and_a_segment_star_any_segment() {
+        assert!(ScopeSet::patterns(["*"]).allows("a:b:c"));
+        let readers = ScopeSet::patterns(["*:read"]);
+        assert!(readers.allows("links:read"));
+        assert!(!readers.allows("links:write"));
+        assert!(!readers.allows("a:b:read"));
+    }
+
+    #[test]
+    fn an_intersection_grants_what_both_grant_and_no_more() {
+        let key = ScopeSet::patterns(["*:read", "links:write"]);
+        let client = ScopeSet::patterns(["campaigns:*", "links:*"]);
+        let both = key.intersection(&client);
+        assert_eq!(both.iter().collect::<Vec<_>>(), ["campaigns:read", "links:read", "links:write"]);
+        assert!(key.intersection(&ScopeSet::default()).is_empty());
+        let literal_star = ScopeSet::literal(["*"]);
+        assert!(!literal_star.intersection(&ScopeSet::patterns(["*"])).allows("links:read"));
+    }
+}

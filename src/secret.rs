@@ -1,0 +1,91 @@
+//! Secrets: types that cannot be printed, are compared in constant time and are wiped when dropped.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Bytes that must not be seen: an HMAC key, a private key, a shared secret.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes over.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(Zeroizing::new(bytes))
+    }
+
+    /// The bytes, for the one who needs them. The name makes each use easy to find.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+/// SHA-256 of a whole credential: what is stored, indexed and compared instead of the credential.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CredentialDigest([u8; 32]);
+
+impl CredentialDigest {
+    /// The digest of `credential`.
+    pub fn of(credential: &[u8]) -> Self {
+        Self(Sha256::digest(credential).into())
+    }
+
+    /// Reads 64 hexadecimal digits, either case.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+        Some(Self(bytes.try_into().ok()?))
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    pub fn to_hex(self) -> String {
+        data_encoding::HEXLOWER.encode(&self.0)
+    }
+
+    /// The raw bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for CredentialDigest {
+    /// A digest of a key with little entropy could be searched for: it is no more for logs than the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("CredentialDigest(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_a_secret_nor_a_digest_is_printed() {
+        let secret = Secret::new(b"hunter2".to_vec());
+        assert_eq!(format!("{secret:?}"), "Secret(redacted)");
+        assert_eq!(format!("{:?}", CredentialDigest::of(b"hunter2")), "CredentialDigest(redacted)");
+    }
+
+    #[test]
+    fn a_digest_survives_its_text_form() {
+        let digest = CredentialDigest::of(b"abc");
+        assert_eq!(digest.to_hex(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(CredentialDigest::from_hex(&digest.to_hex().to_uppercase()), Some(digest));
+        assert_eq!(CredentialDigest::from_hex("ba78"), None);
+    }
+}
