@@ -26,9 +26,11 @@
 //! is what forwarding demands. [`telemetry`] writes down the [`gate::trail::Trail`] of either.
 
 pub mod clock;
+pub mod config;
 pub mod gate;
 pub mod identity;
 pub mod jwt;
+pub mod proxy;
 pub mod reply;
 pub mod secret;
 pub mod telemetry;
