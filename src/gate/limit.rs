@@ -70,8 +70,13 @@ pub struct LimitSpec {
 /// What a request is counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitKey<'a> {
-    /// A client, key or subject id.
-    Id(&'a str),
+    /// A client, key or subject, as its issuer knows it.
+    Id {
+        /// The issuer's name; none for keys.
+        issuer: Option<&'a str>,
+        /// The id.
+        id: &'a str,
+    },
     /// An address; none = all requests without a known address together.
     Address(Option<IpAddr>),
 }

@@ -1,6 +1,7 @@
 //! The gate decides. Plain Rust over `http` types: no proxy, no SQL, no file format, no clock reads belong here; what
 //! happens to a request and why does.
 
+mod access;
 pub mod client_ip;
 pub mod credential;
 pub mod dialect;
@@ -15,36 +16,180 @@ pub mod route;
 pub mod trail;
 pub mod verify;
 
-use outcome::{Denial, Permit};
-use policy::Snapshot;
+use std::sync::Arc;
+
+use client_ip::ClientAddress;
+use outcome::{Denial, Permit, Reason};
+use policy::{Realm, Route, Snapshot};
 use request::Request;
+use route::{Found, Params};
 use trail::Trail;
+use verify::Authenticator;
+
+use crate::clock::Stopwatch;
 
 /// Decides about requests. Holds what survives reloads: the cache of verified tokens.
 #[derive(Debug)]
-pub struct Gate {}
+pub struct Gate {
+    authenticator: Authenticator,
+}
 
 impl Gate {
     /// A gate whose cache of verified tokens takes up to `cache_bytes`; 0 switches it off.
-    pub fn new(_cache_bytes: u64) -> Self {
-        unimplemented!()
+    pub fn new(cache_bytes: u64) -> Self {
+        Self { authenticator: Authenticator::new(cache_bytes) }
     }
 
-    /// Decides about one request.
+    /// Decides about one request; the trail tells what was found out on the way.
     ///
     /// # Errors
     /// The denial to answer.
     pub async fn decide(
         &self,
-        _snapshot: &Snapshot,
-        _request: &Request<'_>,
-        _trail: &mut Trail,
+        snapshot: &Snapshot,
+        request: &Request<'_>,
+        trail: &mut Trail,
     ) -> Result<Permit, Denial> {
-        unimplemented!()
+        let stopwatch = Stopwatch::start();
+        let decision = self.judge(snapshot, request, trail).await;
+        trail.decision = stopwatch.elapsed();
+        if let Err(denial) = &decision {
+            (trail.reason, trail.why) = (Some(denial.reason), denial.why);
+        }
+        decision
     }
 
-    /// Figures of the cache of verified tokens: entries now.
-    pub fn cached_tokens(&self) -> u64 {
-        unimplemented!()
+    /// The order of decisions, whole.
+    async fn judge(&self, snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<Permit, Denial> {
+        let client = find_client(snapshot, request, trail);
+        check_target_size(snapshot, request, trail)?;
+        let realm = find_realm(snapshot, request, trail)?;
+        let path = check_path(&realm, request, trail)?;
+        let (route, params) = find_route(&realm, &path, request, trail)?;
+        access::check_route_addresses(&route, client.ip, trail)?;
+        let identity = self.authenticator.authenticate(snapshot, &realm, &route, request, client.ip, trail).await?;
+        if let Some(identity) = &identity {
+            access::check_own_addresses(identity, client.ip, trail)?;
+            access::check(&route, params.as_slice(), request.method, &identity.principal, trail)?;
+        }
+        let quota = access::count(&route, identity.as_deref(), client.ip, request.now, trail)?;
+        let target = forwarded_target(&realm, &route, &path, request)?;
+        Ok(Permit { realm, route, identity, target, client_ip: client.ip, peer_trusted: client.peer_trusted, quota })
     }
+
+    /// Entries in the cache of verified tokens, about.
+    pub fn cached_tokens(&self) -> u64 {
+        self.authenticator.cached_tokens()
+    }
+}
+
+fn find_client(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> ClientAddress {
+    let client = client_ip::resolve(request.peer, request.headers, &snapshot.trusted_proxies);
+    trail.peer_ip = request.peer;
+    trail.client_ip = client.ip;
+    trail.pass("client address", || match (client.ip, client.peer_trusted) {
+        (Some(ip), false) => format!("{ip}, the other end of the connection"),
+        (Some(ip), true) => format!("{ip}, as told by trusted proxies"),
+        (None, _) => "unknown: what the proxies tell cannot be relied on".to_owned(),
+    });
+    client
+}
+
+fn check_target_size(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<(), Denial> {
+    let size = request.path.len() + request.query.map_or(0, |query| query.len() + 1);
+    if size <= snapshot.sizes.target {
+        return Ok(());
+    }
+    trail.refuse("size", || format!("the target has {size} bytes, allowed are {}", snapshot.sizes.target));
+    Err(Reason::UriTooLong.into())
+}
+
+fn find_realm(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<Arc<Realm>, Denial> {
+    let host = request.host.unwrap_or_default();
+    let index = snapshot.hosts.find(host).map_err(|why| {
+        trail.refuse("realm", || format!("{host:?} is no host"));
+        Denial::because(Reason::BadRequest, why)
+    })?;
+    let Some(realm) = index.and_then(|index| snapshot.realms.get(index)) else {
+        trail.refuse("realm", || format!("no realm serves the host {host:?}"));
+        return Err(Reason::UnknownHost.into());
+    };
+    trail.realm = Some(Arc::clone(realm));
+    trail.pass("realm", || format!("{} serves the host {host:?}", realm.name));
+    Ok(Arc::clone(realm))
+}
+
+fn check_path<'r>(
+    realm: &Realm,
+    request: &Request<'r>,
+    trail: &mut Trail,
+) -> Result<std::borrow::Cow<'r, str>, Denial> {
+    match path::normalize(request.path, realm.path_rules) {
+        Ok(path) => {
+            trail.pass("path", || format!("{path}"));
+            Ok(path)
+        }
+        Err(why) => {
+            trail.refuse("path", || format!("{:?}: {}", request.path, why.text()));
+            Err(Denial::because(Reason::PathAmbiguous, why))
+        }
+    }
+}
+
+fn find_route<'p>(
+    realm: &Realm,
+    path: &'p str,
+    request: &Request<'_>,
+    trail: &mut Trail,
+) -> Result<(Arc<Route>, Params<'p>), Denial> {
+    match realm.table.find(path, request.method) {
+        Found::Route(index, params) => match realm.routes.get(index) {
+            Some(route) => {
+                trail.route = Some(Arc::clone(route));
+                trail.pass("route", || format!("{:?}", route.name));
+                Ok((Arc::clone(route), params))
+            }
+            None => Err(Reason::Internal.into()),
+        },
+        Found::OtherMethods(allow) => {
+            trail.refuse("route", || format!("{} is not allowed here, but {allow} are", request.method));
+            Err(Denial { allow: Some(allow), ..Reason::MethodNotAllowed.into() })
+        }
+        Found::Nothing => {
+            trail.refuse("route", || "no route has this path".to_owned());
+            Err(Reason::NoRoute.into())
+        }
+    }
+}
+
+/// Path and query for the upstream, where they are not what was received.
+fn forwarded_target(
+    realm: &Realm,
+    route: &Route,
+    path: &str,
+    request: &Request<'_>,
+) -> Result<Option<Box<str>>, Denial> {
+    let stripped = match &route.strip_prefix {
+        None => path,
+        Some(prefix) => match path.strip_prefix(&**prefix) {
+            Some("") => "/",
+            // What is left is a path of its own and must not read differently from what was judged.
+            Some(rest) if rest.starts_with('/') && path::normalize(rest, realm.path_rules).as_deref() == Ok(rest) => {
+                rest
+            }
+            Some(_) | None => return Err(Reason::PathAmbiguous.into()),
+        },
+    };
+    let query = match request.query {
+        Some(query) if !route.forward_credential => credential::strip_query(query, &route.places),
+        _ => None,
+    };
+    if stripped == request.path && query.is_none() {
+        return Ok(None);
+    }
+    let query = query.as_deref().or(request.query).filter(|query| !query.is_empty() || request.query == Some(""));
+    Ok(Some(match query {
+        Some(query) => format!("{stripped}?{query}").into(),
+        None => stripped.into(),
+    }))
 }

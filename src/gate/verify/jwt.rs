@@ -121,6 +121,31 @@ pub enum Failure {
 ///
 /// # Errors
 /// See [`Failure`]. The order of the checks is: form, header policy, issuer and key, signature, claims.
-pub async fn verify(_token: &str, _rules: Rules<'_>) -> Result<Token, Failure> {
+///
+/// `judged_by` is told the issuer's name as soon as it is chosen, before anything is verified.
+pub async fn verify(_token: &str, _rules: Rules<'_>, _judged_by: &mut Option<Arc<str>>) -> Result<Token, Failure> {
     unimplemented!()
+}
+
+/// What a token says of itself, unverified, for `explain`: header and registered claims, never the signature.
+pub fn describe(_token: &str) -> String {
+    unimplemented!()
+}
+
+impl KeySource {
+    /// Changes whenever the keys do; 0 for keys of the configuration, which a reload replaces.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Static(_) => 0,
+            Self::Remote(set) => set.generation(),
+        }
+    }
+
+    /// Whether the keys may still be used.
+    pub fn usable(&self, now: UnixMillis) -> bool {
+        match self {
+            Self::Static(_) => true,
+            Self::Remote(set) => set.usable(now),
+        }
+    }
 }

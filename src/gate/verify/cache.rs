@@ -1,0 +1,95 @@
+//! Verified tokens. Only good ones: a flood of bad tokens cannot push a good one out, and nothing that was refused is
+//! remembered. Holds no tokens, only their digests.
+
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+
+use super::Verified;
+use crate::secret::CredentialDigest;
+
+/// Longest stay, whatever the token's own lifetime.
+const TIME_TO_LIVE: Duration = Duration::from_secs(600);
+
+/// Everything a verification depended on: another realm, configuration or key set means another key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CacheKey {
+    /// Of the whole token: not of its claims, which several signatures may share.
+    pub(super) digest: CredentialDigest,
+    pub(super) realm: usize,
+    pub(super) configuration: u64,
+    pub(super) keys: u64,
+}
+
+impl Hash for CacheKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // The digest of a token that verified: nobody can choose it, so any part of it is as good as a hash.
+        let [a, b, c, d, e, f, g, h, ..] = *self.digest.as_bytes();
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+pub(super) struct TakeAsItIs(u64);
+
+impl Hasher for TakeAsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+type Entries = Cache<CacheKey, (Arc<Verified>, u32), BuildHasherDefault<TakeAsItIs>>;
+
+#[derive(Debug)]
+pub(super) struct TokenCache(Option<Entries>);
+
+impl TokenCache {
+    /// A cache of up to `bytes`, estimated; 0 = none.
+    pub(super) fn new(bytes: u64) -> Self {
+        Self((bytes > 0).then(|| {
+            Cache::builder()
+                .max_capacity(bytes)
+                .weigher(|_, (_, weight): &(Arc<Verified>, u32)| *weight)
+                .time_to_live(TIME_TO_LIVE)
+                .build_with_hasher(BuildHasherDefault::default())
+        }))
+    }
+
+    pub(super) fn get(&self, key: &CacheKey) -> Option<Arc<Verified>> {
+        self.0.as_ref()?.get(key).map(|(verified, _)| verified)
+    }
+
+    pub(super) fn insert(&self, key: CacheKey, verified: Arc<Verified>, token_bytes: usize) {
+        if let Some(cache) = &self.0 {
+            cache.insert(key, (verified, weight(token_bytes)));
+        }
+    }
+
+    pub(super) fn remove(&self, key: &CacheKey) {
+        if let Some(cache) = &self.0 {
+            cache.invalidate(key);
+        }
+    }
+
+    pub(super) fn entries(&self) -> u64 {
+        self.0.as_ref().map_or(0, Cache::entry_count)
+    }
+}
+
+/// What an entry takes: the claims as a tree, the prepared headers and the cache's own nodes are about four times the
+/// token's text, and a kilobyte besides.
+fn weight(token_bytes: usize) -> u32 {
+    u32::try_from(token_bytes.saturating_mul(4).saturating_add(1024)).unwrap_or(u32::MAX)
+}
