@@ -252,3 +252,16 @@ impl Timeouts {
         }
     }
 }
+
+impl Snapshot {
+    /// The key sets that are fetched, of all realms.
+    pub fn remote_key_sets(&self) -> Vec<Arc<super::verify::jwks::RemoteKeySet>> {
+        let issuers = self.realms.iter().flat_map(|realm| &realm.issuers);
+        issuers
+            .filter_map(|issuer| match &issuer.keys {
+                super::verify::jwt::KeySource::Remote(set) => Some(Arc::clone(set)),
+                super::verify::jwt::KeySource::Static(_) => None,
+            })
+            .collect()
+    }
+}

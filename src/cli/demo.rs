@@ -1,0 +1,152 @@
+//! `demo`: the gateway in front of a small upstream that echoes what it received, with secrets made for this run.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Json};
+use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
+
+use super::exit;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Config, Sources};
+use crate::gate::verify::api_key::PlainKey;
+use crate::jwt::{self, Algorithm, SigningKey};
+use crate::secret::Secret;
+
+/// Names under which the configuration of the demo asks for its secrets.
+const TOKEN_SECRET: &str = "PORTCULLIS_DEMO_JWT_SECRET";
+const KEY_DIGEST: &str = "PORTCULLIS_DEMO_KEY_SHA256";
+
+/// Secrets made for one run; they end with it.
+pub(super) struct Secrets {
+    token: Zeroizing<String>,
+    key: PlainKey,
+}
+
+impl Secrets {
+    /// Fresh ones.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub(super) fn generate() -> Result<Self, getrandom::Error> {
+        let mut bytes = Zeroizing::new([0_u8; 48]);
+        getrandom::fill(bytes.as_mut_slice())?;
+        Ok(Self {
+            token: Zeroizing::new(data_encoding::BASE64URL_NOPAD.encode(bytes.as_slice())),
+            key: PlainKey::generate("demo_")?,
+        })
+    }
+
+    /// The value of an environment variable, the demo's own first.
+    pub(super) fn env(&self, name: &str) -> Option<String> {
+        match name {
+            TOKEN_SECRET => Some(self.token.to_string()),
+            KEY_DIGEST => Some(self.key.digest().to_hex()),
+            _ => None,
+        }
+    }
+
+    /// A token of the first issuer of the demo's realm.
+    fn sign(&self, config: &Config, scope: &str) -> Result<String, String> {
+        let issuer = config.snapshot.realms.iter().flat_map(|realm| &realm.issuers).next();
+        let issuer = issuer.ok_or("the configuration of the demo has no issuer")?;
+        let now = SystemClock.now().secs();
+        let claims = json!({
+            "iss": &*issuer.issuer, "aud": issuer.audience.first(), "sub": "alice", "client_id": "demo-app",
+            "scope": scope, "iat": now, "exp": now + 3600,
+        });
+        let key = SigningKey::from_secret(&Secret::new(self.token.as_bytes().to_vec())).map_err(|fault| fault.text)?;
+        jwt::sign(r#"{"alg":"HS256","typ":"JWT"}"#, &claims.to_string(), &key, Algorithm::HS256).map_err(|fault| fault.text)
+    }
+}
+
+/// Prints what to try against the gateway at `address`.
+///
+/// # Errors
+/// No token could be signed, or nothing can be written.
+pub(super) fn print_lines(
+    secrets: &Secrets,
+    config: &Config,
+    address: SocketAddr,
+    admin: SocketAddr,
+    out: &mut dyn Write,
+) -> Result<(), String> {
+    let token = secrets.sign(config, "orders:read")?;
+    let key = secrets.key.expose();
+    let url = format!("http://{address}");
+    write!(
+        out,
+        "\nPortcullis stands at {url} in front of an upstream that echoes what it received.\n\
+         Its secrets were made for this run. Try, in another terminal:\n\n\
+         # no credential: 401\ncurl -i {url}/orders/7\n\n\
+         # a good API key: 200\ncurl -i -H 'X-API-Key: {key}' {url}/orders/7\n\n\
+         # a good JWT: 200\ncurl -i -H 'Authorization: Bearer {token}' {url}/orders/7\n\n\
+         # a missing scope (the token may read, not write): 403\n\
+         curl -i -X POST -H 'Authorization: Bearer {token}' {url}/orders\n\n\
+         # a wrong address (the route is for 192.0.2.0/24): 403\ncurl -i -H 'X-API-Key: {key}' {url}/admin/report\n\n\
+         # a spoofed identity header: 200, and the upstream sees the real subject only\n\
+         curl -i -H 'X-API-Key: {key}' -H 'X-Auth-Subject: root' -H 'X_Auth_Subject: root' {url}/orders/7\n\n\
+         # what was counted\ncurl http://{admin}/metrics\n\n\
+         Ctrl-C ends it.\n\n"
+    )
+    .and_then(|()| out.flush())
+    .map_err(|error| error.to_string())
+}
+
+/// Starts the echoing upstream where the configuration expects its upstream, on a thread of its own.
+///
+/// # Errors
+/// A text for people: the address is taken, or there is no upstream.
+pub(super) fn start_upstream(config: &Config) -> Result<(), String> {
+    let server = config.snapshot.realms.iter().flat_map(|realm| &realm.upstreams).flat_map(|u| &u.servers).next();
+    let server = server.ok_or("the configuration of the demo has no upstream")?;
+    let address = format!("{}:{}", server.host, server.port);
+    let listener = std::net::TcpListener::bind(&address)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .map_err(|error| format!("the demo's upstream cannot listen on {address}: {error}"))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    std::thread::Builder::new()
+        .name("demo-upstream".to_owned())
+        .spawn(move || {
+            let served = runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                axum::serve(listener, Router::new().fallback(echo)).await
+            });
+            if let Err(error) = served {
+                tracing::error!(%error, "the demo's upstream ended");
+            }
+        })
+        .map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+/// What arrived, as JSON: an application would see the same.
+async fn echo(request: Request) -> impl IntoResponse {
+    let mut headers = Map::new();
+    for (name, value) in request.headers() {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        match headers.entry(name.as_str()) {
+            serde_json::map::Entry::Vacant(entry) => {
+                entry.insert(Value::String(value));
+            }
+            serde_json::map::Entry::Occupied(mut entry) => {
+                let both = format!("{}, {value}", entry.get().as_str().unwrap_or_default());
+                entry.insert(Value::String(both));
+            }
+        }
+    }
+    Json(json!({ "method": request.method().as_str(), "path": request.uri().to_string(), "headers": headers }))
+}
+
+/// Loads the configuration of the demo with its secrets; problems are printed.
+pub(super) fn load(path: &Path, secrets: &Secrets, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, u8> {
+    let env = |name: &str| secrets.env(name).or_else(|| env(name));
+    config::load(path, &Sources { env: &env, secrets: true }).map_err(|problems| {
+        eprint!("{problems}");
+        exit::USAGE
+    })
+}
