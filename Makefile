@@ -1,0 +1,25 @@
+# Two commands do everything: `make demo` shows the gateway at work, `make test` proves it.
+
+.PHONY: demo test lint bench docs setup
+
+demo: setup          ## Build the release binary and start it in front of an echoing upstream.
+	cargo build --release --locked
+	./target/release/portcullis demo --config config/quickstart
+
+test: setup          ## Run every test.
+	cargo test --locked
+
+lint: setup          ## Format, lints, documentation, supply chain.
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+	scripts/cargo-deny check bans licenses sources
+
+bench: setup         ## Measure a decision.
+	cargo bench --locked
+
+docs: setup          ## Write the generated pages anew.
+	UPDATE_DOCS=1 cargo test --locked --test it generated_pages
+
+setup:
+	@scripts/setup
