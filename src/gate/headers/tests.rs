@@ -1,0 +1,376 @@
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::HeaderMap;
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::gate::policy::{Auth, Realm, Route, Timeouts, Upstream};
+use crate::gate::verify::Verified;
+use crate::identity::{CredentialKind, Principal, ScopeSet};
+
+/// The upstream's view as a map.
+struct Map(HeaderMap);
+
+impl HeaderSink for Map {
+    fn names(&self) -> Vec<HeaderName> {
+        self.0.keys().cloned().collect()
+    }
+    fn values(&self, name: &HeaderName) -> Vec<HeaderValue> {
+        self.0.get_all(name).iter().cloned().collect()
+    }
+    fn remove(&mut self, name: &HeaderName) {
+        self.0.remove(name);
+    }
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.0.insert(name, value);
+    }
+}
+
+fn name(text: &str) -> HeaderName {
+    HeaderName::from_bytes(text.as_bytes()).unwrap()
+}
+
+fn principal() -> Principal {
+    let attributes = json!({
+        "text": "a b%\u{fc}\u{2028}\r\n", "number": 7, "float": 1e3, "yes": true, "object": {"in": {"a/b": "deep"}}, "null": null,
+        "list": ["x y", 1, false], "mixed": ["x", {}], "empty": [], "__proto__": "p", "long": "x".repeat(65_536), "with_name": "n",
+    });
+    Principal {
+        kind: CredentialKind::Jwt,
+        subject: "usr 1".into(),
+        client: Some("shop".into()),
+        credential_id: None,
+        issuer: Some("main".into()),
+        tenant: None,
+        plan: Some("Gr\u{f6}wth".into()),
+        roles: vec!["Brand Admin".into(), "x".into()],
+        scopes: ScopeSet::literal(["b:read", "a:read"]),
+        attributes: Arc::new(attributes.as_object().unwrap().clone()),
+    }
+}
+
+/// What differs between the permits of these tests.
+#[derive(Default)]
+struct Case {
+    from: &'static [&'static str],
+    forward_credential: bool,
+    trusted: bool,
+    anonymous: bool,
+    add: &'static [(&'static str, &'static str)],
+    remove: &'static [&'static str],
+}
+
+impl Case {
+    fn permit(&self) -> Permit {
+        let upstream = Arc::new(Upstream {
+            name: "api".into(),
+            index: 0,
+            servers: vec![],
+            host: None,
+            timeouts: Timeouts::default(),
+            tls: None,
+        });
+        let place = |text: &&str| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![] };
+        let route = Arc::new(Route {
+            name: "route".into(),
+            index: 0,
+            auth: Auth { public: self.from.is_empty(), anonymous: false, jwt: true, api_key: false },
+            places: self.from.iter().map(place).collect(),
+            issuers: vec![],
+            scopes: vec![],
+            scopes_any: vec![],
+            roles: vec![],
+            plans: vec![],
+            attributes: vec![],
+            allow_ips: None,
+            deny_ips: None,
+            limits: vec![],
+            upstream: upstream.clone(),
+            strip_prefix: None,
+            timeouts: Timeouts::default(),
+            max_body: 0,
+            forward_credential: self.forward_credential,
+            add_headers: self.add.iter().map(|(n, v)| (name(n), HeaderValue::from_static(v))).collect(),
+            remove_headers: self.remove.iter().map(|n| name(n)).collect(),
+        });
+        let realm = Arc::new(Realm {
+            name: "shop".into(),
+            index: 0,
+            dialect: crate::gate::dialect::nameless(),
+            path_rules: Default::default(),
+            table: Default::default(),
+            routes: vec![route.clone()],
+            issuers: vec![],
+            api_keys: vec![],
+            declared: Default::default(),
+            identity_headers: IdentityHeaders::default(),
+            roles: Default::default(),
+            upstreams: vec![upstream],
+        });
+        let identity = (!self.anonymous).then(|| {
+            let principal = principal();
+            let headers = realm.identity_headers.prepare(&realm.name, &principal);
+            Arc::new(Verified { principal, headers, expires: None, allow_ips: vec![], issuer: None })
+        });
+        Permit { realm, route, identity, target: None, client_ip: None, peer_trusted: self.trusted, quota: None }
+    }
+
+    /// The lines that the upstream sees, sorted, for a peer at `peer`.
+    fn seen_from(&self, peer: Option<&str>, lines: &[(&str, &str)]) -> Vec<String> {
+        let mut map = Map(HeaderMap::new());
+        for (n, value) in lines {
+            map.0.append(name(n), HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let request_id = RequestId::adopt("id-1").unwrap();
+        let peer = peer.map(|peer| peer.parse::<IpAddr>().unwrap());
+        apply(
+            &self.permit(),
+            &Forwarding { peer, scheme: "https", host: "api.test", request_id: &request_id },
+            &mut map,
+        );
+        let mut seen: Vec<_> =
+            map.0.iter().map(|(n, v)| format!("{n}: {}", String::from_utf8_lossy(v.as_bytes()))).collect();
+        seen.sort();
+        seen
+    }
+
+    fn seen(&self, lines: &[(&str, &str)]) -> Vec<String> {
+        self.seen_from(Some("192.0.2.9"), lines)
+    }
+}
+
+fn public() -> Case {
+    Case { anonymous: true, ..Case::default() }
+}
+
+const OURS: [&str; 4] =
+    ["x-forwarded-for: 192.0.2.9", "x-forwarded-host: api.test", "x-forwarded-proto: https", "x-request-id: id-1"];
+
+#[test]
+fn every_spelling_of_an_owned_name_is_removed_on_public_routes_too() {
+    let owned = IdentityHeaders::default();
+    for default in DEFAULT_NAMES {
+        for separator in "!#$%&'*+.^_`|~-".chars() {
+            let alias = default.replace('-', &separator.to_string());
+            assert!(owned.owns(&alias) && owned.owns(&alias.to_uppercase()), "{alias}");
+            assert_eq!(public().seen(&[(&alias, "evil"), (&alias, ""), (default, "evil")]), OURS);
+        }
+    }
+    for free in ["x-auth", "x-auth-subject2", "x-auth-subject-", "xauth-subject", "authorization", "", &"x".repeat(70)]
+    {
+        assert!(!owned.owns(free), "{free}");
+    }
+}
+
+#[test]
+fn default_names_stay_owned_when_renamed_or_left_out() {
+    let names = IdentityNames { subject: Some(name("remote-user")), client: None, ..IdentityNames::default() };
+    let headers = IdentityHeaders::new(names, vec![("email".into(), name("x-email"))]);
+    for owned in ["X-Auth-Subject", "x_auth_client", "Remote_User", "X.Email"] {
+        assert!(headers.owns(owned), "{owned}");
+    }
+    let prepared = headers.prepare("shop", &principal());
+    assert!(prepared.iter().any(|(n, v)| n == "remote-user" && v == "usr%201"));
+    assert!(prepared.iter().all(|(n, _)| n != "x-auth-subject" && n != "x-auth-client"));
+}
+
+#[test]
+fn identity_is_told_encoded_and_what_is_absent_has_no_header() {
+    let prepared = IdentityHeaders::default().prepare("shop", &principal());
+    let lines: Vec<_> = prepared.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+    assert_eq!(
+        lines,
+        [
+            "x-auth-subject: usr%201",
+            "x-auth-client: shop",
+            "x-auth-realm: shop",
+            "x-auth-method: jwt",
+            "x-auth-issuer: main",
+            "x-auth-scopes: a:read b:read",
+            "x-auth-roles: Brand%20Admin x",
+            "x-auth-plan: Gr%C3%B6wth",
+        ]
+    );
+}
+
+#[test]
+fn a_claim_becomes_at_most_one_bounded_header_of_a_plain_value() {
+    let told = |claim: &str| {
+        let headers = IdentityHeaders::new(IdentityNames::default(), vec![(claim.into(), name("x-claim"))]);
+        let told: Vec<_> = headers.prepare("r", &principal()).iter().filter(|(n, _)| n == "x-claim").cloned().collect();
+        assert!(told.len() <= 1);
+        told.first().map(|(_, v)| v.to_str().unwrap().to_owned())
+    };
+    assert_eq!(told("text").as_deref(), Some("a%20b%25%C3%BC%E2%80%A8%0D%0A"));
+    assert_eq!(told("number").as_deref(), Some("7"));
+    assert_eq!(told("float").as_deref(), Some("1000.0"));
+    assert_eq!(told("yes").as_deref(), Some("true"));
+    assert_eq!(told("list").as_deref(), Some("x%20y 1 false"));
+    assert_eq!(told("__proto__").as_deref(), Some("p"));
+    assert_eq!(told("/object/in/a~1b").as_deref(), Some("deep"));
+    assert_eq!(told("/list/1").as_deref(), Some("1"));
+    for none in ["object", "null", "mixed", "empty", "long", "absent", "/object", "/absent/x", "/"] {
+        assert_eq!(told(none), None, "{none}");
+    }
+}
+
+#[test]
+fn two_extras_with_one_name_make_one_header() {
+    let extra = vec![
+        ("number".into(), name("x-claim")),
+        ("yes".into(), name("x-claim")),
+        ("yes".into(), name("x-auth-subject")),
+    ];
+    let prepared = IdentityHeaders::new(IdentityNames::default(), extra).prepare("r", &principal());
+    assert_eq!(prepared.iter().filter(|(n, _)| n == "x-claim").map(|(_, v)| v).collect::<Vec<_>>(), ["7"]);
+    assert_eq!(prepared.iter().filter(|(n, _)| n == "x-auth-subject").map(|(_, v)| v).collect::<Vec<_>>(), ["usr%201"]);
+}
+
+#[test]
+fn an_untrusted_peer_says_nothing_about_the_way_it_came() {
+    let forged = [
+        "Forwarded",
+        "X-Real-IP",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X-Forwarded-Client-Cert",
+        "X-HTTP-Method-Override",
+        "X-HTTP-Method",
+        "X-Method-Override",
+        "True-Client-IP",
+        "CF-Connecting-IP",
+        "X-Client-IP",
+        "X-Cluster-Client-IP",
+        "X-Envoy-Internal",
+        "X-Middleware-Subrequest",
+        "X-SSL-Client-Verify",
+        "X-Client-Cert",
+        "X-Client-Certificate",
+        "X-Original-Host",
+        "Early-Data",
+        "X-Request-Id",
+        "Proxy",
+    ];
+    for name in forged {
+        for alias in [name.to_owned(), name.replace('-', "_"), name.replace('-', ".").to_uppercase()] {
+            assert_eq!(public().seen(&[(&alias, "evil"), (&alias, "worse")]), OURS, "{alias}");
+        }
+    }
+}
+
+#[test]
+fn a_trusted_proxy_is_believed_and_its_address_appended() {
+    let case = Case { trusted: true, ..public() };
+    let lines = [
+        ("x-forwarded-for", "203.0.113.7"),
+        ("x-forwarded-for", "198.51.100.2"),
+        ("x-forwarded-proto", "http"),
+        ("x-forwarded-host", "shop.test"),
+        ("x-real-ip", "203.0.113.7"),
+    ];
+    assert_eq!(
+        case.seen(&lines),
+        [
+            "x-forwarded-for: 203.0.113.7, 198.51.100.2, 192.0.2.9",
+            "x-forwarded-host: shop.test",
+            "x-forwarded-proto: http",
+            "x-real-ip: 203.0.113.7",
+            "x-request-id: id-1",
+        ]
+    );
+    assert_eq!(case.seen(&[("x-forwarded-for", ""), ("x-forwarded-proto", "")]), OURS);
+}
+
+#[test]
+fn nobody_overrides_method_or_path_behind_the_decision_through_a_trusted_proxy() {
+    let case = Case { trusted: true, ..public() };
+    for name in [
+        "X-HTTP-Method-Override",
+        "x_method_override",
+        "X-HTTP-Method",
+        "X-Original-URL",
+        "X-Rewrite-URL",
+        "X_Forwarded_For",
+    ] {
+        assert_eq!(case.seen(&[(name, "DELETE")]), OURS, "{name}");
+    }
+}
+
+#[test]
+fn a_unix_socket_has_no_address_to_tell_and_a_mapped_address_is_ipv4() {
+    assert_eq!(public().seen_from(None, &[("x-forwarded-for", "10.0.0.1")]), OURS[1..]);
+    assert_eq!(public().seen_from(Some("::ffff:192.0.2.9"), &[]), OURS);
+}
+
+#[test]
+fn every_declared_place_is_emptied_and_nothing_else() {
+    let case = Case { from: &["header:authorization", "header:x-api-key", "cookie:sid"], ..public() };
+    let lines = [
+        ("authorization", "Basic YTpi"),
+        ("x-api-key", "k"),
+        ("X_Api_Key", "other"),
+        ("cookie", "a=1; sid=x"),
+        ("cookie", "sid=y"),
+        ("cookie", "b=\u{fc}"),
+        ("traceparent", "00-1-2-01"),
+        ("accept", "*/*"),
+    ];
+    let seen = case.seen(&lines);
+    assert_eq!(seen[..3], ["accept: */*", "cookie: a=1; b=\u{fc}", "traceparent: 00-1-2-01"]);
+    assert_eq!(seen[3..], OURS);
+    assert_eq!(case.seen(&[("cookie", "sid=x")]), OURS);
+}
+
+#[test]
+fn a_credential_is_sent_on_only_where_the_route_says_so_and_never_under_another_spelling() {
+    let case = Case { from: &["header:x-api-key", "cookie:sid"], forward_credential: true, ..public() };
+    let seen = case.seen(&[("x-api-key", "k"), ("x.api.key", "other"), ("cookie", "sid=x")]);
+    assert_eq!(seen, [&["cookie: sid=x", "x-api-key: k"], &OURS[..]].concat());
+}
+
+#[test]
+fn the_upstream_sees_our_identity_whatever_the_client_sent() {
+    let seen = Case { from: &["header:authorization"], ..Case::default() }.seen(&[
+        ("x-auth-subject", "admin"),
+        ("X_AUTH_ROLES", "root"),
+        ("authorization", "Bearer x"),
+    ]);
+    assert!(seen.contains(&"x-auth-subject: usr%201".to_owned()));
+    assert!(seen.contains(&"x-auth-roles: Brand%20Admin x".to_owned()));
+    assert_eq!(
+        seen.iter().filter(|line| line.contains("admin") || line.contains("root") || line.contains("Bearer")).count(),
+        0
+    );
+}
+
+#[test]
+fn the_routes_own_headers_come_last() {
+    let case = Case { add: &[("x-version", "2")], remove: &["user-agent", "x-forwarded-host"], ..public() };
+    let seen = case.seen(&[("user-agent", "curl"), ("x-version", "1"), ("x-version", "1")]);
+    assert_eq!(seen, ["x-forwarded-for: 192.0.2.9", "x-forwarded-proto: https", "x-request-id: id-1", "x-version: 2"]);
+}
+
+proptest! {
+    #[test]
+    fn an_alias_is_owned_and_only_an_alias(text in "[xX][-_.!a][aA][uU]?[tT][hH][-_.+][pP][lL][aA][nN][-x]?") {
+        let folded: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+        prop_assert_eq!(IdentityHeaders::default().owns(&text), folded == "x_auth_plan");
+    }
+
+    #[test]
+    fn a_told_value_is_always_a_visible_bounded_line(value: String) {
+        let principal = Principal { subject: value.as_str().into(), ..principal() };
+        let prepared = IdentityHeaders::default().prepare("r", &principal);
+        match prepared.iter().find(|(n, _)| n == "x-auth-subject") {
+            Some((_, told)) => prop_assert!(told.len() <= 4096 && told.as_bytes().iter().all(u8::is_ascii_graphic)),
+            None => prop_assert!(value.is_empty() || value.len() * 3 > 4096),
+        }
+    }
+}
