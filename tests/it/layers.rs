@@ -200,7 +200,7 @@ fn crate_occurrences<'a>(code: &'a str, name: &'a str) -> impl Iterator<Item = u
     code.match_indices(name).map(|(at, _)| at).filter(move |&at| {
         let before = &code[..at];
         let (after, own_path) = (&code[at + name.len()..], before.trim_end_matches(is_word));
-        let family = after.starts_with('_').then(|| after.trim_start_matches(is_word)).unwrap_or(after);
+        let family = if after.starts_with('_') { after.trim_start_matches(is_word) } else { after };
         let names_a_crate =
             family.starts_with("::") || own_path.trim_end().ends_with("use") && !after.starts_with(is_word);
         own_path.len() == before.len() && !is_path_tail(before) && names_a_crate

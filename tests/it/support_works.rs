@@ -14,7 +14,7 @@ use crate::support::caller::{Caller, STATUSES, status_of};
 use crate::support::issuer::{Answer, CONFIGURATION, Certificate, Issuer, JWKS};
 use crate::support::keys::{Alg, Key, random};
 use crate::support::log::Log;
-use crate::support::realms::{api_key, key_prefix};
+use crate::support::realms::{Standard, api_key, key_prefix};
 use crate::support::token::{
     Issues, Signer, Token, curve_order, ecdsa_to_der, ecdsa_twin, flip_signature_bit, parts, signature, with_signature,
     with_stray_bits,
@@ -259,6 +259,17 @@ fn keys_are_long_random_and_end_with_a_checksum() {
     assert_eq!(one.len(), key_prefix().len() + 32 + 6);
     assert!(one[key_prefix().len()..].bytes().all(|b| b.is_ascii_alphanumeric()));
     assert_ne!(random(16), random(16));
+}
+
+#[test]
+fn the_standard_realm_is_toml_with_every_issuer() {
+    let issuer = Issuer::start();
+    for standard in [Standard::new(), Standard::new().with_jwks(&issuer), Standard::new().with_discovery(&issuer)] {
+        let realm: toml::Table = standard.toml().parse().expect("TOML");
+        let issuers = realm["issuers"].as_array().expect("a list").len();
+        assert_eq!(issuers, 1 + usize::from(standard.ca_pem().is_some()));
+        assert!(standard.house.key.verifies(Alg::HS256, &standard.alice().sign()));
+    }
 }
 
 #[test]

@@ -201,7 +201,7 @@ pub(crate) fn flip_signature_bit(token: &str, bit: usize) -> String {
 /// text has none.
 pub(crate) fn with_stray_bits(part: &str) -> Option<String> {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    if part.len() % 4 == 0 {
+    if part.len().is_multiple_of(4) {
         return None;
     }
     let (&last, rest) = part.as_bytes().split_last()?;
