@@ -123,13 +123,7 @@ impl Builder {
         let clock = Arc::new(SettableClock::new(self.now));
         let log = Log::default();
         let config = load(directory.path(), &self.env)?;
-        let options = Options {
-            clock: clock.clone(),
-            fetch: Arc::new(HttpFetch::new()),
-            access_log: Box::new(log.clone()),
-            // Without it pingora breaks the second server of a process.
-            work_stealing: true,
-        };
+        let options = Options::embedded(clock.clone(), Arc::new(HttpFetch::new()), Box::new(log.clone()));
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
         let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
         let thread =
@@ -296,7 +290,7 @@ impl Gateway {
     /// Why the old configuration stays.
     pub(crate) fn reload(&self) -> Result<(), Problems> {
         let config = load(self.directory.path(), &self.env)?;
-        self.handle.reload(config)
+        self.handle.reload(config).map(drop)
     }
 
     /// Moves the gateway's time forward.
