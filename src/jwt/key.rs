@@ -4,9 +4,10 @@
 use std::fmt;
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ED25519, ParsedPublicKey};
-use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD};
+use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::DecodingKey;
 
+use super::hmac::check_secret;
 use super::{Algorithm, Family, KeyFault, pem, weak};
 use crate::secret::{CredentialDigest, Secret};
 
@@ -99,43 +100,13 @@ impl VerifyKey {
         self.fingerprint
     }
 
-    /// Whether `signature` (base64url) over `message` is good. Lengths are checked here because the library takes
-    /// more than one form of ECDSA signatures in some back ends (RFC 7518 section 3.4 knows one).
+    /// Whether `signature` (base64url) over `message` is good. Lengths are compared here: only the form of RFC 7518
+    /// section 3.4 is an ECDSA signature, and no MAC is cut short, whatever a back end would take.
     pub(super) fn verifies(&self, algorithm: Algorithm, message: &[u8], signature: &str) -> bool {
         let fits = algorithm.signature_len().is_none_or(|bytes| BASE64URL_NOPAD.encode_len(bytes) == signature.len());
         fits && self.allows(algorithm)
             && jsonwebtoken::crypto::verify(signature, message, &self.key, algorithm.in_library()).unwrap_or(false)
     }
-}
-
-/// Refuses a secret that is shorter than `needed` bytes or one byte over and over.
-pub(super) fn check_secret(secret: &[u8], needed: usize) -> Result<(), KeyFault> {
-    if secret.len() < needed {
-        let text = format!("the secret has {} bytes; at least {needed} are needed, as many as the hash", secret.len());
-        return Err(KeyFault::new("size", text));
-    }
-    if secret.windows(2).all(|pair| pair.first() == pair.last()) {
-        return Err(KeyFault::new("weak", "the secret is one byte over and over"));
-    }
-    Ok(())
-}
-
-/// What a secret looks like as text when it looks like at least 32 bytes in `hex` or `base64`: the operator may have
-/// forgotten to say `encoding`. A guess, good for a warning only.
-pub fn looks_encoded(secret: &[u8]) -> Option<&'static str> {
-    let text = secret.trim_ascii();
-    if text.len() >= 64 && text.len().is_multiple_of(2) && text.iter().all(u8::is_ascii_hexdigit) {
-        return Some("hex");
-    }
-    // A random value has letters of both cases and digits; a sentence with dashes that decodes by chance does not.
-    let mixed = text.iter().any(u8::is_ascii_uppercase)
-        && text.iter().any(u8::is_ascii_lowercase)
-        && text.iter().any(u8::is_ascii_digit);
-    let decodes = || {
-        let decoded = [BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD].iter().find_map(|form| form.decode(text).ok());
-        decoded.is_some_and(|bytes| zeroize::Zeroizing::new(bytes).len() >= 32)
-    };
-    (mixed && decodes()).then_some("base64")
 }
 
 /// A curve for ECDSA.
@@ -307,24 +278,6 @@ mod tests {
         assert_eq!(secret_of(&random(64), &[]), "alg");
     }
 
-    #[test]
-    fn text_that_looks_like_an_encoding_is_noticed() {
-        let bytes = random(32);
-        for (encoded, expected) in [
-            (data_encoding::HEXLOWER.encode(&bytes), Some("hex")),
-            (data_encoding::HEXUPPER.encode(&bytes), Some("hex")),
-            (BASE64.encode(&bytes), Some("base64")),
-            (BASE64URL_NOPAD.encode(&bytes), Some("base64")),
-            (format!("{}\n", BASE64URL.encode(&bytes)), Some("base64")),
-            (data_encoding::HEXLOWER.encode(&bytes[..16]), None),
-            (BASE64.encode(&bytes[..23]), None),
-            ("correct-horse-battery-staple-correct-horse-battery".into(), None),
-        ] {
-            assert_eq!(looks_encoded(encoded.as_bytes()), expected, "{encoded}");
-        }
-        assert_eq!(looks_encoded(&bytes), None);
-    }
-
     fn rsa(bits: usize, exponent: &[u8]) -> &'static str {
         let mut modulus = vec![0xc3; bits / 8];
         modulus[0] = 0x80;
@@ -346,6 +299,8 @@ mod tests {
             assert_eq!(rsa(2048, bad), "exponent", "{bad:?}");
         }
         assert_eq!(rsa(2048, &[3]), "taken");
+        let broken = Material::rsa(&weak::tests::with_fingerprint(257), &f4);
+        assert_eq!(why(VerifyKey::from_material(None, &broken, Algorithm::ALL)), "weak");
         let even = Material::rsa(&[0xc2; 256], &f4);
         assert_eq!(why(VerifyKey::from_material(None, &even, Algorithm::ALL)), "format");
     }

@@ -6,6 +6,7 @@
 //! whether its claims hold does not belong here.
 
 mod compact;
+mod hmac;
 mod json;
 mod key;
 mod keyset;
@@ -17,7 +18,8 @@ pub(crate) mod test_keys;
 mod weak;
 
 pub use compact::{Compact, Fault, Header};
-pub use key::{VerifyKey, looks_encoded};
+pub use hmac::looks_encoded;
+pub use key::VerifyKey;
 pub use keyset::{KeyRing, ParsedKeySet};
 pub use self_test::self_test;
 pub use sign::{SigningKey, sign};

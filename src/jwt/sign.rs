@@ -8,7 +8,8 @@ use aws_lc_rs::signature::{
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::EncodingKey;
 
-use super::key::{Curve, check_secret};
+use super::hmac::check_secret;
+use super::key::Curve;
 use super::pem::{self, Private, PrivateKind};
 use super::{Algorithm, Family, KeyFault};
 use crate::secret::Secret;

@@ -56,7 +56,7 @@ pub(super) fn is_small_order(x: &[u8; 32]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -76,7 +76,7 @@ mod tests {
     }
 
     /// A number that is 1 modulo every small prime, and so a power of 65537.
-    pub(crate) fn with_fingerprint(bytes: usize) -> Vec<u8> {
+    pub(in crate::jwt) fn with_fingerprint(bytes: usize) -> Vec<u8> {
         let mut modulus = vec![1];
         for &prime in PRIMES.iter().chain(std::iter::repeat(&2)) {
             multiply_add(&mut modulus, prime, 0);
