@@ -1,0 +1,318 @@
+//! JSON as two readers cannot read it differently: one object, no member twice at any depth, nothing behind it. Names
+//! count as what their escapes mean. Nesting beyond 127, numbers out of range, lone surrogates and a byte order mark are
+//! refused by the parser underneath.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
+use serde_json::{Map, Number, Value};
+
+/// The object in `bytes`; none when it is anything else.
+pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+    read(bytes, Object)
+}
+
+/// One member of the object in `bytes`, looked for without keeping or believing anything else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Member {
+    /// It is not there.
+    Missing,
+    /// It is no string.
+    Other,
+    /// A string.
+    Text(String),
+}
+
+/// The member called `name`; none when `bytes` is no object or has the member twice.
+pub(super) fn member(bytes: &[u8], name: &str) -> Option<Member> {
+    read(bytes, Find(name))
+}
+
+fn read<S: for<'de> DeserializeSeed<'de, Value = T>, T>(bytes: &[u8], seed: S) -> Option<T> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = seed.deserialize(&mut json).ok()?;
+    json.end().ok()?;
+    Some(value)
+}
+
+struct Object;
+
+impl<'de> DeserializeSeed<'de> for Object {
+    type Value = Map<String, Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = access.next_key::<String>()? {
+            match members.entry(name) {
+                Entry::Vacant(place) => place.insert(access.next_value_seed(Any)?),
+                Entry::Occupied(_) => return Err(A::Error::custom("a member stands there twice")),
+            };
+        }
+        Ok(members)
+    }
+}
+
+struct Any;
+
+impl<'de> DeserializeSeed<'de> for Any {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Any {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(Value::Number(value.into()))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("the number is out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(Value::String(value.to_owned()))
+    }
+
+    fn visit_string<E>(self, value: String) -> Result<Value, E> {
+        Ok(Value::String(value))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = access.next_element_seed(Any)? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
+        Object.visit_map(access).map(Value::Object)
+    }
+}
+
+struct Find<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for Find<'_> {
+    type Value = Member;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Member, D::Error> {
+        json.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Find<'_> {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Member, A::Error> {
+        let mut found = Member::Missing;
+        while let Some(wanted) = access.next_key_seed(NameIs(self.0))? {
+            if !wanted {
+                access.next_value::<IgnoredAny>()?;
+            } else if found == Member::Missing {
+                found = access.next_value_seed(TextOrNot)?;
+            } else {
+                return Err(A::Error::custom("the member stands there twice"));
+            }
+        }
+        Ok(found)
+    }
+}
+
+struct NameIs<'n>(&'n str);
+
+impl<'de> DeserializeSeed<'de> for NameIs<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameIs<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<bool, E> {
+        Ok(name == self.0)
+    }
+}
+
+struct TextOrNot;
+
+impl<'de> DeserializeSeed<'de> for TextOrNot {
+    type Value = Member;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Member, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for TextOrNot {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Member, E> {
+        Ok(Member::Text(value.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Member, E> {
+        Ok(Member::Other)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+        Ok(Member::Other)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
+        Ok(Member::Other)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
+        Ok(Member::Other)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
+        Ok(Member::Other)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Member, A::Error> {
+        while access.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Member::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Member, A::Error> {
+        while access.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Member::Other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_one_object_and_nothing_else_is_read() {
+        assert!(object(b" {\"a\" : [1, {\"b\": null}]}\r\n").is_some());
+        for bad in [
+            "",
+            "{",
+            "[]",
+            "1",
+            "null",
+            "\"a\"",
+            "{}{}",
+            "{}x",
+            "\u{feff}{}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "{\"a\":NaN}",
+            "{\"a\":01}",
+        ] {
+            assert_eq!(object(bad.as_bytes()), None, "{bad}");
+        }
+        assert_eq!(object(b"{\"a\":\"\xff\"}"), None);
+        assert_eq!(object(br#"{"a":"\ud800"}"#), None);
+        assert_eq!(object(&[0xff, 0xfe, b'{', 0, b'}', 0]), None);
+    }
+
+    #[test]
+    fn a_member_that_stands_there_twice_is_refused_at_any_depth() {
+        for bad in [r#"{"a":1,"a":1}"#, r#"{"x":[{"a":1,"b":2,"a":3}]}"#, r#"{"a":1,"\u0061":2}"#] {
+            assert_eq!(object(bad.as_bytes()), None, "{bad}");
+        }
+        assert!(object(br#"{"a":{"a":1},"b":[{"a":1},{"a":1}]}"#).is_some());
+    }
+
+    #[test]
+    fn depth_and_numbers_are_bounded() {
+        let nested = |depth: usize| format!("{}1{}", "{\"a\":".repeat(depth), "}".repeat(depth));
+        assert!(object(nested(127).as_bytes()).is_some());
+        for depth in [128, 129, 10_000] {
+            assert_eq!(object(nested(depth).as_bytes()), None, "{depth}");
+        }
+        for number in ["1e400", "-1e400", "1e999999999", &"9".repeat(100_000)] {
+            assert_eq!(object(format!("{{\"a\":{number}}}").as_bytes()), None);
+        }
+        assert_eq!(object(b"{\"a\":18446744073709551615}").unwrap()["a"], json!(u64::MAX));
+    }
+
+    #[test]
+    fn one_member_is_found_without_reading_the_rest() {
+        assert_eq!(member(br#"{"a":[{"x":1,"x":2}],"iss":"me"}"#, "iss"), Some(Member::Text("me".into())));
+        assert_eq!(member(br#"{"\u0069ss":"me"}"#, "iss"), Some(Member::Text("me".into())));
+        assert_eq!(member(br#"{"ISS":"me"}"#, "iss"), Some(Member::Missing));
+        for other in ["null", "true", "1", "-1", "1.5", "[\"me\"]", "{\"a\":1}"] {
+            assert_eq!(member(format!("{{\"iss\":{other}}}").as_bytes(), "iss"), Some(Member::Other), "{other}");
+        }
+        for bad in [r#"{"iss":"me","iss":"you"}"#, r#"["me"]"#, r#"{"iss":"me"}x"#, r#"{"iss":1,"iss":"me"}"#] {
+            assert_eq!(member(bad.as_bytes(), "iss"), None, "{bad}");
+        }
+        let deep = format!("{{\"a\":{}{},\"iss\":\"me\"}}", "[".repeat(10_000), "]".repeat(10_000));
+        assert_eq!(member(deep.as_bytes(), "iss"), Some(Member::Text("me".into())));
+    }
+
+    proptest! {
+        #[test]
+        fn both_readers_agree_about_every_object(bytes in "\\{(\"(a|iss|b)\":(1|\"x\"|\\[\\]|\\{\\}),?){0,4}\\}") {
+            if let Some(all) = object(bytes.as_bytes()) {
+                let expected = match all.get("iss") {
+                    None => Member::Missing,
+                    Some(Value::String(text)) => Member::Text(text.clone()),
+                    Some(_) => Member::Other,
+                };
+                prop_assert_eq!(member(bytes.as_bytes(), "iss"), Some(expected));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_the_readers_fail_otherwise_than_by_refusing(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (object(&bytes), member(&bytes, "iss"));
+        }
+    }
+}
