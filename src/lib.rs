@@ -25,6 +25,7 @@
 //! [`gate::Gate::decide`]. A [`gate::outcome::Denial`] is answered in the realm's dialect; a [`gate::outcome::Permit`]
 //! is what forwarding demands. [`telemetry`] writes down the [`gate::trail::Trail`] of either.
 
+pub mod admin;
 pub mod clock;
 pub mod config;
 pub mod gate;
