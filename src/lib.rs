@@ -32,6 +32,7 @@ pub mod gate;
 pub mod identity;
 pub mod jwt;
 pub mod proxy;
+pub mod reload;
 pub mod reply;
 pub mod secret;
 pub mod telemetry;
