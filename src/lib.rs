@@ -35,4 +35,5 @@ pub mod proxy;
 pub mod reload;
 pub mod reply;
 pub mod secret;
+pub mod server;
 pub mod telemetry;

@@ -8,7 +8,7 @@ mod watch;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::{Config, Problem, Problems, Settings};
 use crate::gate::policy::Snapshot;
@@ -37,8 +37,9 @@ pub type Prepare = Box<dyn Fn(&Snapshot) + Send + Sync>;
 pub struct Reloader {
     gateway: Arc<Gateway>,
     settings: Settings,
-    source: Source,
+    source: Option<Source>,
     prepare: Prepare,
+    /// Held for a whole reload: two at once run one after the other.
     watch: Mutex<Watch>,
 }
 
@@ -49,47 +50,82 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// A reloader for `gateway`, which was started with `settings` from `files`.
-    pub fn new(gateway: Arc<Gateway>, settings: Settings, files: &[PathBuf], source: Source, prepare: Prepare) -> Self {
-        let watch = Mutex::new(Watch::new(source.path.clone(), files));
-        Self { gateway, settings, source, prepare, watch }
+    /// A reloader for `gateway`, which was started with `settings` from `files`. Without a source only
+    /// [`Reloader::apply`] changes anything.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        settings: Settings,
+        files: &[PathBuf],
+        source: Option<Source>,
+        prepare: Prepare,
+    ) -> Self {
+        let watch = match &source {
+            Some(source) => Watch::new(source.path.clone(), files),
+            None => Watch::new(PathBuf::new(), &[]),
+        };
+        Self { gateway, settings, source, prepare, watch: Mutex::new(watch) }
     }
 
     /// Loads the configuration, changed or not, and puts it in force. Blocks for as long as that takes, so it is nothing
-    /// for a thread that serves requests; two calls at once run one after the other. Returns the new generation.
+    /// for a thread that serves requests. Returns the new generation.
     ///
     /// # Errors
     /// Every problem there is. The old configuration stays as it was.
     pub fn reload_now(&self) -> Result<u64, Problems> {
-        self.reload(&mut self.watch.lock().unwrap_or_else(PoisonError::into_inner))
+        self.reload(&mut self.turn())
     }
 
     /// Looks at the files, and reloads when they have changed and then stayed the same between two looks: whoever writes
     /// several files, or one slowly, has finished by then. What was tried once is not tried again until it changes.
     pub fn reload_if_changed(&self) -> Option<Result<u64, Problems>> {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watch = self.turn();
         watch.settled_change().then(|| self.reload(&mut watch))
+    }
+
+    /// Puts a configuration in force that was loaded elsewhere. Blocks like [`Reloader::reload_now`].
+    ///
+    /// # Errors
+    /// It differs in what takes effect at start only.
+    pub fn apply(&self, config: Config) -> Result<u64, Problems> {
+        let _turn = self.turn();
+        self.conclude(Ok(config))
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn reload(&self, watch: &mut Watch) -> Result<u64, Problems> {
         // The look is taken before the files are read: what changes while they are is seen by the next look.
         let before = watch.look();
-        let outcome = (self.source.load)().and_then(|config| {
+        let loaded = match &self.source {
+            Some(source) => (source.load)(),
+            None => Err(problem(PathBuf::new(), "--config", "the gateway was not started from files")),
+        };
+        let files = loaded.as_ref().map(|config| config.files.clone()).unwrap_or_default();
+        let outcome = self.conclude(loaded);
+        match &outcome {
+            Ok(_) => watch.attempted(before, files.into_iter()),
+            Err(problems) => watch.attempted_in_vain(before, problems.0.iter().map(|problem| problem.file.clone())),
+        }
+        outcome
+    }
+
+    /// Puts in force what was loaded, or not; counts and tells either.
+    fn conclude(&self, loaded: Result<Config, Problems>) -> Result<u64, Problems> {
+        let checked = loaded.and_then(|config| {
             let changed = restart_only_changes(&self.settings, &config.settings);
             if changed.is_empty() { Ok(config) } else { Err(restart_needed(&config, &changed)) }
         });
-        match outcome {
+        match checked {
             Ok(config) => {
-                watch.attempted(before, config.files.iter().cloned());
-                let warnings = config.warnings.0;
                 let generation = self.put_in_force(config.snapshot);
                 self.gateway.telemetry.reloaded(self.gateway.clock.now());
                 tracing::info!(generation, "the configuration was reloaded");
-                log_warnings(&warnings);
+                log_warnings(&config.warnings);
                 Ok(generation)
             }
             Err(problems) => {
-                watch.attempted_in_vain(before, problems.0.iter().map(|problem| problem.file.clone()));
                 self.gateway.telemetry.reload_refused();
                 let generation = self.gateway.live.load().snapshot.generation;
                 let text: Vec<_> = problems.0.iter().map(describe).collect();
@@ -117,8 +153,8 @@ impl Reloader {
 }
 
 /// Logs what is allowed but should be looked at.
-pub fn log_warnings(warnings: &[Problem]) {
-    for warning in warnings {
+pub fn log_warnings(warnings: &Problems) {
+    for warning in &warnings.0 {
         tracing::warn!("{}", describe(warning));
     }
 }
@@ -157,14 +193,13 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
 }
 
 fn restart_needed(config: &Config, keys: &[&str]) -> Problems {
+    const TEXT: &str = "takes effect at start only: restart the gateway, or take the change back";
     let file = config.files.first().cloned().unwrap_or_default();
-    let problem = |key: &&str| Problem {
-        file: file.clone(),
-        position: None,
-        key: (*key).to_owned(),
-        text: "takes effect at start only: restart the gateway, or take the change back".to_owned(),
-    };
-    Problems(keys.iter().map(problem).collect())
+    Problems(keys.iter().flat_map(|key| problem(file.clone(), key, TEXT).0).collect())
+}
+
+fn problem(file: PathBuf, key: &str, text: &str) -> Problems {
+    Problems(vec![Problem { file, position: None, key: key.to_owned(), text: text.to_owned() }])
 }
 
 #[cfg(test)]
