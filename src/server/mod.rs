@@ -6,6 +6,8 @@
 mod control;
 mod listen;
 mod shutdown;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::{self, Write};
