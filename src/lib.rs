@@ -26,6 +26,7 @@
 //! is what forwarding demands. [`telemetry`] writes down the [`gate::trail::Trail`] of either.
 
 pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gate;

@@ -160,7 +160,7 @@ pub fn log_warnings(warnings: &Problems) {
 }
 
 /// A problem on one line: place, key, text.
-fn describe(problem: &Problem) -> String {
+pub fn describe(problem: &Problem) -> String {
     let position = problem.position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
     format!("{}{position}: {}: {}", problem.file.display(), problem.key, problem.text)
 }
