@@ -149,7 +149,7 @@ fn serve(path: &Path) -> ExitCode {
     };
     let from = path.to_owned();
     let source = Source { path: path.to_owned(), load: Box::new(move || load(&from, true)) };
-    let started = logging::install(&config.settings.log)
+    let started = logging::install(config.settings.log.json, &config.settings.log.level)
         .and_then(|()| crate::jwt::self_test().map_err(|algorithm| format!("{algorithm} does not work in this build")))
         .and_then(|()| Server::bind(config, Options::production(source)).map_err(|error| error.to_string()));
     match started {

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::config::{Config, Problem, Problems, Settings};
 use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
+use crate::telemetry::Telemetry;
 use watch::Watch;
 
 /// Where a configuration comes from.
@@ -29,9 +30,9 @@ impl fmt::Debug for Source {
     }
 }
 
-/// Makes ready, in bounded time, what a snapshot needs of the outside before requests are decided by it: addresses of
-/// its upstreams.
-pub type Prepare = Box<dyn Fn(&Snapshot) + Send + Sync>;
+/// Makes ready, in bounded time, what a snapshot needs before requests are decided by it: metric handles, addresses of its
+/// upstreams.
+pub type Prepare = Box<dyn Fn(Snapshot, &Telemetry) -> Live + Send + Sync>;
 
 /// Replaces the snapshot in force.
 pub struct Reloader {
@@ -145,9 +146,8 @@ impl Reloader {
         let generation = previous.snapshot.generation.saturating_add(1);
         snapshot.generation = generation;
         adopt::adopt(&mut snapshot, &previous.snapshot);
-        (self.prepare)(&snapshot);
-        let metrics = self.gateway.telemetry.prepare(&snapshot);
-        self.gateway.live.store(Arc::new(Live { snapshot, metrics }));
+        let live = (self.prepare)(snapshot, &self.gateway.telemetry);
+        self.gateway.live.store(Arc::new(live));
         generation
     }
 }

@@ -1,9 +1,8 @@
 //! What goes on beside requests: keeping key sets and names fresh, noticing changes of the configuration.
 
-use std::collections::HashSet;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,16 +14,13 @@ use tokio::signal::unix::SignalKind;
 use tokio::task::JoinSet;
 
 use super::Health;
-use super::seam::Resolver;
+use super::seam::{Resolver, prepare_live};
 use super::shutdown::{arrival, listen_for};
-use crate::gate::policy::{ServerAddress, Snapshot};
+use crate::gate::policy::Snapshot;
 use crate::gate::verify::jwks::{self, Fetch, RemoteKeySet};
 use crate::gate::verify::jwt::KeySource;
 use crate::proxy::Gateway;
 use crate::reload::{Prepare, Reloader};
-
-/// So long is waited for the addresses of new upstreams; what is not known by then is found out later.
-const NAMES_WITHIN: Duration = Duration::from_secs(5);
 
 /// A task that ended by a fault is started again after this.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -34,8 +30,6 @@ pub(super) struct Control {
     pub(super) gateway: Arc<Gateway>,
     pub(super) fetch: Arc<dyn Fetch>,
     pub(super) resolver: Arc<Resolver>,
-    /// Where a reload has names resolved.
-    pub(super) runtime: Arc<OnceLock<runtime::Handle>>,
     pub(super) reloader: Arc<Reloader>,
     pub(super) watch_every: Option<Duration>,
     pub(super) signals: bool,
@@ -44,14 +38,12 @@ pub(super) struct Control {
 
 #[async_trait]
 impl BackgroundService for Control {
-    /// Ready when addresses of upstreams are known or could not be had in time. Key sets are not waited for: an issuer out
+    /// Ready when addresses of upstreams are known, or could not be had in (bounded) time. Key sets are not waited for: an issuer out
     /// of reach is the matter of its realm.
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        let servers = servers_of(&self.gateway.live.load().snapshot);
-        if tokio::time::timeout(NAMES_WITHIN, self.resolver.resolve(servers)).await.is_err() {
-            tracing::warn!("not all upstream names could be resolved in time; they are tried again");
-        }
-        self.runtime.get_or_init(runtime::Handle::current);
+        let live = self.gateway.live.load_full();
+        self.resolver.resolve_all(&live.snapshot).await;
+        drop(live);
         self.health.serving.store(true, Ordering::Release);
         ready.notify_ready();
 
@@ -82,8 +74,8 @@ impl Control {
     }
 
     fn keep_names(&self) -> impl Future<Output = ()> + Send + 'static {
-        let (resolver, gateway) = (Arc::clone(&self.resolver), Arc::clone(&self.gateway));
-        async move { resolver.maintain(move || servers_of(&gateway.live.load().snapshot)).await }
+        let resolver = Arc::clone(&self.resolver);
+        async move { resolver.maintain().await }
     }
 }
 
@@ -123,26 +115,25 @@ async fn obey_hangups(reloader: Arc<Reloader>, signals: bool) {
     }
 }
 
-/// Has the names of a snapshot's upstreams resolved on `runtime`, and waits for it a bounded time. Called on threads that
-/// may block; before the gateway runs there is nothing to do, the start sees to it.
-pub(super) fn prepare_names(resolver: Arc<Resolver>, runtime: Arc<OnceLock<runtime::Handle>>) -> Prepare {
-    Box::new(move |snapshot| {
-        let Some(runtime) = runtime.get() else { return };
-        let (resolver, servers) = (Arc::clone(&resolver), servers_of(snapshot));
-        let (done, wait) = mpsc::sync_channel(1);
-        runtime.spawn(async move {
-            resolver.resolve(servers).await;
-            done.send(()).ok(); // nobody waits any more: too late, but resolved
+/// Makes snapshots of a reload ready: the names of new upstreams are looked up before requests go there. Whoever reloads
+/// waits for it (the look-up is bounded), on a thread of its own that no runtime needs.
+pub(super) fn prepare(resolver: Arc<Resolver>) -> Prepare {
+    Box::new(move |snapshot, telemetry| {
+        std::thread::scope(|scope| {
+            let lookup = || match runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => {
+                    runtime.block_on(resolver.resolve_all(&snapshot));
+                    runtime.shutdown_background(); // a look-up that hangs must not hold up anything
+                }
+                Err(error) => tracing::warn!(%error, "upstream names are looked up later"),
+            };
+            // Where there is no thread, or a fault ends it, names are left to the background.
+            if let Ok(thread) = std::thread::Builder::new().name("names".into()).spawn_scoped(scope, lookup) {
+                thread.join().ok();
+            }
         });
-        wait.recv_timeout(NAMES_WITHIN).ok();
+        prepare_live(snapshot, telemetry, &resolver)
     })
-}
-
-/// The servers of all upstreams, each once.
-fn servers_of(snapshot: &Snapshot) -> Vec<ServerAddress> {
-    let upstreams = snapshot.realms.iter().flat_map(|realm| &realm.upstreams);
-    let distinct: HashSet<&ServerAddress> = upstreams.flat_map(|upstream| &upstream.servers).collect();
-    distinct.into_iter().cloned().collect()
 }
 
 fn key_sets_of(snapshot: &Snapshot) -> Vec<Arc<RemoteKeySet>> {

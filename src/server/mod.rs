@@ -12,8 +12,8 @@ mod tests;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -35,7 +35,7 @@ use crate::reload::{self, Reloader, Source};
 use crate::telemetry::{Telemetry, TelemetryError};
 use control::Control;
 use listen::{Counted, Prebound, bind};
-use seam::Resolver;
+use seam::{FrontDoor, HttpFetch, Patience, Resolver, prepare_live};
 use shutdown::{Order, Shutdown};
 
 /// What is waited for the access log at the end.
@@ -65,7 +65,7 @@ impl Options {
     pub fn production(source: Source) -> Self {
         Self {
             clock: Arc::new(crate::clock::SystemClock),
-            fetch: seam::fetch(),
+            fetch: Arc::new(HttpFetch),
             access_log: Box::new(io::stdout()),
             work_stealing: false,
             signals: true,
@@ -189,7 +189,8 @@ impl Server {
         let access_log = settings.log.access.then_some(options.access_log);
         let telemetry = Arc::new(Telemetry::new(options.clock.now(), access_log)?);
         snapshot.generation = 1;
-        let live = Live { metrics: telemetry.prepare(&snapshot), snapshot };
+        let resolver = Arc::new(Resolver::default());
+        let live = prepare_live(snapshot, &telemetry, &resolver);
         let gateway = Arc::new(Gateway {
             gate: Gate::new(settings.cache_tokens),
             live: ArcSwap::from_pointee(live),
@@ -202,9 +203,7 @@ impl Server {
         let health = Arc::new(Health::default());
         let (orders, order) = watch::channel(Order::Run);
         let shutdown = Shutdown::new(&settings, options.signals, order, Arc::clone(&health));
-        let resolver = Arc::new(Resolver::new());
-        let runtime = Arc::new(OnceLock::new());
-        let prepare = control::prepare_names(Arc::clone(&resolver), Arc::clone(&runtime));
+        let prepare = control::prepare(Arc::clone(&resolver));
         let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), settings.clone(), &files, options.source, prepare));
 
         let control = engine.add_service(background_service(
@@ -212,8 +211,7 @@ impl Server {
             Control {
                 gateway: Arc::clone(&gateway),
                 fetch: options.fetch,
-                resolver: Arc::clone(&resolver),
-                runtime,
+                resolver,
                 reloader: Arc::clone(&reloader),
                 watch_every: options.watch_every,
                 signals: options.signals,
@@ -222,7 +220,8 @@ impl Server {
         ));
 
         let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
-        let front = seam::front_door(&engine.configuration, &gateway, &resolver, &settings);
+        let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };
+        let front = FrontDoor::new(&engine.configuration, Arc::clone(&gateway), patience);
         let proxy = Service::new("proxy".into(), Counted::new(front, shutdown.connections()));
         let proxy = Prebound::new(proxy, sockets).until(shutdown.listening(), shutdown.listeners_ended());
         engine.add_service(proxy).add_dependency(&control);
@@ -318,53 +317,54 @@ fn realm_states(snapshot: &Snapshot, clock: &dyn Clock) -> Vec<RealmState> {
     realms
 }
 
-/// MERGE: everything in here is a stand-in for what is written elsewhere; delete the module once the names below exist.
+/// MERGE: everything in here is a stand-in with the real names; delete the module, and import from `crate::proxy` and
+/// `crate::outbound` instead.
 mod seam {
     use super::*;
-    use crate::gate::policy::ServerAddress;
     use crate::gate::verify::jwks::FetchRequest;
 
-    /// MERGE: `Arc::new(crate::outbound::HttpFetch::new())`.
-    pub(super) fn fetch() -> Arc<dyn Fetch> {
-        #[derive(Debug)]
-        struct Nothing;
-        #[async_trait::async_trait]
-        impl Fetch for Nothing {
-            async fn fetch(&self, _request: FetchRequest) -> Result<Vec<u8>, String> {
-                Err("no way out is connected".to_owned())
-            }
+    /// MERGE: `crate::outbound::HttpFetch`.
+    #[derive(Debug, Default)]
+    pub(super) struct HttpFetch;
+
+    #[async_trait::async_trait]
+    impl Fetch for HttpFetch {
+        async fn fetch(&self, _request: FetchRequest) -> Result<Vec<u8>, String> {
+            Err("no way out is connected".to_owned())
         }
-        Arc::new(Nothing)
     }
 
-    /// MERGE: `crate::proxy::upstream::Resolver`: addresses of upstream servers.
-    pub(super) struct Resolver;
+    /// MERGE: `crate::proxy::upstream::Resolver`.
+    #[derive(Default)]
+    pub(super) struct Resolver(());
 
     impl Resolver {
-        pub(super) fn new() -> Self {
-            Self
-        }
+        pub(super) async fn resolve_all(&self, _snapshot: &Snapshot) {}
 
-        /// Resolves what is not known yet, in bounded time.
-        pub(super) async fn resolve(&self, _servers: Vec<ServerAddress>) {}
-
-        /// Resolves again, for ever, what `current` names.
-        pub(super) async fn maintain(&self, _current: impl Fn() -> Vec<ServerAddress> + Send + Sync) {
+        pub(super) async fn maintain(&self) {
             std::future::pending().await
         }
     }
 
-    /// MERGE: `crate::proxy::front_door::FrontDoor`.
+    /// MERGE: `Live::prepare(snapshot, telemetry, resolver)`.
+    pub(super) fn prepare_live(snapshot: Snapshot, telemetry: &Telemetry, _resolver: &Resolver) -> Live {
+        Live { metrics: telemetry.prepare(&snapshot), snapshot }
+    }
+
+    /// MERGE: `crate::proxy::front_door::{FrontDoor, Patience}`.
     pub(super) struct FrontDoor;
 
-    /// MERGE: make the front door; `conf` is what `pingora::proxy::http_proxy` wants.
-    pub(super) fn front_door(
-        _conf: &Arc<ServerConf>,
-        _gateway: &Arc<Gateway>,
-        _resolver: &Arc<Resolver>,
-        _settings: &Settings,
-    ) -> FrontDoor {
-        FrontDoor
+    pub(super) struct Patience {
+        pub(super) header: Duration,
+        pub(super) idle: Duration,
+    }
+
+    impl FrontDoor {
+        pub(super) fn new(_conf: &Arc<ServerConf>, _gateway: Arc<Gateway>, patience: Patience) -> Self {
+            let Patience { header, idle } = patience;
+            tracing::debug!(?header, ?idle, "no front door is connected");
+            Self
+        }
     }
 
     #[async_trait::async_trait]

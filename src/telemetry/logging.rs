@@ -18,7 +18,6 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
 
 use crate::clock::Stopwatch;
-use crate::config::LogSettings;
 
 /// Targets whose messages are about listening and starting, never about a request.
 const HARMLESS: &[&str] = &["pingora_core::server", "pingora_core::services", "pingora_core::listeners"];
@@ -32,13 +31,14 @@ const PERIOD_SECS: u64 = 10;
 /// So many targets are told apart.
 const MAX_TARGETS: usize = 64;
 
-/// Starts logging for this process, and has panics logged. Call once, before anything else runs.
+/// Starts logging for this process, as JSON lines or as text, from `level` (`error` to `trace`) upwards, and has panics
+/// logged. Call once, before anything else runs.
 ///
 /// # Errors
 /// A text: logging has been started before.
-pub fn install(settings: &LogSettings) -> Result<(), String> {
+pub fn install(json: bool, level: &str) -> Result<(), String> {
     let stderr = std::io::stderr;
-    tracing::subscriber::set_global_default(subscriber(settings, stderr, stderr().is_terminal()))
+    tracing::subscriber::set_global_default(subscriber(json, level, stderr, stderr().is_terminal()))
         .map_err(|error| error.to_string())?;
     log::set_boxed_logger(Box::new(Foreign::new())).map_err(|error| error.to_string())?;
     log::set_max_level(log::LevelFilter::Warn);
@@ -51,14 +51,14 @@ pub fn install(settings: &LogSettings) -> Result<(), String> {
     Ok(())
 }
 
-fn subscriber<W>(settings: &LogSettings, writer: W, colours: bool) -> impl Subscriber + Send + Sync + use<W>
+fn subscriber<W>(json: bool, level: &str, writer: W, colours: bool) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let level = settings.level.parse().unwrap_or(LevelFilter::INFO);
+    let level = level.parse().unwrap_or(LevelFilter::INFO);
     let ours = Targets::new().with_target("portcullis", level);
-    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours && !settings.json);
-    let layer: Box<dyn Layer<Registry> + Send + Sync> = if settings.json {
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours && !json);
+    let layer: Box<dyn Layer<Registry> + Send + Sync> = if json {
         Box::new(layer.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter(ours))
     } else {
         Box::new(layer.with_filter(ours))
@@ -157,9 +157,8 @@ mod tests {
 
     fn logged(level: &str, json: bool, act: impl FnOnce()) -> String {
         let sink = Sink::default();
-        let settings = LogSettings { json, level: level.into(), access: false };
         let writer = sink.clone();
-        tracing::subscriber::with_default(subscriber(&settings, move || writer.clone(), false), act);
+        tracing::subscriber::with_default(subscriber(json, level, move || writer.clone(), false), act);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
