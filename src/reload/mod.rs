@@ -186,7 +186,9 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("server.shutdown_delay", *shutdown_delay == new.shutdown_delay),
         ("server.shutdown_grace", *shutdown_grace == new.shutdown_grace),
         ("admin.listen", *admin_listen == new.admin_listen),
-        ("log", *log == new.log),
+        ("log.format", log.json == new.log.json),
+        ("log.level", log.level == new.log.level),
+        ("log.access", log.access == new.log.access),
         ("cache.tokens", *cache_tokens == new.cache_tokens),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
@@ -234,7 +236,7 @@ mod tests {
             shutdown_delay: Duration::from_secs(1),
             shutdown_grace: Duration::ZERO,
             admin_listen: ([127, 0, 0, 1], 9902).into(),
-            log: LogSettings { json: false, ..settings().log },
+            log: LogSettings { json: false, level: "debug".into(), access: false },
             cache_tokens: 0,
         };
         assert_eq!(
@@ -247,7 +249,9 @@ mod tests {
                 "server.shutdown_delay",
                 "server.shutdown_grace",
                 "admin.listen",
-                "log",
+                "log.format",
+                "log.level",
+                "log.access",
                 "cache.tokens"
             ]
         );
