@@ -63,7 +63,7 @@ pub struct CheckArgs {
 pub struct ExplainArgs {
     /// Method, case-sensitive
     pub method: String,
-    /// URL as a client would ask for it: http://api.example.com/orders?page=2
+    /// URL as a client would ask for it, `http://api.example.com/orders?page=2`
     pub url: String,
     /// A header field, `Name: value`; may be repeated; `@-` reads such lines from standard input, so that a credential
     /// does not stand in the list of processes
