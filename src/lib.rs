@@ -25,12 +25,16 @@
 //! [`gate::Gate::decide`]. A [`gate::outcome::Denial`] is answered in the realm's dialect; a [`gate::outcome::Permit`]
 //! is what forwarding demands. [`telemetry`] writes down the [`gate::trail::Trail`] of either.
 
+pub mod admin;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod gate;
 pub mod identity;
 pub mod jwt;
 pub mod proxy;
+pub mod reload;
 pub mod reply;
 pub mod secret;
+pub mod server;
 pub mod telemetry;

@@ -1,13 +1,24 @@
 //! What happened: metrics, the access log, operational logs. Reads records the core made; is never called by it.
 
+mod access_log;
+mod line;
+pub mod logging;
+mod metrics;
+mod redact;
+
+use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::UnixMillis;
 use crate::gate::policy::Snapshot;
 use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
+
+use access_log::AccessLog;
+pub use metrics::SnapshotMetrics;
+use metrics::{KeySetFigures, Labels, Metrics, Served};
+use redact::Redactor;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +29,17 @@ pub enum Outcome {
     Denied,
     /// Broken off: upstream out of reach, client gone, internal fault.
     Error,
+}
+
+impl Outcome {
+    /// Metric label and log value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Forwarded => "forwarded",
+            Self::Denied => "denied",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// Everything about one request that has ended.
@@ -55,30 +77,70 @@ pub struct Ending<'a> {
     pub peer: Option<SocketAddr>,
 }
 
-/// Metric handles of one snapshot, resolved at load: the request path looks nothing up by label text.
-#[derive(Debug)]
-pub struct SnapshotMetrics {}
-
-/// The process's telemetry.
-#[derive(Debug)]
-pub struct Telemetry {}
-
-impl Telemetry {
-    /// Handles for a snapshot that is about to be put in force.
-    pub fn prepare(&self, _snapshot: &Snapshot) -> SnapshotMetrics {
-        unimplemented!()
-    }
-
-    /// Records the end of a request: counters, histograms, one line of the access log.
-    pub fn record(&self, _metrics: &SnapshotMetrics, _ending: &Ending<'_>) {
-        unimplemented!()
-    }
-
-    /// All metrics in the Prometheus text format.
-    pub fn render(&self, _current: &Snapshot) -> String {
-        unimplemented!()
-    }
+/// Telemetry could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// Two metrics contradict each other: a fault of the program.
+    #[error("the metrics cannot be declared: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The system gave no thread for the access log.
+    #[error("the access log cannot be started: {0}")]
+    AccessLog(#[from] std::io::Error),
 }
 
-#[allow(dead_code)]
-type Shared = Arc<Telemetry>;
+/// The telemetry of one gateway. Nothing of it is global: two gateways in one process have one each.
+#[derive(Debug)]
+pub struct Telemetry {
+    metrics: Metrics,
+    access_log: Option<AccessLog>,
+}
+
+impl Telemetry {
+    /// Telemetry of a gateway that started at `started`; without a sink there is no access log.
+    ///
+    /// # Errors
+    /// See [`TelemetryError`].
+    pub fn new(started: UnixMillis, access_log: Option<Box<dyn Write + Send>>) -> Result<Self, TelemetryError> {
+        let metrics = Metrics::new(started)?;
+        let dropped = || metrics.access_log_dropped.clone();
+        let access_log = access_log.map(|sink| AccessLog::start(sink, dropped())).transpose()?;
+        Ok(Self { metrics, access_log })
+    }
+
+    /// Handles for a snapshot that is about to be put in force.
+    pub fn prepare(&self, snapshot: &Snapshot) -> SnapshotMetrics {
+        let realms = snapshot.realms.iter();
+        let prefixes = realms.clone().flat_map(|realm| realm.api_keys.iter().map(|form| &*form.prefix));
+        self.metrics.prepare(realms.map(|realm| Labels::of(realm)).collect(), Redactor::new(prefixes))
+    }
+
+    /// Records the end of a request: counters, histograms, one line of the access log. Never waits.
+    pub fn record(&self, metrics: &SnapshotMetrics, ending: &Ending<'_>) {
+        self.metrics.record(metrics, Served::of(ending.trail), ending);
+        if let Some(log) = &self.access_log {
+            log.record(ending, &metrics.redactor);
+        }
+    }
+
+    /// All metrics in the Prometheus text format (0.0.4). `tokens`: entries in the cache of verified tokens.
+    pub fn render(&self, current: &Snapshot, tokens: u64, now: UnixMillis) -> String {
+        self.metrics.render(&KeySetFigures::of(current), tokens, now)
+    }
+
+    /// A new configuration is in force.
+    pub fn reloaded(&self, now: UnixMillis) {
+        self.metrics.reloaded(now);
+    }
+
+    /// A new configuration was refused; the old one stays.
+    pub fn reload_refused(&self) {
+        self.metrics.reload_refused();
+    }
+
+    /// Waits until the access log has been written as far as it was recorded, at most `at_most` long.
+    pub fn flush(&self, at_most: Duration) {
+        if let Some(log) = &self.access_log {
+            log.flush(at_most);
+        }
+    }
+}

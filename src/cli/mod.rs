@@ -1,0 +1,253 @@
+//! The command line: arguments in, exit code out. Exit codes: 0 fine (`explain`: allowed), 1 failed (`explain`: denied),
+//! 2 wrong usage or a bad configuration. What a command does stands in its own module.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::clock::UnixMillis;
+use crate::config::{self, Config, Problems, Sources};
+use crate::reload::{self, Source};
+use crate::server::{Options, Server};
+use crate::telemetry::logging;
+
+/// Where the configuration is when nobody says.
+const DEFAULT_CONFIG: &str = "/etc/portcullis";
+
+/// Something failed.
+const FAILED: u8 = 1;
+
+/// The usage or the configuration is wrong.
+const WRONG: u8 = 2;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about, max_term_width = 110)]
+struct Cli {
+    /// Configuration: a directory (portcullis.toml and realms/*.toml) or one file [default: /etc/portcullis]
+    #[arg(long, global = true, env = "PORTCULLIS_CONFIG", value_name = "PATH")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve requests until told to stop
+    Serve,
+    /// Check the configuration and print every problem of it
+    Check(CheckArgs),
+    /// Print each step of the decision about a request; exit code 0 = allowed, 1 = denied
+    Explain(ExplainArgs),
+    /// Print a JSON Schema of the configuration
+    Schema,
+    /// Start a gateway in front of a built-in echo service, and print requests to try
+    Demo(DemoArgs),
+    /// API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Do not read secrets: for machines that do not have them
+    #[arg(long)]
+    pub no_secrets: bool,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Method, case-sensitive
+    pub method: String,
+    /// URL as a client would ask for it, `http://api.example.com/orders?page=2`
+    pub url: String,
+    /// A header field, `Name: value`; may be repeated; `@-` reads such lines from standard input, so that a credential
+    /// does not stand in the list of processes
+    #[arg(short = 'H', long = "header", value_name = "FIELD")]
+    pub headers: Vec<String>,
+    /// Address that the request comes from
+    #[arg(long)]
+    pub ip: Option<IpAddr>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Decide as at this time (RFC 3339) instead of now
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub at: Option<UnixMillis>,
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the gateway listens
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+}
+
+/// What can be done with API keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key; print it, its SHA-256 and the line for the configuration
+    Generate {
+        /// What the key starts with
+        #[arg(long)]
+        prefix: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read a key from standard input and print its SHA-256
+    Hash,
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let given = cli.config.as_deref();
+    let path = given.unwrap_or(Path::new(DEFAULT_CONFIG));
+    match cli.command {
+        Command::Serve => serve(path),
+        Command::Check(args) => seam::check(path, &args),
+        Command::Explain(args) => seam::explain(path, &args),
+        Command::Schema => seam::schema(),
+        Command::Demo(args) => seam::demo(given, &args),
+        Command::Key(command) => seam::key(&command),
+    }
+}
+
+/// Loads the configuration as `serve` does, with the environment of this process.
+///
+/// # Errors
+/// Every problem there is.
+pub fn load(path: &Path, secrets: bool) -> Result<Config, Problems> {
+    config::load(path, &Sources { env: &environment, secrets })
+}
+
+#[allow(clippy::disallowed_methods)] // the command line is one of the two places that may ask
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Prints problems as `serve` and `check` do, one a line.
+pub fn print_problems(problems: &Problems) {
+    for problem in &problems.0 {
+        eprintln!("{}", reload::describe(problem));
+    }
+}
+
+fn serve(path: &Path) -> ExitCode {
+    let config = match load(path, true) {
+        Ok(config) => config,
+        Err(problems) => {
+            print_problems(&problems);
+            return ExitCode::from(WRONG);
+        }
+    };
+    let from = path.to_owned();
+    let source = Source { path: path.to_owned(), load: Box::new(move || load(&from, true)) };
+    let started = logging::install(config.settings.log.json, &config.settings.log.level)
+        .and_then(|()| crate::jwt::self_test().map_err(|algorithm| format!("{algorithm} does not work in this build")))
+        .and_then(|()| Server::bind(config, Options::production(source)).map_err(|error| error.to_string()));
+    match started {
+        Ok(server) => {
+            server.run();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("portcullis: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Reads an RFC 3339 time with its offset.
+fn parse_time(text: &str) -> Result<UnixMillis, String> {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Ok(UnixMillis(time.as_millisecond())),
+        Err(_) => Err("expected a time with its offset, such as 2026-01-31T12:00:00Z".to_owned()),
+    }
+}
+
+/// MERGE: each of these becomes the call named beside it; delete the module then.
+mod seam {
+    use super::{CheckArgs, DemoArgs, ExitCode, ExplainArgs, KeyCommand, Path, WRONG};
+
+    /// MERGE: `check::run(path, !args.no_secrets)`
+    pub(super) fn check(_path: &Path, _args: &CheckArgs) -> ExitCode {
+        missing("check")
+    }
+
+    /// MERGE: `schema::run()`
+    pub(super) fn schema() -> ExitCode {
+        missing("schema")
+    }
+
+    /// MERGE: `explain::run(path, &args)`
+    pub(super) fn explain(_path: &Path, _args: &ExplainArgs) -> ExitCode {
+        missing("explain")
+    }
+
+    /// MERGE: `demo::run(given, &args)`
+    pub(super) fn demo(_directory: Option<&Path>, _args: &DemoArgs) -> ExitCode {
+        missing("demo")
+    }
+
+    /// MERGE: `key::run(&command)`
+    pub(super) fn key(_command: &KeyCommand) -> ExitCode {
+        missing("key")
+    }
+
+    fn missing(command: &str) -> ExitCode {
+        eprintln!("portcullis: {command} is not built yet");
+        ExitCode::from(WRONG)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("portcullis").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_declared_arguments_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_configuration_may_be_named_before_or_after_the_command() {
+        for line in ["--config conf serve", "serve --config conf"] {
+            let cli = parsed(line).unwrap();
+            assert_eq!(cli.config.as_deref(), Some(Path::new("conf")));
+            assert!(matches!(cli.command, Command::Serve));
+        }
+    }
+
+    #[test]
+    fn a_request_to_explain_is_taken_apart() {
+        let line = "explain GET http://api.example.com/x -H a:1 -H @- --ip 192.0.2.1 --at 2026-01-31T12:00:00+01:00";
+        let Command::Explain(args) = parsed(line).unwrap().command else { panic!("another command") };
+        assert_eq!(args.headers, ["a:1", "@-"]);
+        assert_eq!(args.ip, Some([192, 0, 2, 1].into()));
+        assert_eq!(args.at, Some(UnixMillis(1_769_857_200_000)));
+        assert!(!args.json);
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_with_exit_code_two() {
+        let line = "explain GET / --at 2026-01-31T12:00:00";
+        for line in [line, "serve now", "key generate", "check --secrets", "nonsense"] {
+            assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert_eq!(parsed("--help").unwrap_err().kind(), ErrorKind::DisplayHelp);
+    }
+}

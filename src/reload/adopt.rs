@@ -1,0 +1,66 @@
+//! What a new snapshot takes over from the old one: keys that were fetched, requests that were counted.
+//!
+//! Without it a reload would forgive everybody who has used up a limit, and every issuer out of reach would be lost.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::gate::limit::Limiter;
+use crate::gate::policy::{Realm, Snapshot};
+use crate::gate::verify::jwks::RemoteKeySet;
+use crate::gate::verify::jwt::KeySource;
+
+/// Lets `new`, which nobody else holds yet, go on with what `old` has learnt. What is configured differently starts anew.
+pub(super) fn adopt(new: &mut Snapshot, old: &Snapshot) {
+    if let (Some(limit), Some(before)) = (&mut new.failure_limit, &old.failure_limit) {
+        *limit = continued(limit, before);
+    }
+    for realm in &mut new.realms {
+        let Some(before) = old.realms.iter().find(|before| before.name == realm.name) else { continue };
+        match Arc::get_mut(realm) {
+            Some(realm) => {
+                adopt_key_sets(realm, before);
+                adopt_limits(realm, before);
+            }
+            None => tracing::warn!(realm = &*realm.name, "fetched keys and counted requests were not taken over"),
+        }
+    }
+}
+
+fn adopt_key_sets(realm: &mut Realm, before: &Realm) {
+    let known: Vec<&Arc<RemoteKeySet>> = before
+        .issuers
+        .iter()
+        .filter_map(|issuer| match &issuer.keys {
+            KeySource::Remote(set) => Some(set),
+            KeySource::Static(_) => None,
+        })
+        .collect();
+    for issuer in realm.issuers.iter_mut().filter_map(Arc::get_mut) {
+        if let KeySource::Remote(set) = &mut issuer.keys
+            && let Some(same) = known.iter().find(|known| known.spec() == set.spec())
+        {
+            *set = Arc::clone(same);
+        }
+    }
+}
+
+fn adopt_limits(realm: &mut Realm, before: &Realm) {
+    let known: HashMap<&str, &Arc<Limiter>> =
+        before.routes.iter().flat_map(|route| &route.limits).map(|limit| (&*limit.spec().name, limit)).collect();
+    let mut adopted: HashMap<Arc<str>, Arc<Limiter>> = HashMap::new(); // routes that share a limit go on sharing it
+    for route in realm.routes.iter_mut().filter_map(Arc::get_mut) {
+        for limit in &mut route.limits {
+            let Some(before) = known.get(&*limit.spec().name) else { continue };
+            let name = Arc::clone(&limit.spec().name);
+            *limit = Arc::clone(adopted.entry(name).or_insert_with(|| continued(limit, before)));
+        }
+    }
+}
+
+fn continued(limit: &Arc<Limiter>, before: &Arc<Limiter>) -> Arc<Limiter> {
+    if limit.spec() == before.spec() {
+        return Arc::clone(before);
+    }
+    Arc::new(Limiter::new(limit.spec().clone()).adopting(before))
+}

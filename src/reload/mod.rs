@@ -1,0 +1,276 @@
+//! Putting a changed configuration in force: load, compare, swap the snapshot whole, or keep the old one and say why.
+//!
+//! Running requests keep the snapshot they began with. What was learnt under the old one and still means the same (keys
+//! of issuers, counters of limits) goes over into the new one.
+
+mod adopt;
+mod watch;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::config::{Config, Problem, Problems, Settings};
+use crate::gate::policy::Snapshot;
+use crate::proxy::{Gateway, Live};
+use crate::telemetry::Telemetry;
+use watch::Watch;
+
+/// Where a configuration comes from.
+pub struct Source {
+    /// The file or directory that was asked for.
+    pub path: PathBuf,
+    /// Loads it, checks included.
+    pub load: Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Makes ready, in bounded time, what a snapshot needs before requests are decided by it: metric handles, addresses of its
+/// upstreams.
+pub type Prepare = Box<dyn Fn(Snapshot, &Telemetry) -> Live + Send + Sync>;
+
+/// Replaces the snapshot in force.
+pub struct Reloader {
+    gateway: Arc<Gateway>,
+    settings: Settings,
+    source: Option<Source>,
+    prepare: Prepare,
+    /// Held for a whole reload: two at once run one after the other.
+    watch: Mutex<Watch>,
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").field("source", &self.source).finish_non_exhaustive()
+    }
+}
+
+impl Reloader {
+    /// A reloader for `gateway`, which was started with `settings` from `files`. Without a source only
+    /// [`Reloader::apply`] changes anything.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        settings: Settings,
+        files: &[PathBuf],
+        source: Option<Source>,
+        prepare: Prepare,
+    ) -> Self {
+        let watch = match &source {
+            Some(source) => Watch::new(source.path.clone(), files),
+            None => Watch::new(PathBuf::new(), &[]),
+        };
+        Self { gateway, settings, source, prepare, watch: Mutex::new(watch) }
+    }
+
+    /// Loads the configuration, changed or not, and puts it in force. Blocks for as long as that takes, so it is nothing
+    /// for a thread that serves requests. Returns the new generation.
+    ///
+    /// # Errors
+    /// Every problem there is. The old configuration stays as it was.
+    pub fn reload_now(&self) -> Result<u64, Problems> {
+        self.reload(&mut self.turn())
+    }
+
+    /// Looks at the files, and reloads when they have changed and then stayed the same between two looks: whoever writes
+    /// several files, or one slowly, has finished by then. What was tried once is not tried again until it changes.
+    pub fn reload_if_changed(&self) -> Option<Result<u64, Problems>> {
+        let mut watch = self.turn();
+        watch.settled_change().then(|| self.reload(&mut watch))
+    }
+
+    /// Puts a configuration in force that was loaded elsewhere. Blocks like [`Reloader::reload_now`].
+    ///
+    /// # Errors
+    /// It differs in what takes effect at start only.
+    pub fn apply(&self, config: Config) -> Result<u64, Problems> {
+        let _turn = self.turn();
+        self.conclude(Ok(config))
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Watch> {
+        self.watch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reload(&self, watch: &mut Watch) -> Result<u64, Problems> {
+        // The look is taken before the files are read: what changes while they are is seen by the next look.
+        let before = watch.look();
+        let loaded = match &self.source {
+            Some(source) => (source.load)(),
+            None => Err(problem(PathBuf::new(), "--config", "the gateway was not started from files")),
+        };
+        let files = loaded.as_ref().map(|config| config.files.clone()).unwrap_or_default();
+        let outcome = self.conclude(loaded);
+        match &outcome {
+            Ok(_) => watch.attempted(before, files.into_iter()),
+            Err(problems) => watch.attempted_in_vain(before, problems.0.iter().map(|problem| problem.file.clone())),
+        }
+        outcome
+    }
+
+    /// Puts in force what was loaded, or not; counts and tells either.
+    fn conclude(&self, loaded: Result<Config, Problems>) -> Result<u64, Problems> {
+        let checked = loaded.and_then(|config| {
+            let changed = restart_only_changes(&self.settings, &config.settings);
+            if changed.is_empty() { Ok(config) } else { Err(restart_needed(&config, &changed)) }
+        });
+        match checked {
+            Ok(config) => {
+                let generation = self.put_in_force(config.snapshot);
+                self.gateway.telemetry.reloaded(self.gateway.clock.now());
+                tracing::info!(generation, "the configuration was reloaded");
+                log_warnings(&config.warnings);
+                Ok(generation)
+            }
+            Err(problems) => {
+                self.gateway.telemetry.reload_refused();
+                let generation = self.gateway.live.load().snapshot.generation;
+                let text: Vec<_> = problems.0.iter().map(describe).collect();
+                tracing::error!(
+                    generation,
+                    count = text.len(),
+                    problems = text.join(" | "),
+                    "the configuration was refused; the one in force stays"
+                );
+                Err(problems)
+            }
+        }
+    }
+
+    fn put_in_force(&self, mut snapshot: Snapshot) -> u64 {
+        let previous = self.gateway.live.load_full();
+        let generation = previous.snapshot.generation.saturating_add(1);
+        snapshot.generation = generation;
+        adopt::adopt(&mut snapshot, &previous.snapshot);
+        let live = (self.prepare)(snapshot, &self.gateway.telemetry);
+        self.gateway.live.store(Arc::new(live));
+        generation
+    }
+}
+
+/// Logs what is allowed but should be looked at.
+pub fn log_warnings(warnings: &Problems) {
+    for warning in &warnings.0 {
+        tracing::warn!("{}", describe(warning));
+    }
+}
+
+/// A problem on one line: place, key, text.
+pub fn describe(problem: &Problem) -> String {
+    let position = problem.position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
+    format!("{}{position}: {}: {}", problem.file.display(), problem.key, problem.text)
+}
+
+/// Keys of settings that differ: they take effect at start only.
+fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    let Settings {
+        listen,
+        threads,
+        header_timeout,
+        idle_timeout,
+        shutdown_delay,
+        shutdown_grace,
+        admin_listen,
+        log,
+        cache_tokens,
+    } = old;
+    let same = [
+        ("server.listen", *listen == new.listen),
+        ("server.threads", *threads == new.threads),
+        ("server.header_timeout", *header_timeout == new.header_timeout),
+        ("server.idle_timeout", *idle_timeout == new.idle_timeout),
+        ("server.shutdown_delay", *shutdown_delay == new.shutdown_delay),
+        ("server.shutdown_grace", *shutdown_grace == new.shutdown_grace),
+        ("admin.listen", *admin_listen == new.admin_listen),
+        ("log.format", log.json == new.log.json),
+        ("log.level", log.level == new.log.level),
+        ("log.access", log.access == new.log.access),
+        ("cache.tokens", *cache_tokens == new.cache_tokens),
+    ];
+    same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
+}
+
+fn restart_needed(config: &Config, keys: &[&str]) -> Problems {
+    const TEXT: &str = "takes effect at start only: restart the gateway, or take the change back";
+    let file = config.files.first().cloned().unwrap_or_default();
+    Problems(keys.iter().flat_map(|key| problem(file.clone(), key, TEXT).0).collect())
+}
+
+fn problem(file: PathBuf, key: &str, text: &str) -> Problems {
+    Problems(vec![Problem { file, position: None, key: key.to_owned(), text: text.to_owned() }])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::LogSettings;
+
+    fn settings() -> Settings {
+        Settings {
+            listen: vec![([0, 0, 0, 0], 8080).into()],
+            threads: 0,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            shutdown_delay: Duration::ZERO,
+            shutdown_grace: Duration::from_secs(10),
+            admin_listen: ([127, 0, 0, 1], 9901).into(),
+            log: LogSettings { json: true, level: "info".into(), access: true },
+            cache_tokens: 1 << 26,
+        }
+    }
+
+    #[test]
+    fn every_setting_that_needs_a_restart_is_named() {
+        assert!(restart_only_changes(&settings(), &settings()).is_empty());
+        let other = Settings {
+            listen: Vec::new(),
+            threads: 1,
+            header_timeout: Duration::ZERO,
+            idle_timeout: Duration::ZERO,
+            shutdown_delay: Duration::from_secs(1),
+            shutdown_grace: Duration::ZERO,
+            admin_listen: ([127, 0, 0, 1], 9902).into(),
+            log: LogSettings { json: false, level: "debug".into(), access: false },
+            cache_tokens: 0,
+        };
+        assert_eq!(
+            restart_only_changes(&settings(), &other),
+            [
+                "server.listen",
+                "server.threads",
+                "server.header_timeout",
+                "server.idle_timeout",
+                "server.shutdown_delay",
+                "server.shutdown_grace",
+                "admin.listen",
+                "log.format",
+                "log.level",
+                "log.access",
+                "cache.tokens"
+            ]
+        );
+        let other = Settings { threads: 4, ..settings() };
+        assert_eq!(restart_only_changes(&settings(), &other), ["server.threads"]);
+    }
+
+    #[test]
+    fn a_problem_is_described_with_its_place_on_one_line() {
+        let problem = Problem {
+            file: "realms/shop.toml".into(),
+            position: Some((3, 9)),
+            key: "routes[2].scopes".into(),
+            text: "expected a list".into(),
+        };
+        assert_eq!(describe(&problem), "realms/shop.toml:3:9: routes[2].scopes: expected a list");
+        assert_eq!(
+            describe(&Problem { position: None, ..problem }),
+            "realms/shop.toml: routes[2].scopes: expected a list"
+        );
+    }
+}

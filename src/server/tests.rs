@@ -1,0 +1,93 @@
+//! Listeners and the end of a gateway, with a real engine and real sockets.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::*;
+use crate::config::LogSettings;
+
+/// Answers each byte with the same byte until the client has no more.
+struct Echo;
+
+#[async_trait]
+impl ServerApp for Echo {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
+        while let Ok(byte) = stream.read_u8().await {
+            stream.write_u8(byte).await.ok()?;
+            stream.flush().await.ok()?;
+        }
+        None
+    }
+}
+
+/// An engine with one service on two free ports.
+fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<()>) {
+    let settings = Settings {
+        listen: Vec::new(),
+        threads: 1,
+        header_timeout: Duration::ZERO,
+        idle_timeout: Duration::ZERO,
+        shutdown_delay: Duration::ZERO,
+        shutdown_grace: grace,
+        admin_listen: ([127, 0, 0, 1], 0).into(),
+        log: LogSettings { json: true, level: "info".into(), access: false },
+        cache_tokens: 0,
+    };
+    let mut engine = Engine::new_with_opt_and_conf(None, engine_conf(&settings, true));
+    engine.bootstrap();
+    let (orders, order) = watch::channel(Order::Run);
+    let shutdown = Shutdown::new(&settings, false, order, Arc::default());
+    let sockets: Vec<_> = (0..2).map(|_| bind("test", ([127, 0, 0, 1], 0).into()).unwrap()).collect();
+    let addresses = sockets.iter().map(|(address, _)| *address).collect();
+    let service = Service::new("echo".into(), Counted::new(Echo, shutdown.connections()));
+    engine.add_service(Prebound::new(service, sockets).until(shutdown.listening(), shutdown.listeners_ended()));
+    let run = move || engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
+    (addresses, orders, std::thread::spawn(run))
+}
+
+fn echoed(client: &mut TcpStream) -> bool {
+    let mut byte = [0];
+    client.write_all(b"x").is_ok() && client.read_exact(&mut byte).is_ok() && byte == *b"x"
+}
+
+#[test]
+fn a_client_may_connect_before_the_gateway_runs_and_gateways_follow_one_another() {
+    for _ in 0..3 {
+        let (addresses, orders, thread) = start(Duration::ZERO);
+        for address in addresses {
+            assert!(echoed(&mut TcpStream::connect(address).unwrap()));
+        }
+        orders.send_replace(Order::Stop);
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn an_open_connection_is_served_to_its_end_while_no_new_one_is_taken() {
+    let (addresses, orders, thread) = start(Duration::from_secs(3600));
+    let mut client = TcpStream::connect(addresses[0]).unwrap();
+    assert!(echoed(&mut client));
+    orders.send_replace(Order::Finish);
+    while TcpStream::connect(addresses[0]).is_ok_and(|mut late| echoed(&mut late)) {}
+    assert!(echoed(&mut client), "it was open before");
+    assert!(!thread.is_finished());
+    drop(client);
+    thread.join().unwrap();
+}
+
+#[test]
+fn an_order_to_stop_breaks_off_what_runs() {
+    let (addresses, orders, thread) = start(Duration::from_secs(3600));
+    let mut client = TcpStream::connect(addresses[1]).unwrap();
+    assert!(echoed(&mut client));
+    orders.send_replace(Order::Stop);
+    thread.join().unwrap();
+    assert!(!echoed(&mut client));
+}

@@ -1,0 +1,304 @@
+//! Every metric, declared once. Labels come from the configuration and from closed sets only.
+//!
+//! Handles are resolved when a snapshot is prepared. What cannot be known then (status codes, reasons) comes into being
+//! at first sight and is found again without hashing and without a lock.
+
+mod at_sight;
+mod declare;
+mod pulled;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{Gauge, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
+
+use super::redact::Redactor;
+use super::{Ending, Outcome};
+use crate::clock::UnixMillis;
+use crate::gate::outcome::Reason;
+use crate::gate::policy::Realm;
+use crate::gate::trail::{Authentication, Trail};
+use crate::identity::CredentialKind;
+use at_sight::AtSight;
+use declare::Declare;
+pub(super) use pulled::KeySetFigures;
+use pulled::pulled;
+
+/// Label of what is not known: no realm had the host, no route the path.
+const NONE: &str = "-";
+
+/// Seconds: from an answer out of memory to a slow upstream.
+const REQUEST_BUCKETS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Seconds: from a cached token to waiting for a key set.
+const DECISION_BUCKETS: &[f64] =
+    &[1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 1e-2, 1e-1, 1.0, 5.0];
+
+/// The process's metrics, in a registry of their own: two gateways in one process do not meet.
+#[derive(Debug)]
+pub(super) struct Metrics {
+    registry: Registry,
+    /// The process's own figures: they keep their well-known names, without our prefix.
+    process: Registry,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    decision_seconds: HistogramVec,
+    upstream_seconds: HistogramVec,
+    denials: IntCounterVec,
+    authentications: IntCounterVec,
+    rate_limited: IntCounterVec,
+    token_cache_hits: IntCounter,
+    token_cache_misses: IntCounter,
+    reloads: IntCounterVec,
+    reload_success: IntGauge,
+    reload_success_at: Gauge,
+    pub(super) access_log_dropped: IntCounter,
+}
+
+/// Metric handles of one snapshot, resolved at load: the request path looks nothing up by label text.
+#[derive(Debug)]
+pub struct SnapshotMetrics {
+    realms: Vec<RealmMetrics>,
+    unknown: RealmMetrics,
+    pub(super) redactor: Redactor,
+}
+
+#[derive(Debug)]
+struct RealmMetrics {
+    name: Arc<str>,
+    routes: Vec<RouteMetrics>,
+    no_route: RouteMetrics,
+    upstreams: Vec<Histogram>,
+    authentications: AtSight<(CredentialKind, Option<Arc<str>>, Authentication)>,
+    limits: AtSight<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct RouteMetrics {
+    name: Arc<str>,
+    requests: AtSight<(u16, Outcome)>,
+    denials: AtSight<Reason>,
+    request_seconds: Histogram,
+    decision_seconds: Histogram,
+}
+
+/// The names of a realm that become labels.
+pub(super) struct Labels {
+    pub(super) realm: Arc<str>,
+    pub(super) routes: Vec<Arc<str>>,
+    pub(super) upstreams: Vec<Arc<str>>,
+}
+
+impl Labels {
+    pub(super) fn of(realm: &Realm) -> Self {
+        Self {
+            realm: Arc::clone(&realm.name),
+            routes: realm.routes.iter().map(|route| Arc::clone(&route.name)).collect(),
+            upstreams: realm.upstreams.iter().map(|upstream| Arc::clone(&upstream.name)).collect(),
+        }
+    }
+}
+
+/// What served a request, as positions in the snapshot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Served {
+    pub(super) realm: Option<usize>,
+    pub(super) route: Option<usize>,
+    pub(super) upstream: Option<usize>,
+}
+
+impl Served {
+    pub(super) fn of(trail: &Trail) -> Self {
+        Self {
+            realm: trail.realm.as_ref().map(|realm| realm.index),
+            route: trail.route.as_ref().map(|route| route.index),
+            upstream: trail.route.as_ref().map(|route| route.upstream.index),
+        }
+    }
+}
+
+impl Metrics {
+    pub(super) fn new(started: UnixMillis) -> prometheus::Result<Self> {
+        let registry = Registry::new_custom(Some("portcullis".into()), None)?;
+        let declare = Declare(&registry);
+        let cache = declare.counters("cache_requests_total", "Look-ups in caches.", &["cache", "result"])?;
+        let build = declare.counters("build_info", "1, with the version that runs.", &["version"])?;
+        let process = Registry::new();
+        #[cfg(target_os = "linux")]
+        process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        let metrics = Self {
+            requests: declare.counters(
+                "requests_total",
+                "Requests that ended.",
+                &["realm", "route", "code", "outcome"],
+            )?,
+            request_seconds: declare.histograms(
+                "request_duration_seconds",
+                "From the first byte of a request to the last of its answer.",
+                &["realm", "route"],
+                REQUEST_BUCKETS,
+            )?,
+            decision_seconds: declare.histograms(
+                "decision_duration_seconds",
+                "What the gate took to decide.",
+                &["realm", "route"],
+                DECISION_BUCKETS,
+            )?,
+            upstream_seconds: declare.histograms(
+                "upstream_duration_seconds",
+                "From the connection to an upstream to the end of its answer.",
+                &["realm", "upstream"],
+                REQUEST_BUCKETS,
+            )?,
+            denials: declare.counters("denials_total", "Refused requests.", &["realm", "route", "reason"])?,
+            authentications: declare.counters(
+                "authentications_total",
+                "Credentials judged.",
+                &["realm", "credential", "issuer", "result"],
+            )?,
+            rate_limited: declare.counters(
+                "rate_limited_total",
+                "Requests refused by a rate limit.",
+                &["realm", "limit"],
+            )?,
+            token_cache_hits: cache.with_label_values(&["tokens", "hit"]),
+            token_cache_misses: cache.with_label_values(&["tokens", "miss"]),
+            reloads: declare.counters(
+                "config_reloads_total",
+                "Attempts to load the configuration anew.",
+                &["result"],
+            )?,
+            reload_success: declare.gauge("config_last_reload_success", "Whether the last attempt succeeded.")?,
+            reload_success_at: declare.float_gauge(
+                "config_last_reload_success_timestamp_seconds",
+                "When the configuration in force was loaded.",
+            )?,
+            access_log_dropped: declare.counter("access_log_dropped_total", "Lines that were not written.")?,
+            registry,
+            process,
+        };
+        for result in ["ok", "refused"] {
+            metrics.reloads.with_label_values(&[result]);
+        }
+        metrics.loaded(started);
+        Ok(metrics)
+    }
+
+    fn loaded(&self, at: UnixMillis) {
+        self.reload_success.set(1);
+        self.reload_success_at.set(seconds_since_epoch(at));
+    }
+
+    pub(super) fn reloaded(&self, at: UnixMillis) {
+        self.reloads.with_label_values(&["ok"]).inc();
+        self.loaded(at);
+    }
+
+    pub(super) fn reload_refused(&self) {
+        self.reloads.with_label_values(&["refused"]).inc();
+        self.reload_success.set(0);
+    }
+
+    pub(super) fn prepare(&self, realms: Vec<Labels>, redactor: Redactor) -> SnapshotMetrics {
+        let unknown = Labels { realm: NONE.into(), routes: Vec::new(), upstreams: Vec::new() };
+        SnapshotMetrics {
+            realms: realms.into_iter().map(|labels| self.realm(labels)).collect(),
+            unknown: self.realm(unknown),
+            redactor,
+        }
+    }
+
+    fn realm(&self, labels: Labels) -> RealmMetrics {
+        let Labels { realm, routes, upstreams } = labels;
+        let upstream = |name: &Arc<str>| self.upstream_seconds.with_label_values(&[&*realm, &**name]);
+        RealmMetrics {
+            routes: routes.into_iter().map(|route| self.route(&realm, route)).collect(),
+            no_route: self.route(&realm, NONE.into()),
+            upstreams: upstreams.iter().map(upstream).collect(),
+            authentications: AtSight::default(),
+            limits: AtSight::default(),
+            name: realm,
+        }
+    }
+
+    fn route(&self, realm: &str, name: Arc<str>) -> RouteMetrics {
+        RouteMetrics {
+            requests: AtSight::default(),
+            denials: AtSight::default(),
+            request_seconds: self.request_seconds.with_label_values(&[realm, &name]),
+            decision_seconds: self.decision_seconds.with_label_values(&[realm, &name]),
+            name,
+        }
+    }
+
+    pub(super) fn record(&self, handles: &SnapshotMetrics, served: Served, ending: &Ending<'_>) {
+        let trail = ending.trail;
+        let realm = served.realm.and_then(|index| handles.realms.get(index)).unwrap_or(&handles.unknown);
+        let route = served.route.and_then(|index| realm.routes.get(index)).unwrap_or(&realm.no_route);
+
+        // A status outside HTTP can only come from a broken upstream: it must not make labels.
+        let code = if (100..=599).contains(&ending.status) { ending.status } else { 0 };
+        route.requests.inc(
+            |seen| *seen == (code, ending.outcome),
+            || (code, ending.outcome),
+            || {
+                let labels = [&*realm.name, &*route.name, &code.to_string(), ending.outcome.as_str()];
+                self.requests.with_label_values(&labels)
+            },
+        );
+        route.request_seconds.observe(ending.duration.as_secs_f64());
+        if trail.decision > Duration::ZERO {
+            route.decision_seconds.observe(trail.decision.as_secs_f64());
+        }
+        if let Some(taken) = ending.upstream
+            && let Some(histogram) = served.upstream.and_then(|index| realm.upstreams.get(index))
+        {
+            histogram.observe(taken.as_secs_f64());
+        }
+        if let (Outcome::Denied, Some(reason)) = (ending.outcome, trail.reason) {
+            let make = || self.denials.with_label_values(&[&*realm.name, &*route.name, reason.as_str()]);
+            route.denials.inc(|seen| *seen == reason, || reason, make);
+        }
+        if let Some(limit) = &trail.limited_by {
+            let make = || self.rate_limited.with_label_values(&[&*realm.name, &**limit]);
+            realm.limits.inc(|seen| seen == limit, || Arc::clone(limit), make);
+        }
+        if let (Some(kind), Some(result)) = (trail.credential, trail.authentication) {
+            let issuer = trail.issuer.as_ref();
+            realm.authentications.inc(
+                |(k, i, r)| *k == kind && *r == result && i.as_ref() == issuer,
+                || (kind, issuer.cloned(), result),
+                || {
+                    let issuer = issuer.map_or(NONE, |name| &**name);
+                    self.authentications.with_label_values(&[&*realm.name, kind.as_str(), issuer, result.as_str()])
+                },
+            );
+        }
+        match trail.token_cache {
+            Some(true) => self.token_cache_hits.inc(),
+            Some(false) => self.token_cache_misses.inc(),
+            None => {}
+        }
+    }
+
+    /// All metrics as text; what lives elsewhere is asked now.
+    pub(super) fn render(&self, key_sets: &[KeySetFigures<'_>], tokens: u64, now: UnixMillis) -> String {
+        let mut families = self.registry.gather();
+        match pulled(key_sets, tokens, now) {
+            Ok(registry) => families.extend(registry.gather()),
+            Err(error) => tracing::error!(%error, "figures of caches and key sets are missing in the metrics"),
+        }
+        families.extend(self.process.gather());
+        TextEncoder::new().encode_to_string(&families).unwrap_or_else(|error| {
+            tracing::error!(%error, "the metrics cannot be rendered");
+            String::new()
+        })
+    }
+}
+
+fn seconds_since_epoch(at: UnixMillis) -> f64 {
+    at.since(UnixMillis(0)).as_secs_f64()
+}

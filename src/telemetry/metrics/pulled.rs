@@ -1,0 +1,68 @@
+//! Figures that live elsewhere and are asked for when somebody reads the metrics.
+
+use prometheus::Registry;
+
+use super::declare::Declare;
+use crate::clock::UnixMillis;
+use crate::gate::policy::{Realm, Snapshot};
+use crate::gate::verify::jwks::{KeySetStatus, RemoteKeySet};
+use crate::gate::verify::jwt::KeySource;
+
+/// A key set and whose it is.
+pub(in crate::telemetry) struct KeySetFigures<'a> {
+    pub(super) realm: &'a str,
+    pub(super) issuer: &'a str,
+    pub(super) status: KeySetStatus,
+}
+
+impl<'a> KeySetFigures<'a> {
+    /// Of all key sets in `snapshot`.
+    pub(in crate::telemetry) fn of(snapshot: &'a Snapshot) -> Vec<Self> {
+        let figures = |realm: &'a Realm, issuer: &'a str, set: &RemoteKeySet| Self {
+            realm: &realm.name,
+            issuer,
+            status: set.status(),
+        };
+        snapshot
+            .realms
+            .iter()
+            .flat_map(|realm| realm.issuers.iter().map(move |issuer| (realm, issuer)))
+            .filter_map(|(realm, issuer)| match &issuer.keys {
+                KeySource::Remote(set) => Some(figures(realm, &issuer.name, set)),
+                KeySource::Static(_) => None,
+            })
+            .collect()
+    }
+}
+
+/// Metrics whose truth lives elsewhere, as of now.
+pub(super) fn pulled(key_sets: &[KeySetFigures<'_>], tokens: u64, now: UnixMillis) -> prometheus::Result<Registry> {
+    let registry = Registry::new_custom(Some("portcullis".into()), None)?;
+    let declare = Declare(&registry);
+    let entries = declare.gauges("cache_entries", "Entries in caches.", &["cache"])?;
+    let refreshes = declare.counters("jwks_refresh_total", "Fetches of key sets.", &["realm", "issuer", "result"])?;
+    let age = declare.gauges("jwks_age_seconds", "Since the last good fetch of a key set.", &["realm", "issuer"])?;
+    let keys = declare.gauges("jwks_keys", "Usable keys of a key set.", &["realm", "issuer"])?;
+    let skipped = declare.counters(
+        "jwks_keys_skipped_total",
+        "Keys of a key set that are not used.",
+        &["realm", "issuer", "why"],
+    )?;
+    entries.with_label_values(&["tokens"]).set(as_float(tokens));
+    for KeySetFigures { realm, issuer, status } in key_sets {
+        refreshes.with_label_values(&[realm, issuer, "ok"]).inc_by(status.refreshed);
+        refreshes.with_label_values(&[realm, issuer, "failed"]).inc_by(status.failed);
+        keys.with_label_values(&[realm, issuer]).set(as_float(u64::try_from(status.keys).unwrap_or(u64::MAX)));
+        if let Some(at) = status.fetched_at {
+            age.with_label_values(&[realm, issuer]).set(now.since(at).as_secs_f64());
+        }
+        for (why, count) in &status.skipped {
+            skipped.with_label_values(&[realm, issuer, why]).inc_by(*count);
+        }
+    }
+    Ok(registry)
+}
+
+fn as_float(count: u64) -> f64 {
+    u32::try_from(count).map_or(f64::MAX, f64::from)
+}
