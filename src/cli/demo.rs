@@ -3,26 +3,61 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Json};
+use axum::response::IntoResponse;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
-use super::exit;
+use super::{ExitCode, WRONG, environment, failed, print_problems, start};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Sources};
+use crate::config::{self, Config, Problems, Sources};
 use crate::gate::verify::api_key::PlainKey;
 use crate::jwt::{self, Algorithm, SigningKey};
+use crate::reload::Source;
 use crate::secret::Secret;
+
+/// The configuration of the demo, seen from the top of the source tree.
+pub(super) const CONFIG: &str = "config/quickstart";
 
 /// Names under which the configuration of the demo asks for its secrets.
 const TOKEN_SECRET: &str = "PORTCULLIS_DEMO_JWT_SECRET";
 const KEY_DIGEST: &str = "PORTCULLIS_DEMO_KEY_SHA256";
 
+/// Makes secrets, starts the upstream and the gateway, prints what to try, serves until it is told to stop.
+pub(super) fn run(path: &Path) -> ExitCode {
+    let secrets = match Secrets::generate() {
+        Ok(secrets) => Arc::new(secrets),
+        Err(error) => return failed(&format!("the system gives no randomness: {error}")),
+    };
+    let config = match secrets.load(path) {
+        Ok(config) => config,
+        Err(problems) => {
+            print_problems(&problems);
+            return ExitCode::from(WRONG);
+        }
+    };
+    match serve(path, config, &secrets) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+fn serve(path: &Path, config: Config, secrets: &Arc<Secrets>) -> Result<(), String> {
+    start_upstream(&config)?;
+    let token = secrets.sign(&config, "orders:read")?;
+    let (again, from) = (Arc::clone(secrets), path.to_owned());
+    let server = start(config, Source { path: path.to_owned(), load: Box::new(move || again.load(&from)) })?;
+    let address = server.local_addrs().first().copied().ok_or("the configuration has no listener")?;
+    print_lines(secrets, &token, address, server.admin_addr(), &mut std::io::stdout())?;
+    server.run();
+    Ok(())
+}
+
 /// Secrets made for one run; they end with it.
-pub(super) struct Secrets {
+struct Secrets {
     token: Zeroizing<String>,
     key: PlainKey,
 }
@@ -32,7 +67,7 @@ impl Secrets {
     ///
     /// # Errors
     /// The system has no randomness to give.
-    pub(super) fn generate() -> Result<Self, getrandom::Error> {
+    fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = Zeroizing::new([0_u8; 48]);
         getrandom::fill(bytes.as_mut_slice())?;
         Ok(Self {
@@ -41,8 +76,12 @@ impl Secrets {
         })
     }
 
-    /// The value of an environment variable, the demo's own first.
-    pub(super) fn env(&self, name: &str) -> Option<String> {
+    fn load(&self, path: &Path) -> Result<Config, Problems> {
+        let env = |name: &str| self.env(name).or_else(|| environment(name));
+        config::load(path, &Sources { env: &env, secrets: true })
+    }
+
+    fn env(&self, name: &str) -> Option<String> {
         match name {
             TOKEN_SECRET => Some(self.token.to_string()),
             KEY_DIGEST => Some(self.key.digest().to_hex()),
@@ -64,18 +103,14 @@ impl Secrets {
     }
 }
 
-/// Prints what to try against the gateway at `address`.
-///
-/// # Errors
-/// No token could be signed, or nothing can be written.
-pub(super) fn print_lines(
+/// What to try against the gateway at `address`.
+fn print_lines(
     secrets: &Secrets,
-    config: &Config,
+    token: &str,
     address: SocketAddr,
     admin: SocketAddr,
     out: &mut dyn Write,
 ) -> Result<(), String> {
-    let token = secrets.sign(config, "orders:read")?;
     let key = secrets.key.expose();
     let url = format!("http://{address}");
     write!(
@@ -101,7 +136,7 @@ pub(super) fn print_lines(
 ///
 /// # Errors
 /// A text for people: the address is taken, or there is no upstream.
-pub(super) fn start_upstream(config: &Config) -> Result<(), String> {
+fn start_upstream(config: &Config) -> Result<(), String> {
     let server = config.snapshot.realms.iter().flat_map(|realm| &realm.upstreams).flat_map(|u| &u.servers).next();
     let server = server.ok_or("the configuration of the demo has no upstream")?;
     let address = format!("{}:{}", server.host, server.port);
@@ -139,14 +174,6 @@ async fn echo(request: Request) -> impl IntoResponse {
             }
         }
     }
-    Json(json!({ "method": request.method().as_str(), "path": request.uri().to_string(), "headers": headers }))
-}
-
-/// Loads the configuration of the demo with its secrets; problems are printed.
-pub(super) fn load(path: &Path, secrets: &Secrets, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, u8> {
-    let env = |name: &str| secrets.env(name).or_else(|| env(name));
-    config::load(path, &Sources { env: &env, secrets: true }).map_err(|problems| {
-        eprint!("{problems}");
-        exit::USAGE
-    })
+    let body = json!({ "method": request.method().as_str(), "path": request.uri().to_string(), "headers": headers });
+    ([(http::header::CONTENT_TYPE, "application/json")], format!("{body:#}\n"))
 }

@@ -1,15 +1,15 @@
 //! `explain`: the verdict on one request, step by step, by the engine that the proxy uses.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use zeroize::Zeroizing;
 
-use super::exit;
+use super::{ExplainArgs, FAILED, FINE, WRONG, load, print_problems};
 use crate::clock::{Clock, SystemClock, UnixMillis};
-use crate::config::{self, Sources};
 use crate::gate::Gate;
 use crate::gate::outcome::Permit;
 use crate::gate::policy::Snapshot;
@@ -18,53 +18,42 @@ use crate::gate::trail::Trail;
 use crate::gate::verify::jwks;
 use crate::outbound::HttpFetch;
 
-/// The request to judge.
-#[derive(Debug)]
-pub(super) struct Question {
-    /// Method, case-sensitive.
-    pub(super) method: String,
-    /// `https://host/path?query`, or a path together with a `Host` header.
-    pub(super) url: String,
-    /// `Name: value` lines.
-    pub(super) headers: Vec<String>,
-    /// Address of the connection's other end.
-    pub(super) ip: IpAddr,
-    /// The time to judge at; none = now.
-    pub(super) at: Option<String>,
-    /// JSON instead of text.
-    pub(super) json: bool,
-}
+/// Where a request comes from when nobody says.
+const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+/// Most that is read of header lines on standard input.
+const MAX_INPUT: u64 = 64 * 1024;
 
 /// Prints the verdict. Exit code 0 = allowed, 1 = refused, 2 = the question or the configuration is wrong.
-pub(super) fn run(path: &Path, sources: &Sources<'_>, question: &Question, out: &mut dyn Write) -> u8 {
+pub(super) fn run(path: &Path, question: &ExplainArgs, out: &mut dyn Write) -> u8 {
     let parsed = match Parsed::read(question) {
         Ok(parsed) => parsed,
         Err(fault) => {
             eprintln!("portcullis: {fault}");
-            return exit::USAGE;
+            return WRONG;
         }
     };
-    let snapshot = match config::load(path, sources) {
+    let snapshot = match load(path, true) {
         Ok(config) => config.snapshot,
         Err(problems) => {
-            eprint!("{problems}");
-            return exit::USAGE;
+            print_problems(&problems);
+            return WRONG;
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("portcullis: no runtime: {error}");
-            return exit::FAILED;
+            return FAILED;
         }
     };
     let verdict = runtime.block_on(judge(Arc::new(snapshot), &parsed));
     runtime.shutdown_background();
     let written = if question.json { verdict.write_json(out) } else { verdict.write_text(question, out) };
     match (written, &verdict.decision) {
-        (Err(_), _) => exit::FAILED,
-        (Ok(()), Ok(_)) => exit::FINE,
-        (Ok(()), Err(_)) => exit::FAILED,
+        (Err(_), _) => FAILED,
+        (Ok(()), Ok(_)) => FINE,
+        (Ok(()), Err(_)) => FAILED,
     }
 }
 
@@ -79,11 +68,11 @@ struct Parsed {
 }
 
 impl Parsed {
-    fn read(question: &Question) -> Result<Self, String> {
+    fn read(question: &ExplainArgs) -> Result<Self, String> {
         let method = Method::from_bytes(question.method.as_bytes())
             .map_err(|_| format!("{:?} is no method; write it first, as in: explain GET https://…", question.method))?;
         let mut headers = HeaderMap::new();
-        for line in &question.headers {
+        for line in header_lines(&question.headers)? {
             let (name, value) = line.split_once(':').ok_or("a header is written as 'Name: value'")?;
             let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;
             // The value is not repeated: it may be a credential.
@@ -99,24 +88,34 @@ impl Parsed {
             return Err("the host is missing: give a whole URL, or -H 'Host: …'".to_owned());
         }
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let now = match &question.at {
-            None => SystemClock.now(),
-            Some(text) => {
-                let at: jiff::Timestamp =
-                    text.parse().map_err(|_| format!("{text:?} is no time; write it like 2026-11-20T12:00:00Z"))?;
-                UnixMillis(at.as_millisecond())
-            }
-        };
         Ok(Self {
             method,
             path: path.to_owned(),
             query: query.map(str::to_owned),
             host,
             headers,
-            peer: question.ip,
-            now,
+            peer: question.ip.unwrap_or(LOOPBACK),
+            now: question.at.unwrap_or_else(|| SystemClock.now()),
         })
     }
+}
+
+/// The header lines; `@-` stands for those on standard input.
+fn header_lines(given: &[String]) -> Result<Vec<Zeroizing<String>>, String> {
+    let mut lines = Vec::with_capacity(given.len());
+    for line in given {
+        if line != "@-" {
+            lines.push(Zeroizing::new(line.clone()));
+            continue;
+        }
+        let mut text = Zeroizing::new(String::new());
+        std::io::stdin()
+            .take(MAX_INPUT)
+            .read_to_string(&mut text)
+            .map_err(|error| format!("standard input: {error}"))?;
+        lines.extend(text.lines().filter(|line| !line.is_empty()).map(|line| Zeroizing::new(line.to_owned())));
+    }
+    Ok(lines)
 }
 
 /// Authority and target of a URL; the target is kept byte for byte.
@@ -171,8 +170,8 @@ impl Verdict {
         Some(dialect.render(denial, &RequestId::generate()).status)
     }
 
-    fn write_text(&self, question: &Question, out: &mut dyn Write) -> std::io::Result<()> {
-        writeln!(out, "{} {} from {}\n", question.method, question.url, question.ip)?;
+    fn write_text(&self, question: &ExplainArgs, out: &mut dyn Write) -> std::io::Result<()> {
+        writeln!(out, "{} {} from {}\n", question.method, question.url, question.ip.unwrap_or(LOOPBACK))?;
         for step in self.trail.steps.iter().flatten() {
             let mark = if step.passed { "ok " } else { "NO " };
             writeln!(out, "  {mark} {:<15} {}", step.name, step.saw.escape_debug())?;

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 
 use zeroize::Zeroizing;
 
-use super::exit;
+use super::{FAILED, FINE, WRONG};
 use crate::gate::verify::api_key::PlainKey;
 use crate::secret::CredentialDigest;
 
@@ -15,13 +15,13 @@ const MAX_INPUT: u64 = 4096;
 pub(super) fn generate(prefix: &str, json: bool, out: &mut dyn Write) -> u8 {
     if prefix.is_empty() || prefix.len() > 32 || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         eprintln!("portcullis: --prefix takes 1 to 32 characters of 0-9 A-Z a-z _, for example acme_live_");
-        return exit::USAGE;
+        return WRONG;
     }
     let key = match PlainKey::generate(prefix) {
         Ok(key) => key,
         Err(error) => {
             eprintln!("portcullis: the system gives no randomness: {error}");
-            return exit::FAILED;
+            return FAILED;
         }
     };
     let sha256 = key.digest().to_hex();
@@ -35,7 +35,7 @@ pub(super) fn generate(prefix: &str, json: bool, out: &mut dyn Write) -> u8 {
             key.expose()
         )
     };
-    exit::of(written.is_ok())
+    if written.is_ok() { FINE } else { FAILED }
 }
 
 /// Prints the digest of the key on standard input; one trailing newline is cut.
@@ -43,15 +43,15 @@ pub(super) fn hash(input: &mut dyn Read, out: &mut dyn Write) -> u8 {
     let mut key = Zeroizing::new(Vec::new());
     if let Err(error) = input.take(MAX_INPUT + 1).read_to_end(&mut key) {
         eprintln!("portcullis: standard input: {error}");
-        return exit::FAILED;
+        return FAILED;
     }
     let text = key.strip_suffix(b"\n").unwrap_or(&key);
     let text = text.strip_suffix(b"\r").unwrap_or(text);
     if text.is_empty() || key.len() as u64 > MAX_INPUT {
         eprintln!("portcullis: give one key on standard input, at most {MAX_INPUT} bytes");
-        return exit::USAGE;
+        return WRONG;
     }
-    exit::of(writeln!(out, "{}", CredentialDigest::of(text).to_hex()).is_ok())
+    if writeln!(out, "{}", CredentialDigest::of(text).to_hex()).is_ok() { FINE } else { FAILED }
 }
 
 #[cfg(test)]
@@ -61,19 +61,19 @@ mod tests {
     #[test]
     fn the_printed_digest_is_that_of_the_printed_key() {
         let mut out = Vec::new();
-        assert_eq!(generate("pk_test_", true, &mut out), exit::FINE);
+        assert_eq!(generate("pk_test_", true, &mut out), FINE);
         let printed: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let mut again = Vec::new();
         let key = format!("{}\n", printed["key"].as_str().unwrap());
-        assert_eq!(hash(&mut key.as_bytes(), &mut again), exit::FINE);
+        assert_eq!(hash(&mut key.as_bytes(), &mut again), FINE);
         assert_eq!(String::from_utf8(again).unwrap().trim(), printed["sha256"].as_str().unwrap());
     }
 
     #[test]
     fn a_prefix_that_would_not_survive_a_header_is_refused() {
         for bad in ["", "a b", "ä_", "x-y", &"a".repeat(33)] {
-            assert_eq!(generate(bad, false, &mut Vec::new()), exit::USAGE, "{bad:?}");
+            assert_eq!(generate(bad, false, &mut Vec::new()), WRONG, "{bad:?}");
         }
-        assert_eq!(hash(&mut b"\n".as_slice(), &mut Vec::new()), exit::USAGE);
+        assert_eq!(hash(&mut b"\n".as_slice(), &mut Vec::new()), WRONG);
     }
 }

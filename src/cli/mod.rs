@@ -1,7 +1,13 @@
 //! The command line: arguments in, exit code out. Exit codes: 0 fine (`explain`: allowed), 1 failed (`explain`: denied),
 //! 2 wrong usage or a bad configuration. What a command does stands in its own module.
 
-use std::net::{IpAddr, SocketAddr};
+mod check;
+mod demo;
+mod explain;
+mod key;
+mod schema;
+
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -15,6 +21,9 @@ use crate::telemetry::logging;
 
 /// Where the configuration is when nobody says.
 const DEFAULT_CONFIG: &str = "/etc/portcullis";
+
+/// All is well.
+const FINE: u8 = 0;
 
 /// Something failed.
 const FAILED: u8 = 1;
@@ -43,8 +52,8 @@ enum Command {
     Explain(ExplainArgs),
     /// Print a JSON Schema of the configuration
     Schema,
-    /// Start a gateway in front of a built-in echo service, and print requests to try
-    Demo(DemoArgs),
+    /// Start a gateway in front of a built-in echo service with secrets made for this run, and print requests to try
+    Demo,
     /// API keys
     #[command(subcommand)]
     Key(KeyCommand),
@@ -80,14 +89,6 @@ pub struct ExplainArgs {
     pub at: Option<UnixMillis>,
 }
 
-/// Arguments of `demo`.
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// Where the gateway listens
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub listen: SocketAddr,
-}
-
 /// What can be done with API keys.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
@@ -111,11 +112,14 @@ pub fn run() -> ExitCode {
     let path = given.unwrap_or(Path::new(DEFAULT_CONFIG));
     match cli.command {
         Command::Serve => serve(path),
-        Command::Check(args) => seam::check(path, &args),
-        Command::Explain(args) => seam::explain(path, &args),
-        Command::Schema => seam::schema(),
-        Command::Demo(args) => seam::demo(given, &args),
-        Command::Key(command) => seam::key(&command),
+        Command::Check(args) => ExitCode::from(check::run(path, !args.no_secrets)),
+        Command::Explain(args) => ExitCode::from(explain::run(path, &args, &mut std::io::stdout())),
+        Command::Schema => ExitCode::from(schema::run()),
+        Command::Demo => demo::run(given.unwrap_or(Path::new(demo::CONFIG))),
+        Command::Key(KeyCommand::Generate { prefix, json }) => {
+            ExitCode::from(key::generate(&prefix, json, &mut std::io::stdout()))
+        }
+        Command::Key(KeyCommand::Hash) => ExitCode::from(key::hash(&mut std::io::stdin(), &mut std::io::stdout())),
     }
 }
 
@@ -149,19 +153,25 @@ fn serve(path: &Path) -> ExitCode {
     };
     let from = path.to_owned();
     let source = Source { path: path.to_owned(), load: Box::new(move || load(&from, true)) };
-    let started = logging::install(config.settings.log.json, &config.settings.log.level)
-        .and_then(|()| crate::jwt::self_test().map_err(|algorithm| format!("{algorithm} does not work in this build")))
-        .and_then(|()| Server::bind(config, Options::production(source)).map_err(|error| error.to_string()));
-    match started {
+    match start(config, source) {
         Ok(server) => {
             server.run();
             ExitCode::SUCCESS
         }
-        Err(error) => {
-            eprintln!("portcullis: {error}");
-            ExitCode::from(FAILED)
-        }
+        Err(error) => failed(&error),
     }
+}
+
+/// Logs, self-test, listeners: what both `serve` and `demo` begin with.
+fn start(config: Config, source: Source) -> Result<Server, String> {
+    logging::install(config.settings.log.json, &config.settings.log.level)?;
+    crate::jwt::self_test().map_err(|algorithm| format!("{algorithm} does not work in this build"))?;
+    Server::bind(config, Options::production(source)).map_err(|error| error.to_string())
+}
+
+fn failed(error: &str) -> ExitCode {
+    eprintln!("portcullis: {error}");
+    ExitCode::from(FAILED)
 }
 
 /// Reads an RFC 3339 time with its offset.
@@ -169,41 +179,6 @@ fn parse_time(text: &str) -> Result<UnixMillis, String> {
     match text.parse::<jiff::Timestamp>() {
         Ok(time) => Ok(UnixMillis(time.as_millisecond())),
         Err(_) => Err("expected a time with its offset, such as 2026-01-31T12:00:00Z".to_owned()),
-    }
-}
-
-/// MERGE: each of these becomes the call named beside it; delete the module then.
-mod seam {
-    use super::{CheckArgs, DemoArgs, ExitCode, ExplainArgs, KeyCommand, Path, WRONG};
-
-    /// MERGE: `check::run(path, !args.no_secrets)`
-    pub(super) fn check(_path: &Path, _args: &CheckArgs) -> ExitCode {
-        missing("check")
-    }
-
-    /// MERGE: `schema::run()`
-    pub(super) fn schema() -> ExitCode {
-        missing("schema")
-    }
-
-    /// MERGE: `explain::run(path, &args)`
-    pub(super) fn explain(_path: &Path, _args: &ExplainArgs) -> ExitCode {
-        missing("explain")
-    }
-
-    /// MERGE: `demo::run(given, &args)`
-    pub(super) fn demo(_directory: Option<&Path>, _args: &DemoArgs) -> ExitCode {
-        missing("demo")
-    }
-
-    /// MERGE: `key::run(&command)`
-    pub(super) fn key(_command: &KeyCommand) -> ExitCode {
-        missing("key")
-    }
-
-    fn missing(command: &str) -> ExitCode {
-        eprintln!("portcullis: {command} is not built yet");
-        ExitCode::from(WRONG)
     }
 }
 
