@@ -18,19 +18,10 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The gate's view of a request. Its path and query are the very bytes that are forwarded unless the permit says others.
 ///
 /// # Errors
-/// What the gate could not look at: a target or a host that is no text, or too long. Requests of HTTP/1 were checked
-/// before; this is for every other way in.
-pub(super) fn view<'a>(
-    header: &'a RequestHeader,
-    snapshot: &Snapshot,
-    peer: Option<IpAddr>,
-    now: UnixMillis,
-) -> Result<Request<'a>, Denial> {
-    let target = target(header)?;
-    if target.len() > snapshot.sizes.target {
-        return Err(Denial::new(Reason::UriTooLong));
-    }
-    let (path, query) = split_query(target);
+/// What the gate could not look at: a target or a host that is no text. Requests of HTTP/1 were checked before; this is
+/// for every other way in.
+pub(super) fn view(header: &RequestHeader, peer: Option<IpAddr>, now: UnixMillis) -> Result<Request<'_>, Denial> {
+    let (path, query) = split_query(target(header)?);
     Ok(Request { method: &header.method, path, query, host: host(header)?, headers: &header.headers, peer, now })
 }
 

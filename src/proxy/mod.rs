@@ -20,7 +20,7 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::Clock;
 use crate::gate::Gate;
 use crate::gate::outcome::{Denial, Permit, Reason};
 use crate::gate::policy::Snapshot;
@@ -76,11 +76,8 @@ impl Forwarder {
     async fn judge(&self, session: &mut Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
         let Exchange { live, trail, at, .. } = exchange;
         let header = session.req_header();
-        let request = adapt::view(header, &live.snapshot, trail.peer_ip, *at)?;
-        let watch = Stopwatch::start();
-        let decided = self.0.gate.decide(&live.snapshot, &request, trail).await;
-        trail.decision = watch.elapsed();
-        let permit = decided?;
+        let request = adapt::view(header, trail.peer_ip, *at)?;
+        let permit = self.0.gate.decide(&live.snapshot, &request, trail).await?;
         adapt::wants_websocket(header)?;
         if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {
             return Err(Denial::new(Reason::PayloadTooLarge));
