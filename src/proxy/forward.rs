@@ -11,7 +11,6 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
-use super::upstream::Server;
 use crate::gate::headers::{self, Forwarding};
 use crate::gate::limit::Quota;
 
@@ -78,14 +77,16 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
 
 /// Tells the operator which server failed and how. The engine's own text is left out: it may quote what was received.
 pub(super) fn log_fault(exchange: &mut Exchange, peer: &HttpPeer, error: &Error) {
+    let Some(server) = exchange.server.clone() else { return };
+    let Some(withheld) = server.complain(exchange.at) else { return };
     let upstream = exchange.permit.as_ref().map(|permit| Arc::clone(&permit.route().upstream.name));
-    let server = exchange.server.clone();
     tracing::warn!(
         request_id = exchange.id().as_str(),
         upstream = upstream.as_deref(),
-        server = server.as_deref().map(Server::label),
+        server = server.label(),
         address = %peer._address,
         fault = error.reason_str(),
+        withheld,
         "an upstream failed"
     );
 }

@@ -1,6 +1,6 @@
 //! Where connections arrive: between the listener and the proxy engine. What has to be known before a byte is parsed
 //! belongs here (deadlines, the strict check of heads; later the PROXY protocol and TLS, which wrap the stream before
-//! [`connection`] serves it); what a request may do does not.
+//! `connection` serves it); what a request may do does not.
 
 mod connection;
 mod head;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +11,16 @@ use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use crate::clock::UnixMillis;
 use crate::gate::policy::{ServerAddress, Snapshot};
 
 /// How often names are asked for again.
 const REFRESH: Duration = Duration::from_secs(10);
 /// How long is waited for all names at start and at a reload, and for the answers of one refresh.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// At least this between two lines in the log about the faults of one server.
+const COMPLAINTS: Duration = Duration::from_secs(10);
 
 /// A server of an upstream with the addresses it has now.
 #[derive(Debug)]
@@ -24,6 +29,9 @@ pub(in crate::proxy) struct Server {
     label: Box<str>,
     literal: bool,
     found: ArcSwap<Vec<SocketAddr>>,
+    lost: AtomicBool,
+    complaint: AtomicI64,
+    withheld: AtomicU64,
 }
 
 impl Server {
@@ -37,6 +45,9 @@ impl Server {
             label: label.into(),
             literal: literal.is_some(),
             found: ArcSwap::from_pointee(literal.into_iter().collect()),
+            lost: AtomicBool::new(false),
+            complaint: AtomicI64::new(i64::MIN),
+            withheld: AtomicU64::new(0),
         }
     }
 
@@ -51,23 +62,41 @@ impl Server {
         found.get(turn.checked_rem(found.len())?).copied()
     }
 
+    /// Whether a fault at `now` is worth a line in the log, and how many were not since the last: an outage under load must
+    /// not become an outage of the log.
+    pub(in crate::proxy) fn complain(&self, now: UnixMillis) -> Option<u64> {
+        let last = self.complaint.load(Ordering::Relaxed);
+        let due = last == i64::MIN || now.since(UnixMillis(last)) >= COMPLAINTS;
+        if due && self.complaint.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return Some(self.withheld.swap(0, Ordering::Relaxed));
+        }
+        self.withheld.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
     fn resolved(&self) -> bool {
         !self.found.load().is_empty()
     }
 
-    /// Takes an answer over; the last good one stays when it is none.
+    /// Takes an answer over; the last good one stays when it is none, and that is said once.
     fn learn(&self, answer: io::Result<Vec<SocketAddr>>) {
-        match answer {
-            Ok(mut addresses) if !addresses.is_empty() => {
-                addresses.sort_unstable();
-                addresses.dedup();
-                if **self.found.load() != addresses {
-                    tracing::info!(server = self.label(), ?addresses, "the addresses of an upstream server changed");
-                    self.found.store(Arc::new(addresses));
-                }
-            }
-            Ok(_) => tracing::warn!(server = self.label(), "the name of an upstream server has no addresses"),
-            Err(error) => tracing::warn!(server = self.label(), %error, "an upstream server could not be resolved"),
+        let fault = match answer {
+            Ok(addresses) if addresses.is_empty() => "the name has no addresses".to_owned(),
+            Ok(addresses) => return self.adopt(addresses),
+            Err(error) => error.to_string(),
+        };
+        if !self.lost.swap(true, Ordering::Relaxed) {
+            tracing::warn!(server = self.label(), fault, "an upstream server cannot be resolved");
+        }
+    }
+
+    fn adopt(&self, mut addresses: Vec<SocketAddr>) {
+        self.lost.store(false, Ordering::Relaxed);
+        addresses.sort_unstable();
+        addresses.dedup();
+        if **self.found.load() != addresses {
+            tracing::info!(server = self.label(), ?addresses, "an upstream server is resolved");
+            self.found.store(Arc::new(addresses));
         }
     }
 
@@ -96,8 +125,9 @@ impl Resolver {
         self.table().retain(|_, server| Arc::strong_count(server) > 1);
         let unknown = self.all().into_iter().filter(|server| !server.resolved());
         look_up(unknown).await;
-        for server in wanted.iter().filter(|server| !server.resolved()) {
-            tracing::warn!(server = server.label(), "an upstream server has no address yet; its requests get 502");
+        let missing: Vec<_> = wanted.iter().filter(|server| !server.resolved()).map(|server| server.label()).collect();
+        if !missing.is_empty() {
+            tracing::warn!(servers = ?missing, "upstream servers have no address yet; their requests get 502");
         }
     }
 
@@ -166,6 +196,14 @@ mod tests {
             [server.address(0), server.address(1), server.address(2)],
             [Some(good[1]), Some(good[0]), Some(good[1])]
         );
+    }
+
+    #[test]
+    fn an_outage_is_told_now_and_then_with_the_number_of_faults() {
+        let server = Server::new(&at("10.0.0.1"));
+        assert_eq!(server.complain(UnixMillis(5)), Some(0));
+        assert_eq!([server.complain(UnixMillis(6)), server.complain(UnixMillis(10_004))], [None, None]);
+        assert_eq!(server.complain(UnixMillis(10_005)), Some(2));
     }
 
     #[test]
