@@ -1,14 +1,37 @@
 //! Between pingora and the gate: what arrives becomes the gate's view, what the gate decides becomes an answer or a
 //! forwarded request. Nothing is decided here.
 
+mod adapt;
+mod answer;
+mod exchange;
+mod forward;
+pub mod front_door;
+mod guard;
+pub mod upstream;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use crate::clock::Clock;
 use crate::gate::Gate;
+use crate::gate::outcome::{Denial, Permit, Reason};
 use crate::gate::policy::Snapshot;
 use crate::telemetry::{SnapshotMetrics, Telemetry};
+use exchange::Exchange;
+use upstream::{Resolver, Upstreams};
+
+/// How often an upstream is asked at most: once, and once more where nothing can have been executed twice.
+const TRIES: u8 = 2;
+/// A client that takes nothing of an answer for this long is gone.
+const CLIENT_TAKES_NOTHING: Duration = Duration::from_secs(60);
 
 /// A snapshot in force, with what is prepared for it. A request loads it once and keeps it to its end.
 #[derive(Debug)]
@@ -17,6 +40,18 @@ pub struct Live {
     pub snapshot: Snapshot,
     /// Its metric handles.
     pub metrics: SnapshotMetrics,
+    /// Its upstreams.
+    pub upstreams: Upstreams,
+}
+
+impl Live {
+    /// Makes `snapshot` ready to be put in force. Await [`Resolver::resolve_all`] for it first, or its first requests
+    /// find upstreams whose names are not resolved.
+    pub fn prepare(snapshot: Snapshot, telemetry: &Telemetry, resolver: &Resolver) -> Self {
+        let metrics = telemetry.prepare(&snapshot);
+        let upstreams = Upstreams::prepare(&snapshot, resolver);
+        Self { snapshot, metrics, upstreams }
+    }
 }
 
 /// What requests are served with; shared by all listeners.
@@ -30,4 +65,179 @@ pub struct Gateway {
     pub telemetry: Arc<Telemetry>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// The gateway as the engine calls it.
+#[derive(Clone, Debug)]
+pub struct Forwarder(pub Arc<Gateway>);
+
+impl Forwarder {
+    /// Asks the gate, then what only the edge can know.
+    async fn judge(&self, session: &mut Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
+        let Exchange { live, trail, at, .. } = exchange;
+        let header = session.req_header();
+        let request = adapt::view(header, trail.peer_ip, *at)?;
+        let permit = self.0.gate.decide(&live.snapshot, &request, trail).await?;
+        adapt::wants_websocket(header)?;
+        if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {
+            return Err(Denial::new(Reason::PayloadTooLarge));
+        }
+        if !live.upstreams.of(&permit).is_some_and(upstream::Target::reachable) {
+            return Err(Denial::new(Reason::UpstreamUnavailable));
+        }
+        Ok(permit)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Forwarder {
+    type CTX = Exchange;
+
+    fn new_ctx(&self) -> Exchange {
+        Exchange::new(&self.0)
+    }
+
+    /// No modules: the gateway neither compresses nor caches.
+    fn init_downstream_modules(&self, _modules: &mut pingora::modules::http::HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
+        exchange.meet(session);
+        session.set_write_timeout(Some(CLIENT_TAKES_NOTHING));
+        let judged = guard::contain(self.judge(session, exchange)).await;
+        let denial = match judged {
+            Ok(Ok(permit)) => {
+                exchange.permit = Some(permit);
+                return Ok(false);
+            }
+            Ok(Err(denial)) => denial,
+            Err(guard::Panicked) => Denial::new(Reason::Internal),
+        };
+        answer::refuse(session, exchange, &denial).await?;
+        Ok(true)
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+        let live = Arc::clone(&exchange.live);
+        let permit = exchange.permit()?;
+        let route = permit.route();
+        let timeouts = route.timeouts.or(route.upstream.timeouts);
+        let next = live.upstreams.of(permit).and_then(|target| target.next(timeouts));
+        let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
+        exchange.try_upstream(server);
+        Ok(peer)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        forward::request(session, upstream, exchange)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        _end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        let length = body.as_ref().map_or(0, Bytes::len);
+        exchange.body = exchange.body.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        let limit = exchange.permit.as_ref().map_or(0, |permit| permit.route().max_body);
+        if exchange.body > limit { Error::err_down(ErrorType::HTTPStatus(413)) } else { Ok(()) }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        exchange: &mut Exchange,
+    ) -> Result<()> {
+        forward::response(session, response, exchange)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end: bool,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Duration>> {
+        if end {
+            exchange.upstream_ended();
+        }
+        Ok(None)
+    }
+
+    /// Nothing was sent: another server may be asked.
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        peer: &HttpPeer,
+        exchange: &mut Exchange,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        forward::log_fault(exchange, peer, &error);
+        error.set_retry(exchange.tries < TRIES);
+        error
+    }
+
+    /// Asked again only when the connection had been used before and was found dead, the method may be repeated (RFC 9110
+    /// section 9.2.2), the whole body is still at hand, and the client has seen nothing.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        exchange: &mut Exchange,
+        reused: bool,
+    ) -> Box<Error> {
+        error.retry.decide_reuse(reused);
+        let repeatable = session.req_header().method.is_idempotent()
+            && !session.as_ref().retry_buffer_truncated()
+            && session.response_written().is_none()
+            && exchange.tries < TRIES;
+        if !repeatable {
+            error.set_retry(false);
+        }
+        if *error.esource() == ErrorSource::Upstream && !error.retry() {
+            forward::log_fault(exchange, peer, &error);
+        }
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, exchange: &mut Exchange) -> FailToProxy {
+        answer::fail(session, exchange, error).await
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, exchange: &mut Exchange) {
+        exchange.record(session, error.is_some());
+    }
+
+    /// The engine's line repeats what the access log says, and may quote what a client or an upstream sent.
+    fn suppress_error_log(&self, _session: &Session, _exchange: &Exchange, _error: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _exchange: &Exchange,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+
+    /// Without the query: it may hold a credential.
+    fn request_summary(&self, session: &Session, _exchange: &Exchange) -> String {
+        let header = session.req_header();
+        let target = adapt::target(header).unwrap_or_default();
+        format!("{} {}", header.method, adapt::split_query(target).0)
+    }
 }

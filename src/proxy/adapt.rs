@@ -1,0 +1,228 @@
+//! Between the engine's types and the gate's: the view of a request, and its header fields on the way to the upstream.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use crate::clock::UnixMillis;
+use crate::gate::headers::HeaderSink;
+use crate::gate::outcome::{Denial, Reason, Why};
+use crate::gate::policy::Snapshot;
+use crate::gate::request::{Request, RequestId};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The gate's view of a request. Its path and query are the very bytes that are forwarded unless the permit says others.
+///
+/// # Errors
+/// What the gate could not look at: a target or a host that is no text. Requests of HTTP/1 were checked before; this is
+/// for every other way in.
+pub(super) fn view(header: &RequestHeader, peer: Option<IpAddr>, now: UnixMillis) -> Result<Request<'_>, Denial> {
+    let (path, query) = split_query(target(header)?);
+    Ok(Request { method: &header.method, path, query, host: host(header)?, headers: &header.headers, peer, now })
+}
+
+/// Path and query as received; of a target in absolute form what follows the authority.
+///
+/// # Errors
+/// It has no path, or is no text.
+pub(super) fn target(header: &RequestHeader) -> Result<&str, Denial> {
+    let raw = header.raw_path();
+    let text = std::str::from_utf8(raw).map_err(|_| Denial::because(Reason::PathAmbiguous, Why::Character))?;
+    let path = match text.split_once("://") {
+        Some((_, rest)) if !text.starts_with('/') => rest.find('/').and_then(|at| rest.get(at..)),
+        Some(_) | None => Some(text),
+    };
+    path.filter(|path| path.starts_with('/')).ok_or_else(|| Denial::because(Reason::BadRequest, Why::Framing))
+}
+
+/// Whether what the engine would forward on its own is something else than [`target`].
+pub(super) fn is_absolute(header: &RequestHeader) -> bool {
+    !header.raw_path().starts_with(b"/")
+}
+
+/// Path and query of a target.
+pub(super) fn split_query(target: &str) -> (&str, Option<&str>) {
+    target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
+}
+
+/// `:authority` of HTTP/2, else `Host`.
+///
+/// # Errors
+/// It is no text.
+pub(super) fn host(header: &RequestHeader) -> Result<Option<&str>, Denial> {
+    if header.version == Version::HTTP_2
+        && let Some(authority) = header.uri.authority()
+    {
+        return Ok(Some(authority.as_str()));
+    }
+    let Some(host) = header.headers.get(HOST) else { return Ok(None) };
+    host.to_str().map(Some).map_err(|_| Denial::because(Reason::BadRequest, Why::Host))
+}
+
+/// The id a trusted proxy gave the request, or a new one.
+pub(super) fn request_id(headers: &HeaderMap, peer: Option<IpAddr>, snapshot: &Snapshot) -> RequestId {
+    let mut sent = headers.get_all(REQUEST_ID).iter();
+    let adopted = match (sent.next(), sent.next(), peer) {
+        (Some(id), None, Some(peer)) if snapshot.trusted_proxies.contains(peer) => {
+            id.to_str().ok().and_then(RequestId::adopt)
+        }
+        (_, _, _) => None,
+    };
+    adopted.unwrap_or_else(RequestId::generate)
+}
+
+/// The connection's other end; none on a Unix socket.
+pub(super) fn peer(session: &Session) -> Option<SocketAddr> {
+    let address = session.client_addr()?.as_inet()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// How the client reached the gateway.
+pub(super) fn scheme(session: &Session) -> &'static str {
+    if session.digest().is_some_and(|digest| digest.ssl_digest.is_some()) { "https" } else { "http" }
+}
+
+/// What the request says of the length of its body; none when it does not say.
+pub(super) fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether the request asks for a WebSocket the way RFC 6455 demands. The engine would forward a lesser one as an
+/// upgrade as well, and an upstream that reads it as an ordinary request would then be out of step with the client.
+///
+/// # Errors
+/// The request asks for a WebSocket, but not properly, or for several protocols at once.
+pub(super) fn wants_websocket(header: &RequestHeader) -> Result<bool, Denial> {
+    let fault = || Denial::because(Reason::BadRequest, Why::Upgrade);
+    if header.version != Version::HTTP_11 {
+        return Ok(false);
+    }
+    let mut protocols = header.headers.get_all(UPGRADE).iter();
+    let Some(protocol) = protocols.next() else { return Ok(false) };
+    if protocols.next().is_some() {
+        return Err(fault());
+    }
+    if !protocol.as_bytes().eq_ignore_ascii_case(b"websocket") {
+        return Ok(false);
+    }
+    let options =
+        header.headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    let nominated = options.map(<[u8]>::trim_ascii).any(|option| option.eq_ignore_ascii_case(b"upgrade"));
+    let bodyless = !header.headers.contains_key(TRANSFER_ENCODING)
+        && header.headers.get(CONTENT_LENGTH).is_none_or(|length| length.as_bytes() == b"0");
+    if nominated && bodyless && header.method == Method::GET { Ok(true) } else { Err(fault()) }
+}
+
+/// `1.0`, `1.1`, `2`.
+pub(super) fn version(header: &RequestHeader) -> &'static str {
+    match header.version {
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        _ => "1.1",
+    }
+}
+
+/// The header fields of the request for the upstream.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a> {
+    header: &'a mut RequestHeader,
+    failed: bool,
+}
+
+impl<'a> Outgoing<'a> {
+    /// Changes `header`.
+    pub(super) fn new(header: &'a mut RequestHeader) -> Self {
+        Self { header, failed: false }
+    }
+
+    /// Whether a field could not be set: the request must not be sent then, as it would lack what the upstream relies on.
+    pub(super) fn failed(&self) -> bool {
+        self.failed
+    }
+}
+
+impl HeaderSink for Outgoing<'_> {
+    fn names(&self) -> Vec<HeaderName> {
+        self.header.headers.keys().cloned().collect()
+    }
+
+    fn values(&self, name: &HeaderName) -> Vec<HeaderValue> {
+        self.header.headers.get_all(name).iter().cloned().collect()
+    }
+
+    fn remove(&mut self, name: &HeaderName) {
+        self.header.remove_header(name);
+    }
+
+    fn set(&mut self, name: HeaderName, value: HeaderValue) {
+        self.failed |= self.header.insert_header(name, value).is_err();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: &str, target: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut header = RequestHeader::build(method, target.as_bytes(), None).unwrap();
+        header.set_version(Version::HTTP_11);
+        for (name, value) in fields {
+            header.append_header(*name, *value).unwrap();
+        }
+        header
+    }
+
+    #[test]
+    fn the_judged_target_is_what_was_received() {
+        for (sent, judged) in [
+            ("/a%2Fb?x=1", "/a%2Fb?x=1"),
+            ("/a//b/../c", "/a//b/../c"),
+            ("/?u=http://x/y", "/?u=http://x/y"),
+            ("http://api.test/a?b", "/a?b"),
+            ("http://api.test/", "/"),
+        ] {
+            assert_eq!(target(&request("GET", sent, &[])).unwrap(), judged);
+        }
+        assert_eq!(split_query("/a?b?c"), ("/a", Some("b?c")));
+    }
+
+    #[test]
+    fn a_target_without_a_path_is_refused() {
+        for sent in ["*", "api.test:443", "http://api.test", "see"] {
+            assert!(target(&request("OPTIONS", sent, &[])).is_err(), "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_is_asked_for_properly_or_not_at_all() {
+        let asked = |method, fields: &[(&'static str, &str)]| wants_websocket(&request(method, "/", fields)).ok();
+        let upgrade = ("Upgrade", "WebSocket");
+        assert_eq!(asked("GET", &[upgrade, ("Connection", "keep-alive, Upgrade")]), Some(true));
+        assert_eq!(asked("GET", &[]), Some(false));
+        assert_eq!(asked("GET", &[("Upgrade", "h2c"), ("Connection", "Upgrade")]), Some(false));
+        assert_eq!(asked("GET", &[upgrade, ("Connection", "keep-alive")]), None);
+        assert_eq!(asked("GET", &[upgrade]), None);
+        assert_eq!(asked("POST", &[upgrade, ("Connection", "upgrade")]), None);
+        assert_eq!(asked("GET", &[upgrade, ("Connection", "upgrade"), ("Content-Length", "3")]), None);
+        assert_eq!(asked("GET", &[upgrade, ("Upgrade", "h2c"), ("Connection", "upgrade")]), None);
+    }
+
+    #[test]
+    fn a_field_is_replaced_whole_whatever_its_case() {
+        let mut header = request("GET", "/", &[("X-Auth-Subject", "a"), ("x-auth-subject", "b"), ("Accept", "c")]);
+        let mut sink = Outgoing::new(&mut header);
+        let name = HeaderName::from_static("x-auth-subject");
+        assert_eq!(sink.values(&name), ["a", "b"]);
+        sink.set(name.clone(), HeaderValue::from_static("ours"));
+        sink.remove(&HeaderName::from_static("accept"));
+        assert_eq!(sink.names(), [name]);
+        assert!(!sink.failed());
+        let mut wire = Vec::new();
+        header.header_to_h1_wire(&mut wire);
+        assert_eq!(wire.to_ascii_lowercase(), b"x-auth-subject: ours\r\n");
+    }
+}

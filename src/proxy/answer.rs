@@ -1,0 +1,227 @@
+//! Answers of the gateway itself, in the realm's dialect: refusals, and what becomes of faults on the way to the upstream
+//! and back. No answer tells an address, a version or a cause from inside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_LENGTH, EXPECT};
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::adapt;
+use super::exchange::Exchange;
+use crate::gate::dialect::Rendered;
+use crate::gate::outcome::{Denial, Reason, Why};
+
+/// An unread body up to this size is read and thrown away, so that the connection can be kept.
+const DRAINED: u64 = 64 * 1024;
+/// How long that may take.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// Answers a denial. The connection stays open unless what follows on it is in doubt.
+///
+/// # Errors
+/// The client could not be written to.
+pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denial: &Denial) -> Result<()> {
+    let rendered = render(exchange, denial);
+    let kept = settle_body(session, denial);
+    write(session, rendered).await?;
+    if !kept {
+        part(session).await;
+    }
+    Ok(())
+}
+
+/// Answers a fault of the exchange with the upstream, as far as an answer has not begun and the client is still there.
+/// The engine closes the connection afterwards.
+pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> FailToProxy {
+    let denial = classify(error.etype(), error.esource());
+    if let Some(denial) = &denial {
+        exchange.refused(denial);
+    }
+    let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
+    let Some(denial) = denial.filter(|_| !begun) else {
+        return FailToProxy { error_code: 0, can_reuse_downstream: false };
+    };
+    let rendered = render(exchange, &denial);
+    let error_code = rendered.status;
+    session.set_keepalive(None);
+    match write(session, rendered).await {
+        Ok(()) => part(session).await,
+        Err(error) => tracing::debug!(kind = error.reason_str(), "the client left before it was told of a fault"),
+    }
+    FailToProxy { error_code, can_reuse_downstream: false }
+}
+
+/// What a fault means for the client; none when the client itself is gone.
+fn classify(kind: &ErrorType, source: &ErrorSource) -> Option<Denial> {
+    use ErrorType as T;
+    let denial = match (source, kind) {
+        (_, T::HTTPStatus(413)) => Denial::new(Reason::PayloadTooLarge),
+        (ErrorSource::Upstream, T::ConnectTimedout | T::TLSHandshakeTimedout | T::ReadTimedout | T::WriteTimedout) => {
+            Denial::because(Reason::UpstreamTimeout, Why::Connection)
+        }
+        (ErrorSource::Upstream, _) => Denial::because(Reason::UpstreamUnavailable, Why::Connection),
+        (ErrorSource::Downstream, T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed) => {
+            return None;
+        }
+        (ErrorSource::Downstream, T::ReadTimedout) => Denial::new(Reason::RequestTimeout),
+        (ErrorSource::Downstream, _) => Denial::because(Reason::BadRequest, Why::Framing),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Denial::new(Reason::Internal),
+    };
+    Some(denial)
+}
+
+fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
+    exchange.refused(denial);
+    let realm = exchange.trail.realm.as_ref();
+    let dialect = Arc::clone(realm.map_or(&exchange.live.snapshot.dialect, |realm| &realm.dialect));
+    dialect.render(denial, exchange.id())
+}
+
+/// Decides what becomes of a body that nobody will read, and with it whether the connection is kept.
+fn settle_body(session: &mut Session, denial: &Denial) -> bool {
+    let doubtful = session.is_upgrade_req() || denial.why == Some(Why::Framing) || denial.reason == Reason::Internal;
+    let drainable = session.is_body_done() || {
+        let headers = &session.req_header().headers;
+        // A client that waits for 100 (Continue) may send the body after a refusal, or may not.
+        !headers.contains_key(EXPECT) && adapt::declared_length(headers).is_some_and(|length| length <= DRAINED)
+    };
+    if doubtful || !drainable {
+        session.set_keepalive(None);
+        return false;
+    }
+    // The engine would announce the end of the connection whenever a body is unread.
+    let downstream = session.as_downstream_mut();
+    downstream.set_close_on_response_before_downstream_finish(false);
+    downstream.set_total_drain_timeout(Some(DRAIN_TIME));
+    downstream.get_keepalive().is_some()
+}
+
+async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
+    let mut header = ResponseHeader::build(rendered.status, Some(rendered.headers.len() + 3))?;
+    for (name, value) in rendered.headers {
+        header.append_header(name, value)?;
+    }
+    header.insert_header(CONTENT_LENGTH, rendered.body.len())?;
+    let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { Bytes::from(rendered.body) };
+    session.write_response_header(Box::new(header), false).await.map_err(|error| error.into_down())?;
+    session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())
+}
+
+/// Ends the sending side and reads a little of what still arrives: with unread bytes the kernel would reset the connection
+/// and the client could lose the answer.
+async fn part(session: &mut Session) {
+    if session.is_http2() || session.is_body_done() {
+        return;
+    }
+    session.as_downstream_mut().shutdown().await;
+    let drain = async {
+        let mut left = DRAINED;
+        while let Ok(Some(chunk)) = session.read_request_body().await {
+            left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
+            if left == 0 {
+                break;
+            }
+        }
+    };
+    if tokio::time::timeout(DRAIN_TIME, drain).await.is_err() {
+        tracing::debug!("a refused request's body did not end in time");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    async fn session(request: &str) -> (Session, DuplexStream) {
+        let (mut client, server) = duplex(1 << 20);
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut session = Session::new_h1(Box::new(server));
+        assert!(session.read_request().await.unwrap());
+        (session, client)
+    }
+
+    fn rendered() -> Rendered {
+        let headers = vec![(HeaderName::from_static("content-type"), HeaderValue::from_static("application/json"))];
+        Rendered { status: 401, headers, body: b"{}".to_vec() }
+    }
+
+    async fn answer_to(request: &str, denial: Denial) -> (String, bool) {
+        let (mut session, mut client) = session(request).await;
+        let kept = settle_body(&mut session, &denial);
+        write(&mut session, rendered()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let count = client.read(&mut answer).await.unwrap();
+        let mut answer = String::from_utf8(answer[..count].to_vec()).unwrap();
+        if !answer.ends_with("{}") && !request.starts_with("HEAD") {
+            let mut rest = vec![0; 2];
+            client.read_exact(&mut rest).await.unwrap();
+            answer.push_str(std::str::from_utf8(&rest).unwrap());
+        }
+        (answer, kept)
+    }
+
+    #[tokio::test]
+    async fn a_refusal_keeps_the_connection_when_the_body_is_small() {
+        for request in [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n",
+        ] {
+            let (answer, kept) = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
+            assert!(kept && answer.contains("\r\nConnection: keep-alive\r\n"), "{request:?}: {answer}");
+            assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_closes_when_the_body_is_large_or_its_end_unknown() {
+        for request in [
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+        ] {
+            let (answer, _) = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
+            assert!(answer.contains("\r\nConnection: close\r\n"), "{request:?}: {answer}");
+        }
+        let doubt = Denial::because(Reason::BadRequest, Why::Framing);
+        assert!(!answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n", doubt).await.1);
+    }
+
+    #[tokio::test]
+    async fn the_answer_to_head_has_the_length_and_no_body() {
+        let (answer, _) = answer_to("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Denial::new(Reason::TokenInvalid)).await;
+        assert!(answer.contains("Content-Length: 2\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+    }
+
+    #[test]
+    fn a_client_that_leaves_is_no_fault_of_the_upstream() {
+        for kind in [ErrorType::ReadError, ErrorType::WriteError, ErrorType::ConnectionClosed, ErrorType::WriteTimedout]
+        {
+            assert_eq!(classify(&kind, &ErrorSource::Downstream), None, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn faults_become_the_status_that_says_whose_they_are() {
+        let status = |kind, source| classify(&kind, &source).unwrap().reason.public().status;
+        assert_eq!(status(ErrorType::ConnectRefused, ErrorSource::Upstream), 502);
+        assert_eq!(status(ErrorType::InvalidCert, ErrorSource::Upstream), 502);
+        assert_eq!(status(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream), 502);
+        assert_eq!(status(ErrorType::ConnectTimedout, ErrorSource::Upstream), 504);
+        assert_eq!(status(ErrorType::ReadTimedout, ErrorSource::Upstream), 504);
+        assert_eq!(status(ErrorType::HTTPStatus(413), ErrorSource::Internal), 413);
+        assert_eq!(status(ErrorType::new("InvalidChunk"), ErrorSource::Downstream), 400);
+        assert_eq!(status(ErrorType::ReadTimedout, ErrorSource::Downstream), 408);
+        assert_eq!(status(ErrorType::InternalError, ErrorSource::Unset), 500);
+    }
+}

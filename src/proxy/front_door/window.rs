@@ -1,0 +1,289 @@
+//! The connection as the engine sees it while it works on one request: exactly the bytes of that request, then silence.
+//! What the client sends ahead waits here for the next head check; that the client leaves is passed on.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::{Buf, BufMut, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::head::Shape;
+use crate::clock::Stopwatch;
+
+/// How many bytes are kept that a client sent ahead.
+const AHEAD: usize = 64 * 1024;
+
+/// A view of one request on a connection.
+#[derive(Debug)]
+pub(in crate::proxy) struct Window {
+    inner: Stream,
+    held: BytesMut,
+    allowed: Allowed,
+    upgradable: bool,
+    arrived: Stopwatch,
+}
+
+/// How much the engine may still read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Allowed {
+    /// So many bytes.
+    Exactly(u64),
+    /// A chunked body, whose end the engine finds, or a tunnel.
+    Everything,
+}
+
+impl Window {
+    /// The request whose head is the first `head` bytes of `held`.
+    pub(super) fn new(inner: Stream, held: BytesMut, head: usize, shape: Shape, arrived: Stopwatch) -> Self {
+        let head = u64::try_from(head).unwrap_or(u64::MAX);
+        let allowed = shape.length.map_or(Allowed::Everything, |body| Allowed::Exactly(head.saturating_add(body)));
+        Self { inner, held, allowed, upgradable: shape.upgrade, arrived }
+    }
+
+    /// Started at the first byte of the request.
+    pub(in crate::proxy) fn arrived(&self) -> Stopwatch {
+        self.arrived
+    }
+
+    /// The connection and what was sent ahead; none when the request was not read to its end.
+    pub(super) fn close(self) -> Option<(Stream, BytesMut)> {
+        match self.allowed {
+            Allowed::Exactly(left @ 1..) => {
+                tracing::debug!(left, "a request was not read to its end; the connection is closed");
+                None
+            }
+            Allowed::Exactly(0) | Allowed::Everything => Some((self.inner, self.held)),
+        }
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        if let Allowed::Exactly(left) = &mut self.allowed {
+            *left = left.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+    }
+
+    /// Gives what is held, as far as `room` goes.
+    fn give(&mut self, room: usize, buffer: &mut ReadBuf<'_>) {
+        let count = room.min(self.held.len());
+        buffer.put_slice(self.held.get(..count).unwrap_or_default());
+        self.held.advance(count);
+        self.spend(count);
+    }
+
+    /// Reads on, but gives nothing: only the end of the connection is told.
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.held.len() >= AHEAD {
+                // Nobody has to be woken: the client waits for an answer, and the answer does not wait for this.
+                return Poll::Pending;
+            }
+            let mut chunk = [0; 4096];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut chunk))?;
+            if chunk.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.held.put_slice(chunk.filled());
+        }
+    }
+}
+
+impl AsyncRead for Window {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let room = match this.allowed {
+            Allowed::Exactly(0) => return this.read_ahead(cx),
+            Allowed::Exactly(left) => usize::try_from(left).unwrap_or(usize::MAX).min(buffer.remaining()),
+            Allowed::Everything => buffer.remaining(),
+        };
+        if room == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if !this.held.is_empty() {
+            this.give(room, buffer);
+            return Poll::Ready(Ok(()));
+        }
+        let before = buffer.filled().len();
+        if room == buffer.remaining() {
+            ready!(Pin::new(&mut this.inner).poll_read(cx, buffer))?;
+        } else {
+            let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
+            let count = part.filled().len();
+            buffer.advance(count);
+        }
+        this.spend(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Window {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        // The tunnel opens with the answer that agrees to it, not with the request that asks for it: what a client sends
+        // behind a request that stays HTTP is a new request, judged on its own.
+        if this.upgradable && bytes.starts_with(b"HTTP/1.1 101") {
+            this.upgradable = false;
+            this.allowed = Allowed::Everything;
+        }
+        Pin::new(&mut this.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Window {
+    async fn shutdown(&mut self) {
+        self.inner.shutdown().await;
+    }
+}
+
+impl UniqueID for Window {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for Window {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Window {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Window {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.inner.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Window {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+impl Peek for Window {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+    use super::*;
+
+    fn window(sent: &[u8], head: usize, shape: Shape) -> (Window, DuplexStream) {
+        let (client, server) = duplex(256 * 1024);
+        (Window::new(Box::new(server), BytesMut::from(sent), head, shape, Stopwatch::start()), client)
+    }
+
+    fn plain(length: u64) -> Shape {
+        Shape { length: Some(length), upgrade: false }
+    }
+
+    async fn silent(window: &mut Window) -> bool {
+        let mut byte = [0];
+        tokio::time::timeout(Duration::from_millis(1), window.read(&mut byte)).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_engine_sees_its_own_request_and_not_the_next() {
+        let (mut window, mut client) = window(b"HEADbod", 4, plain(5));
+        client.write_all(b"y!NEXT").await.unwrap();
+        let mut seen = [0; 9];
+        window.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"HEADbody!");
+        assert!(silent(&mut window).await);
+        let (_, held) = window.close().unwrap();
+        assert_eq!(&held[..], b"NEXT");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_held_beyond_the_request_stay_held() {
+        let (mut window, _client) = window(b"HEADNEXT", 4, plain(0));
+        let mut seen = [0; 64];
+        assert_eq!(window.read(&mut seen).await.unwrap(), 4);
+        assert!(silent(&mut window).await);
+        assert_eq!(&window.close().unwrap().1[..], b"NEXT");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_leaves_is_noticed_behind_the_request() {
+        let (mut window, client) = window(b"HEAD", 4, plain(0));
+        let mut seen = [0; 64];
+        assert_eq!(window.read(&mut seen).await.unwrap(), 4);
+        drop(client);
+        assert_eq!(window.read(&mut seen).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_ahead_is_bounded() {
+        let (mut window, mut client) = window(b"HEAD", 4, plain(0));
+        let mut seen = [0; 4];
+        window.read_exact(&mut seen).await.unwrap();
+        client.write_all(&vec![b'x'; 200 * 1024]).await.unwrap();
+        assert!(silent(&mut window).await);
+        let (_, held) = window.close().unwrap();
+        assert!((AHEAD..AHEAD + 4096).contains(&held.len()), "{}", held.len());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_was_not_read_ends_the_connection() {
+        let (mut window, _client) = window(b"HEADbo", 4, plain(4));
+        let mut seen = [0; 6];
+        window.read_exact(&mut seen).await.unwrap();
+        assert!(window.close().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_opens_with_the_answer_that_agrees() {
+        let (mut window, mut client) = window(b"HEADearly", 4, Shape { length: Some(0), upgrade: true });
+        let mut seen = [0; 4];
+        window.read_exact(&mut seen).await.unwrap();
+        assert!(silent(&mut window).await);
+        window.write_all(b"HTTP/1.1 101 Switching Protocols\r\n\r\n").await.unwrap();
+        client.write_all(b" and late").await.unwrap();
+        let mut seen = [0; 14];
+        window.read_exact(&mut seen).await.unwrap();
+        assert_eq!(&seen, b"early and late");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_tunnel_opens_for_a_request_that_did_not_ask_or_an_answer_that_declined() {
+        for (upgrade, answer) in
+            [(false, "HTTP/1.1 101 Switching Protocols\r\n\r\n"), (true, "HTTP/1.1 200 OK\r\n\r\n")]
+        {
+            let (mut window, _client) = window(b"HEADNEXT", 4, Shape { length: Some(0), upgrade });
+            let mut seen = [0; 4];
+            window.read_exact(&mut seen).await.unwrap();
+            window.write_all(answer.as_bytes()).await.unwrap();
+            assert!(silent(&mut window).await);
+        }
+    }
+}
