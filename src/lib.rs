@@ -6,7 +6,7 @@
 //! ```text
 //!   binary      main.rs -> cli
 //!                   |
-//!   assembly    server (with reload)                 knows every room, holds the state
+//!   assembly    server (with reload), outbound       knows every room, holds the state
 //!                   |
 //!   edges       config       proxy        admin           telemetry
 //!               text file    pingora      JSON            logs, metrics
@@ -32,6 +32,7 @@ pub mod config;
 pub mod gate;
 pub mod identity;
 pub mod jwt;
+pub mod outbound;
 pub mod proxy;
 pub mod reload;
 pub mod reply;

@@ -1,10 +1,25 @@
 //! Key sets that are fetched: kept fresh in the background, fetched again for an unknown key id at most once per
 //! cool-down, kept through outages up to a limit. The request path never fetches: it asks and waits, bounded.
+//!
+//! [`RemoteKeySet::find`] is the reader's side, [`maintain`] the fetching side; they meet in the set's [`state`] and its
+//! record of attempts ([`flight`]). How documents come over the network does not belong here: see [`Fetch`].
+
+mod document;
+mod engine;
+mod flight;
+mod state;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{Clock, UnixMillis};
+use arc_swap::ArcSwap;
+
+pub use self::document::{acceptable_url, discovery_url};
+pub use self::engine::maintain;
+use self::state::{Advice, Missing, State};
+use crate::clock::UnixMillis;
 use crate::gate::outcome::Why;
 use crate::jwt::{Algorithm, VerifyKey};
 
@@ -64,9 +79,16 @@ pub trait Fetch: Send + Sync + std::fmt::Debug {
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<u8>, String>;
 }
 
-/// A key set with its state. The state survives reloads that do not change the specification.
+/// A key set with its state. The state survives reloads that do not change the specification: see
+/// [`RemoteKeySet::share_state_of`].
 #[derive(Debug)]
-pub struct RemoteKeySet {}
+pub struct RemoteKeySet {
+    spec: RemoteSpec,
+    state: ArcSwap<State>,
+}
+
+/// Longer key ids are nobody's.
+const LONGEST_KID: usize = 256;
 
 /// What a look-up of a key found.
 #[derive(Clone, Debug)]
@@ -90,49 +112,72 @@ pub struct KeySetStatus {
     pub fetched_at: Option<UnixMillis>,
     /// Usable keys.
     pub keys: usize,
-    /// Keys skipped so far, by cause.
+    /// Keys skipped so far, by cause; a key counts with every good fetch that brings it.
     pub skipped: Vec<(&'static str, u64)>,
-    /// Last failure, for people.
+    /// Last failure, for people; none when the last fetch was good.
     pub last_error: Option<String>,
 }
 
 impl RemoteKeySet {
     /// A set that has not been fetched yet.
-    pub fn new(_spec: RemoteSpec) -> Self {
-        unimplemented!()
+    pub fn new(spec: RemoteSpec) -> Self {
+        Self { spec, state: ArcSwap::from_pointee(State::new()) }
+    }
+
+    /// Goes on with the state of `previous` (keys, cool-down, figures) if it is specified the same; whether it is. Meant
+    /// for a set of a new snapshot, before that is put in force: a reload then neither forgets keys nor fetches.
+    pub fn share_state_of(&self, previous: &Self) -> bool {
+        let same = self.spec == previous.spec;
+        if same {
+            self.state.store(previous.state.load_full());
+        }
+        same
     }
 
     /// What was configured.
     pub fn spec(&self) -> &RemoteSpec {
-        unimplemented!()
+        &self.spec
     }
 
-    /// Changes whenever the usable keys change (not when a refresh brings the same): part of cache keys.
+    /// Changes whenever the usable keys change (not when a refresh brings the same): part of cache keys. No two contents
+    /// of any set in this process have the same number; 0 before the first good fetch. Read it before [`Self::find`]:
+    /// what older keys proved must not be remembered under a newer number.
     pub fn generation(&self) -> u64 {
-        unimplemented!()
+        self.state.load().generation()
     }
 
     /// Whether there are keys and they are not older than `max_stale`.
-    pub fn usable(&self, _now: UnixMillis) -> bool {
-        unimplemented!()
+    pub fn usable(&self, now: UnixMillis) -> bool {
+        self.state.load().usable(now)
     }
 
     /// The keys for a token's header. May wait for one fetch, at most the set's timeout.
-    pub async fn find(&self, _kid: Option<&str>, _algorithm: Algorithm, _now: UnixMillis) -> KeyLookup {
-        unimplemented!()
+    pub async fn find(&self, kid: Option<&str>, algorithm: Algorithm, now: UnixMillis) -> KeyLookup {
+        if kid.is_some_and(|kid| kid.len() > LONGEST_KID) {
+            return KeyLookup::Unknown;
+        }
+        let missing = match self.state.load().look(kid, algorithm, now) {
+            Ok(keys) => return KeyLookup::Keys(keys),
+            Err(missing) => missing,
+        };
+        let state = self.state.load_full();
+        let id = kid.unwrap_or_default();
+        let mut ticket = match state.advise(&self.spec, missing, id, now) {
+            Advice::Answer(answer) => return answer,
+            Advice::Wait(ticket) => ticket,
+        };
+        let ended = ticket.wait(self.spec.timeout).await;
+        match state.look(kid, algorithm, now) {
+            Ok(keys) => KeyLookup::Keys(keys),
+            Err(Missing::NoSuchKey) if ended => state.conclude(&self.spec, &ticket, id, now),
+            Err(Missing::NoSuchKey) => KeyLookup::Unavailable(Why::KeySetFailing),
+            Err(Missing::NeverLoaded) => KeyLookup::Unavailable(Why::KeySetNeverLoaded),
+            Err(Missing::Stale) => KeyLookup::Unavailable(Why::KeySetStale),
+        }
     }
 
     /// Figures.
     pub fn status(&self) -> KeySetStatus {
-        unimplemented!()
+        self.state.load().status()
     }
-}
-
-/// Keeps all sets of the current snapshot fresh; runs until dropped. `current` is asked every turn for the sets in force.
-pub async fn maintain(
-    _current: impl Fn() -> Vec<Arc<RemoteKeySet>> + Send + Sync,
-    _fetch: Arc<dyn Fetch>,
-    _clock: Arc<dyn Clock>,
-) {
-    unimplemented!()
 }
