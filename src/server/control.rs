@@ -14,12 +14,12 @@ use tokio::signal::unix::SignalKind;
 use tokio::task::JoinSet;
 
 use super::Health;
-use super::seam::{Resolver, prepare_live};
 use super::shutdown::{arrival, listen_for};
 use crate::gate::policy::Snapshot;
 use crate::gate::verify::jwks::{self, Fetch, RemoteKeySet};
 use crate::gate::verify::jwt::KeySource;
-use crate::proxy::Gateway;
+use crate::proxy::upstream::Resolver;
+use crate::proxy::{Gateway, Live};
 use crate::reload::{Prepare, Reloader};
 
 /// A task that ended by a fault is started again after this.
@@ -132,7 +132,7 @@ pub(super) fn prepare(resolver: Arc<Resolver>) -> Prepare {
                 thread.join().ok();
             }
         });
-        prepare_live(snapshot, telemetry, &resolver)
+        Live::prepare(snapshot, telemetry, &resolver)
     })
 }
 

@@ -30,12 +30,14 @@ use crate::gate::Gate;
 use crate::gate::policy::Snapshot;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::jwt::KeySource;
+use crate::outbound::HttpFetch;
+use crate::proxy::front_door::{FrontDoor, Patience};
+use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
 use crate::telemetry::{Telemetry, TelemetryError};
 use control::Control;
 use listen::{Counted, Prebound, bind};
-use seam::{FrontDoor, HttpFetch, Patience, Resolver, prepare_live};
 use shutdown::{Order, Shutdown};
 
 /// What is waited for the access log at the end.
@@ -65,7 +67,7 @@ impl Options {
     pub fn production(source: Source) -> Self {
         Self {
             clock: Arc::new(crate::clock::SystemClock),
-            fetch: Arc::new(HttpFetch),
+            fetch: Arc::new(HttpFetch::new()),
             access_log: Box::new(io::stdout()),
             work_stealing: false,
             signals: true,
@@ -190,7 +192,7 @@ impl Server {
         let telemetry = Arc::new(Telemetry::new(options.clock.now(), access_log)?);
         snapshot.generation = 1;
         let resolver = Arc::new(Resolver::default());
-        let live = prepare_live(snapshot, &telemetry, &resolver);
+        let live = Live::prepare(snapshot, &telemetry, &resolver);
         let gateway = Arc::new(Gateway {
             gate: Gate::new(settings.cache_tokens),
             live: ArcSwap::from_pointee(live),
@@ -317,64 +319,3 @@ fn realm_states(snapshot: &Snapshot, clock: &dyn Clock) -> Vec<RealmState> {
     realms
 }
 
-/// MERGE: everything in here is a stand-in with the real names; delete the module, and import from `crate::proxy` and
-/// `crate::outbound` instead.
-mod seam {
-    use super::*;
-    use crate::gate::verify::jwks::FetchRequest;
-
-    /// MERGE: `crate::outbound::HttpFetch`.
-    #[derive(Debug, Default)]
-    pub(super) struct HttpFetch;
-
-    #[async_trait::async_trait]
-    impl Fetch for HttpFetch {
-        async fn fetch(&self, _request: FetchRequest) -> Result<Vec<u8>, String> {
-            Err("no way out is connected".to_owned())
-        }
-    }
-
-    /// MERGE: `crate::proxy::upstream::Resolver`.
-    #[derive(Default)]
-    pub(super) struct Resolver(());
-
-    impl Resolver {
-        pub(super) async fn resolve_all(&self, _snapshot: &Snapshot) {}
-
-        pub(super) async fn maintain(&self) {
-            std::future::pending().await
-        }
-    }
-
-    /// MERGE: `Live::prepare(snapshot, telemetry, resolver)`.
-    pub(super) fn prepare_live(snapshot: Snapshot, telemetry: &Telemetry, _resolver: &Resolver) -> Live {
-        Live { metrics: telemetry.prepare(&snapshot), snapshot }
-    }
-
-    /// MERGE: `crate::proxy::front_door::{FrontDoor, Patience}`.
-    pub(super) struct FrontDoor;
-
-    pub(super) struct Patience {
-        pub(super) header: Duration,
-        pub(super) idle: Duration,
-    }
-
-    impl FrontDoor {
-        pub(super) fn new(_conf: &Arc<ServerConf>, _gateway: Arc<Gateway>, patience: Patience) -> Self {
-            let Patience { header, idle } = patience;
-            tracing::debug!(?header, ?idle, "no front door is connected");
-            Self
-        }
-    }
-
-    #[async_trait::async_trait]
-    impl pingora::apps::ServerApp for FrontDoor {
-        async fn process_new(
-            self: &Arc<Self>,
-            _stream: pingora::protocols::Stream,
-            _shutdown: &pingora::server::ShutdownWatch,
-        ) -> Option<pingora::protocols::Stream> {
-            None
-        }
-    }
-}

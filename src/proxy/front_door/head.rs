@@ -191,7 +191,9 @@ impl<'a> RequestLine<'a> {
         if method == b"CONNECT" {
             return Err(Fault::Method);
         }
-        if let Some(odd) = target.iter().find(|byte| !is(**byte, TARGET)) {
+        let query = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
+        let odd = |(at, byte): &(usize, &u8)| !is(**byte, TARGET) || (**byte == b'\\' && *at < query);
+        if let Some((_, odd)) = target.iter().enumerate().find(odd) {
             return Err(if odd.is_ascii_control() { Fault::Framing } else { Fault::Target });
         }
         Ok(Self { authority: authority(target)?, old })
@@ -346,7 +348,7 @@ const TARGET: u8 = 2;
 const VALUE: u8 = 4;
 
 /// Which bytes may stand where: RFC 9110 section 5.6.2 (token), section 5.5 (value), RFC 3986 (target; `#` begins a
-/// fragment, which is never sent, and the others must be escaped).
+/// fragment, which is never sent). Browsers send `{`, `}`, `|`, `^`, `` ` `` as they are, and nobody reads them in two ways.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
@@ -358,7 +360,7 @@ const CLASSES: [u8; 256] = {
         {
             classes[byte] |= TOKEN;
         }
-        if b.is_ascii_graphic() && !matches!(b, b'#' | b'\\' | b'{' | b'}' | b'|' | b'^' | b'"' | b'<' | b'>' | b'`') {
+        if b.is_ascii_graphic() && !matches!(b, b'#' | b'"' | b'<' | b'>') {
             classes[byte] |= TARGET;
         }
         if b == b'\t' || (b >= 0x20 && b != 0x7f) {
