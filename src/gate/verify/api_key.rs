@@ -20,4 +20,13 @@ pub struct ApiKeyForm {
 
 /// Keys declared in the configuration, by digest.
 #[derive(Debug, Default)]
-pub struct DeclaredKeys(pub HashMap<CredentialDigest, Arc<Verified>>);
+pub struct DeclaredKeys(pub HashMap<CredentialDigest, DeclaredKey>);
+
+/// A key declared in the configuration.
+#[derive(Clone, Debug)]
+pub struct DeclaredKey {
+    /// Who presents it.
+    pub verified: Arc<Verified>,
+    /// Whether the key or its client is switched off.
+    pub disabled: bool,
+}
