@@ -115,8 +115,9 @@ pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
     let mut complete = root.is_some();
     for file in &layout.realms {
         let realm = files.read_source(file, &mut problems).and_then(|source| read::<Realm>(&source, &mut problems));
+        let realm = realm.and_then(|item| own_name(item, &mut problems));
         complete &= realm.is_some();
-        realms.extend(realm.and_then(|item| own_name(item, &mut problems)));
+        realms.extend(realm);
     }
     let Item { value: root, at, .. } = root.unwrap_or_default();
     let Root { server, admin, log, cache, realms: tables } = root;

@@ -16,17 +16,18 @@ use crate::reply::Template;
 pub(super) fn dialect(work: &mut Compiler<'_>, realm: &str, item: &Item<Errors>) -> Option<Dialect> {
     let raw = &item.value;
     let body = template(work, &raw.body);
+    let free = free_words(raw);
     let mut spec = DialectSpec { body, ..DialectSpec::default() };
     for (name, entry) in &raw.status.value.0 {
         let status = name.parse().ok().filter(|status| name.len() == 3 && is_refusal(*status));
-        let compiled = compile(work, entry, spec.body.as_ref());
+        let compiled = compile(work, entry, &free);
         match status {
             Some(status) => spec.status.push((status, compiled)),
             None => work.fault(&entry.at, "expected a status of refusals, from 400 to 599"),
         }
     }
     for (name, entry) in &raw.on.value.0 {
-        let compiled = compile(work, entry, spec.body.as_ref());
+        let compiled = compile(work, entry, &free);
         match Reason::by_name(name) {
             Some(reason) => spec.on.push((reason, compiled)),
             None => {
@@ -80,7 +81,17 @@ fn template(work: &mut Compiler<'_>, slot: &Slot<Any>) -> Option<Template> {
     work.good(&item.at, Template::parse(&item.value.0))
 }
 
-fn compile(work: &mut Compiler<'_>, item: &Item<RawEntry>, common: Option<&Template>) -> Entry {
+/// Names in any of the bodies that stand for nothing built in.
+fn free_words(raw: &Errors) -> Vec<String> {
+    let entries = raw.status.value.0.iter().chain(&raw.on.value.0).map(|(_, entry)| &entry.value.keys.body);
+    let bodies = std::iter::once(&raw.body).chain(entries).filter_map(Slot::value);
+    // What is no template has a problem of its own.
+    let templates: Vec<_> = bodies.filter_map(|body| Template::parse(&body.0).ok()).collect();
+    let names = templates.iter().flat_map(Template::names);
+    names.filter(|name| !Dialect::NAMES.contains(name)).map(str::to_owned).collect()
+}
+
+fn compile(work: &mut Compiler<'_>, item: &Item<RawEntry>, free: &[String]) -> Entry {
     let RawEntry { keys, words } = &item.value;
     let body = template(work, &keys.body);
     let status = keys.status.get().and_then(|status| {
@@ -93,20 +104,11 @@ fn compile(work: &mut Compiler<'_>, item: &Item<RawEntry>, common: Option<&Templ
     let mut headers = Vec::new();
     for (name, value) in &keys.headers.value.0 {
         let parsed = work.good(&value.at, header::name(name));
-        if header::is_gateways(name) {
-            work.fault(&value.at, "belongs to the connection or to the gateway");
-        }
         match HeaderValue::from_str(&value.value) {
             Ok(value) => headers.extend(parsed.map(|name| (name, value))),
             Err(_) => work.fault(&value.at, "expected a value of a header field: visible characters and blanks"),
         }
     }
-    let free: Vec<&str> = common
-        .into_iter()
-        .chain(&body)
-        .flat_map(Template::names)
-        .filter(|name| !Dialect::NAMES.contains(name))
-        .collect();
     let mut given = Vec::new();
     for (word, value) in words {
         let at = match value {
@@ -114,10 +116,10 @@ fn compile(work: &mut Compiler<'_>, item: &Item<RawEntry>, common: Option<&Templ
             Slot::Absent(at) => at,
             Slot::Bad => continue,
         };
-        if !free.contains(&word.as_str()) {
-            let known = free.iter().copied().chain(RawEntry::KNOWN.iter().copied());
+        if !free.contains(word) {
+            let known = free.iter().map(String::as_str).chain(RawEntry::KNOWN.iter().copied());
             let hint = hint(word, known);
-            work.fault(at, format!("unknown key: the body has no word `${}`{hint}", shorten(word)));
+            work.fault(at, format!("unknown key: no body has the word `${}`{hint}", shorten(word)));
         } else if let Some(value) = value.value() {
             given.push((word.clone(), value.0.clone()));
         }

@@ -178,8 +178,11 @@ fn key_source(
                 return None;
             }
             let issuer = raw.issuer.get()?;
-            let fault = url::key_set(&issuer.value).map_err(|fault| format!("for discovery: {fault}"));
-            work.good(&issuer.at, fault)?;
+            let fit = url::key_set(&issuer.value).map_err(|fault| format!("for discovery: {fault}"));
+            work.good(&issuer.at, fit)?;
+            if issuer.value.contains('?') {
+                work.fault(&issuer.at, "for discovery: an issuer has no query");
+            }
             remote(work, raw, &keys.value, Location::Discovery(issuer.value.as_str().into()), algorithms)
         }
         _ => None,

@@ -31,7 +31,7 @@ pub(super) fn auth(work: &mut Compiler<'_>, raw: &Raw, parts: &RealmParts<'_>) -
         }
     }
     let at = &list.at;
-    if auth.public && list.value.len() > 1 {
+    if auth.public && (auth.anonymous || auth.jwt || auth.api_key) {
         work.fault(at, "`public` stands alone: on a public route nothing is looked at");
         return None;
     }

@@ -17,7 +17,7 @@ fn env(name: &str) -> Option<String> {
     match name {
         "SECRET" => Some(String::from(SECRET)),
         "SHORT" => Some(String::from("secret")),
-        "HEX_SECRET" => Some("0f".repeat(40)),
+        "HEX_SECRET" => Some("0123456789abcdef".repeat(5)),
         "DIGEST" => Some(crate::secret::CredentialDigest::of(b"demo_key").to_hex() + "\n"),
         _ => None,
     }
