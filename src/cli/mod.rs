@@ -2,9 +2,11 @@
 //! 2 wrong usage or a bad configuration. What a command does stands in its own module.
 
 
+mod check;
 mod demo;
 mod explain;
 mod key;
+mod schema;
 
 
 use std::net::IpAddr;
@@ -112,9 +114,9 @@ pub fn run() -> ExitCode {
     let path = given.unwrap_or(Path::new(DEFAULT_CONFIG));
     match cli.command {
         Command::Serve => serve(path),
-        Command::Check(args) => ExitCode::from(check::run(path, !args.no_secrets)),
+        Command::Check(args) => ExitCode::from(check::check(path, args.no_secrets, &environment)),
         Command::Explain(args) => ExitCode::from(explain::run(path, &args, &mut std::io::stdout())),
-        Command::Schema => ExitCode::from(schema::run()),
+        Command::Schema => ExitCode::from(schema::schema()),
         Command::Demo => demo::run(given.unwrap_or(Path::new(demo::CONFIG))),
         Command::Key(KeyCommand::Generate { prefix, json }) => {
             ExitCode::from(key::generate(&prefix, json, &mut std::io::stdout()))

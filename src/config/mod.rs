@@ -3,12 +3,37 @@
 //! A table of keys ([`keys`]) says what may stand where; one walker checks a file against it and reports every problem
 //! at once; what passes becomes raw structures, and those are compiled to what the gate uses.
 
+mod compile;
+mod files;
+mod keys;
+mod nearest;
+mod problem;
+mod reference;
+mod schema;
+mod section;
+mod value;
+mod walk;
+
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use zeroize::Zeroizing;
+
 use crate::gate::policy::Snapshot;
+
+use compile::RealmInput;
+use files::{Files, Layout};
+use keys::{Realm, Root};
+use problem::At;
+pub use problem::{Problem, Problems};
+pub use reference::reference;
+pub use schema::schema;
+use walk::{Item, Shape, Slot, Source, Walk};
 
 /// A configuration that passed every check.
 #[derive(Debug)]
@@ -71,27 +96,75 @@ impl fmt::Debug for Sources<'_> {
     }
 }
 
-/// One problem of a configuration. Never holds a source line: that may hold a secret.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// The file.
-    pub file: PathBuf,
-    /// Line and column, from 1, where known.
-    pub position: Option<(usize, usize)>,
-    /// Path of the key: `routes[2].scopes`.
-    pub key: String,
-    /// What is wrong, what was expected, what to do.
-    pub text: String,
-}
-
-/// All problems of a configuration, in the order of the files.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(pub Vec<Problem>);
-
 /// Loads `path`: a directory (`portcullis.toml` and `realms/*.toml`) or one file.
 ///
 /// # Errors
 /// Every problem there is.
-pub fn load(_path: &Path, _sources: &Sources<'_>) -> Result<Config, Problems> {
-    unimplemented!()
+pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
+    let mut problems = Vec::new();
+    let mut files = Files::default();
+    let layout = Layout::of(path).map_err(|fault| Problems(vec![At::file(Arc::from(path)).problem(fault)]))?;
+
+    let main = match &layout.main {
+        Some(main) => files.read_source(main, &mut problems),
+        None => Some(Source::new(Arc::from(path.join("portcullis.toml")), Zeroizing::default())),
+    };
+    let root = main.and_then(|source| read::<Root>(&source, &mut problems));
+    let mut realms = Vec::new();
+    // A file that cannot be read at all may hold what others refer to: then nothing is said about what is missing.
+    let mut complete = root.is_some();
+    for file in &layout.realms {
+        let realm = files.read_source(file, &mut problems).and_then(|source| read::<Realm>(&source, &mut problems));
+        let realm = realm.and_then(|item| own_name(item, &mut problems));
+        complete &= realm.is_some();
+        realms.extend(realm);
+    }
+    let Item { value: root, at, .. } = root.unwrap_or_default();
+    let Root { server, admin, log, cache, realms: tables } = root;
+    realms.extend(tables.value.0.into_iter().map(|(name, item)| {
+        if let Some(name) = item.value.realm.get() {
+            problems.push(name.at.problem("the table's name is the realm's name: leave this out"));
+        }
+        RealmInput { name, at: item.at.clone(), keys: item.value }
+    }));
+    if complete && realms.is_empty() {
+        problems.push(at.problem("there is no realm: write one as [realms.NAME], or a file in realms/"));
+    }
+
+    let raw = compile::Input { server: server.value, admin: admin.value, log: log.value, cache: cache.value, realms };
+    compile::compile(raw, sources, files, problems)
+}
+
+/// Reads one file. A file with faults of syntax is not walked: what is left of it could mean anything.
+fn read<T: Shape>(source: &Source, problems: &mut Vec<Problem>) -> Option<Item<T>> {
+    let (table, faults) = DeTable::parse_recoverable(source.text());
+    let mut last_line = 0;
+    for fault in &faults {
+        // One slip often has several consequences on its line. The message holds no text of the file; `Display` would.
+        let position = fault.span().map(|span| source.position(span.start));
+        if position.is_some_and(|(line, _)| line == last_line) {
+            continue;
+        }
+        last_line = position.map_or(0, |(line, _)| line);
+        let at = At { position, ..At::file(Arc::clone(&source.path)) };
+        problems.push(at.problem(format!("not TOML: {}", fault.message())));
+    }
+    if !faults.is_empty() {
+        return None;
+    }
+    let root = Spanned::new(0..source.text().len(), DeValue::Table(table.into_inner()));
+    Walk::new(source, problems).item(&root)
+}
+
+/// A realm file names its realm.
+fn own_name(item: Item<Realm>, problems: &mut Vec<Problem>) -> Option<RealmInput> {
+    let (name, at) = match &item.value.realm {
+        Slot::Given(name) => (name.value.clone(), name.at.clone()),
+        Slot::Absent(at) => {
+            problems.push(at.problem("is required: a realm file starts with `realm = \"NAME\"`"));
+            return None;
+        }
+        Slot::Bad => return None,
+    };
+    Some(RealmInput { name, at, keys: item.value })
 }

@@ -1,0 +1,206 @@
+//! From what was written to what was meant: references are resolved, rules that span keys are checked, and everything the
+//! request path needs is prepared. Nothing stops at the first problem.
+
+mod api_key;
+mod client;
+mod errors;
+mod header;
+mod issuer;
+mod limit;
+mod realm;
+mod route;
+mod scope;
+mod secret;
+mod settings;
+mod upstream;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::files::{Files, MAX_SMALL};
+use super::keys::{Admin, Cache, Log, Realm, Server};
+use super::nearest::hint;
+use super::problem::{At, Problem, Problems};
+use super::value::measure::duration_text;
+use super::walk::Item;
+use super::{Config, Sources};
+use crate::gate::dialect;
+use crate::gate::policy::Snapshot;
+use crate::gate::route::HostTable;
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Input {
+    pub(crate) server: Server,
+    pub(crate) admin: Admin,
+    pub(crate) log: Log,
+    pub(crate) cache: Cache,
+    pub(crate) realms: Vec<RealmInput>,
+}
+
+/// A realm that was read.
+#[derive(Debug)]
+pub(crate) struct RealmInput {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where the name stands.
+    pub(crate) at: At,
+    /// All else.
+    pub(crate) keys: Realm,
+}
+
+/// Compiles; `problems` are those found so far.
+///
+/// # Errors
+/// Every problem there is.
+pub(crate) fn compile(
+    input: Input,
+    sources: &Sources<'_>,
+    files: Files,
+    problems: Vec<Problem>,
+) -> Result<Config, Problems> {
+    let mut work = Compiler { sources, files, problems, warnings: Vec::new() };
+    let settings = settings::settings(&mut work, &input);
+    let sizes = settings::sizes(&mut work, &input.server);
+    work.at_most(&input.server.clock_skew, Duration::from_secs(600));
+    let failure_limit = limit::failure_limit(&input.server);
+    let trusted_proxies = input.server.trusted_proxies.value.iter().map(|network| network.value).collect();
+
+    let mut hosts = HostTable::default();
+    let mut realms = Vec::new();
+    for (index, realm) in input.realms.iter().enumerate() {
+        if input.realms.iter().take(index).any(|earlier| earlier.name == realm.name) {
+            work.fault(&realm.at, format!("another realm is called {:?}, too", realm.name));
+        }
+        realms.extend(realm::realm(&mut work, realm, index, &mut hosts, sizes.body).map(Arc::new));
+    }
+
+    let Compiler { files, problems, warnings, .. } = work;
+    match settings {
+        Some(settings) if problems.is_empty() && realms.len() == input.realms.len() => Ok(Config {
+            settings,
+            snapshot: Snapshot {
+                generation: 0,
+                realms,
+                hosts,
+                trusted_proxies,
+                sizes,
+                clock_skew: input.server.clock_skew.value,
+                failure_limit,
+                dialect: dialect::nameless(),
+            },
+            files: files.into_paths(),
+            warnings: Problems::collect(warnings),
+        }),
+        _ => Err(Problems::collect(problems)),
+    }
+}
+
+/// What compiling needs all over: where secrets come from, and where problems go.
+pub(crate) struct Compiler<'a> {
+    sources: &'a Sources<'a>,
+    files: Files,
+    problems: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
+
+impl Compiler<'_> {
+    /// Notes a problem.
+    fn fault(&mut self, at: &At, text: impl Into<String>) {
+        self.problems.push(at.problem(text));
+    }
+
+    /// Notes what is allowed but should be looked at.
+    fn warn(&mut self, at: &At, text: impl AsRef<str>) {
+        self.warnings.push(at.problem(format!("warning: {}", text.as_ref())));
+    }
+
+    /// The value of a result whose error is a text for people.
+    fn good<T>(&mut self, at: &At, result: Result<T, String>) -> Option<T> {
+        result.map_err(|fault| self.fault(at, fault)).ok()
+    }
+
+    /// A file that the configuration names.
+    fn file(&mut self, at: &At, name: &str) -> Option<(PathBuf, zeroize::Zeroizing<Vec<u8>>)> {
+        let path = at.resolve(name);
+        match self.files.read(&path, MAX_SMALL) {
+            Ok(bytes) => Some((path, bytes)),
+            Err(fault) => {
+                self.fault(at, format!("the file {} {fault}", path.display()));
+                None
+            }
+        }
+    }
+
+    /// PEM of authorities: at least one certificate, and nothing that cannot be read.
+    fn authorities(&mut self, at: &At, name: &str) -> Option<Arc<[u8]>> {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+
+        let (path, bytes) = self.file(at, name)?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+        if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
+            return Some(Arc::from(bytes.as_slice()));
+        }
+        self.fault(at, format!("the file {} holds no certificates as PEM", path.display()));
+        None
+    }
+
+    /// A name for labels: 1 to 64 characters that need no quoting anywhere.
+    fn label(&mut self, at: &At, name: &str) {
+        let fits = (1..=64).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
+        if !fits {
+            self.fault(at, "expected a name of 1 to 64 letters, digits, `_`, `-` or `.`");
+        }
+    }
+
+    /// Text that goes to logs and upstreams: not empty, no control characters, not endless.
+    fn plain(&mut self, at: &At, text: &str) {
+        if text.is_empty() || text.len() > 256 || text.chars().any(char::is_control) {
+            self.fault(at, "expected 1 to 256 characters, no control characters");
+        }
+    }
+
+    /// A list that says nothing when it is empty.
+    fn not_empty<T>(&mut self, list: &Item<Vec<Item<T>>>) {
+        if list.value.is_empty() {
+            self.fault(&list.at, "the list is empty");
+        }
+    }
+
+    /// A list of texts in which each stands once.
+    fn distinct(&mut self, list: &[Item<String>]) {
+        for (index, item) in list.iter().enumerate() {
+            if list.iter().take(index).any(|earlier| earlier.value == item.value) {
+                self.fault(&item.at, format!("{:?} stands here twice", item.value));
+            }
+        }
+    }
+
+    /// An upper bound of a duration.
+    fn at_most(&mut self, item: &Item<Duration>, most: Duration) {
+        if item.value > most {
+            self.fault(&item.at, format!("at most \"{}\"", duration_text(most)));
+        }
+    }
+
+    /// A duration that is not zero, with its upper bound.
+    fn positive(&mut self, item: &Item<Duration>, most: Duration) {
+        if item.value.is_zero() {
+            self.fault(&item.at, "must not be zero");
+        }
+        self.at_most(item, most);
+    }
+
+    /// Notes that nothing is called `name`.
+    fn unknown<'n>(&mut self, at: &At, what: &str, name: &str, known: impl IntoIterator<Item = &'n str>) {
+        let hint = hint(name, known);
+        self.fault(at, format!("there is no {what} called {:?}{hint}", super::walk::shorten(name)));
+    }
+}

@@ -1,0 +1,136 @@
+//! Hosts, upstreams, scopes, identity headers, errors.
+
+use super::*;
+use crate::gate::policy::{ServerAddress, UpstreamTls};
+
+#[test]
+fn hosts_belong_to_one_realm() {
+    let other =
+        "realm = 'b'\nhosts = ['SHOP.example.']\nupstream = 'http://a:1'\n[[routes]]\npath = '/'\nauth = ['public']\n";
+    let files = [("realms/shop.toml", shop_text(PUBLIC)), ("realms/b.toml", other.into())];
+    let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    assert_eq!(faults(load_files(&files, true)).len(), 1);
+    for bad in ["", "a b", "*.*.example", "a.*", "http://a", "a/b"] {
+        let text = shop_text(PUBLIC).replace("shop.example", bad);
+        assert_eq!(faults(load_files(&[("realms/shop.toml", &text)], true)).len(), 1, "{bad}");
+    }
+    let none = shop_text(PUBLIC).replace("['shop.example']", "[]");
+    refused(load_files(&[("realms/shop.toml", &none)], true), "hosts", "empty");
+}
+
+#[test]
+fn a_url_is_an_upstream_with_default_timeouts() {
+    let config = shop(PUBLIC).unwrap();
+    let upstream = &config.snapshot.realms[0].upstreams[0];
+    assert_eq!(&*upstream.name, "127.0.0.1:9000");
+    assert_eq!(upstream.servers, [ServerAddress { host: "127.0.0.1".into(), port: 9000 }]);
+    assert_eq!(upstream.timeouts.connect.map(|t| t.as_secs()), Some(1));
+    assert_eq!(upstream.timeouts.read.map(|t| t.as_secs()), Some(30));
+    assert_eq!((&upstream.host, &upstream.tls), (&None, &None));
+}
+
+#[test]
+fn an_upstream_is_found_by_its_name_and_each_url_is_one_upstream() {
+    let rest = format!(
+        "[upstreams.main]\nservers = ['a.example:8443', 'a.example:8444']\ntls = {{}}\ntimeouts = {{ read = '5s' }}\n\
+         {PUBLIC}upstream = 'main'\n[[routes]]\npath = '/b'\nauth = ['public']\nupstream = 'https://b.example'\n\
+         [[routes]]\npath = '/c'\nauth = ['public']\nupstream = 'https://b.example:443'\n"
+    );
+    let config = shop(&rest).unwrap();
+    let realm = &config.snapshot.realms[0];
+    let names: Vec<_> = realm.upstreams.iter().map(|upstream| &*upstream.name).collect();
+    assert_eq!(names, ["main", "127.0.0.1:9000", "b.example:443"]);
+    assert!(realm.upstreams.iter().enumerate().all(|(index, upstream)| upstream.index == index));
+    let main = &realm.routes[0].upstream;
+    assert_eq!(main.tls, Some(UpstreamTls { server_name: "a.example".into(), ca: None }));
+    assert_eq!(
+        (main.timeouts.read.map(|t| t.as_secs()), main.timeouts.write.map(|t| t.as_secs())),
+        (Some(5), Some(30))
+    );
+    assert_eq!(realm.routes[1].upstream.index, realm.routes[2].upstream.index);
+}
+
+#[test]
+fn an_upstream_must_be_one_that_can_be_reached_and_verified() {
+    let with = |keys: &str| shop(&format!("[upstreams.main]\n{keys}\n{PUBLIC}upstream = 'main'\n"));
+    refused(with("servers = []"), "upstreams.main.servers", "empty");
+    refused(with("servers = ['a:1', 'a:1']"), "upstreams.main.servers[1]", "twice");
+    refused(with("servers = ['a:1', 'b:1']\ntls = {}"), "upstreams.main.tls.sni", "required");
+    refused(with("servers = ['a:1', 'b:1']\nhost = 'upstream'"), "upstreams.main.host", "different names");
+    refused(with("servers = ['a:1']\ntls = { ca = 'no/such' }"), "upstreams.main.tls.ca", "does not exist");
+    refused(with("servers = ['a:1']\ntls = { sni = 'a b' }"), "upstreams.main.tls.sni", "DNS name");
+    refused(with("servers = ['a:1']\ntimeouts = { read = '0s' }"), "upstreams.main.timeouts.read", "zero");
+    refused(shop(&format!("{PUBLIC}upstream = 'man'\n")), "routes[0].upstream", "there is no upstream");
+    refused(shop(&format!("{PUBLIC}upstream = 'http://a:80/v1'\n")), "routes[0].upstream", "no path");
+}
+
+#[test]
+fn the_upstream_can_see_its_own_host() {
+    let rest = format!(
+        "[upstreams.main]\nservers = ['a.example:80', 'a.example:80']\nhost = 'upstream'\n{PUBLIC}upstream = 'main'\n"
+    );
+    let rest = rest.replace(", 'a.example:80'", "");
+    let config = shop(&rest).unwrap();
+    assert_eq!(config.snapshot.realms[0].routes[0].upstream.host.as_deref(), Some("a.example"));
+}
+
+#[test]
+fn where_scopes_are_listed_others_are_errors() {
+    let rest = "[scopes]\n'orders:read' = ''\n'orders:write' = ''\n[roles]\nreader = ['*:read']\nadmin = ['*']\ntypo = ['order:read', 'ordres:*']\n";
+    let faults = faults(shop(&format!("{rest}{PUBLIC}")));
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+    assert!(
+        faults[0].starts_with("roles.typo[0]: ") && faults[0].ends_with("did you mean `orders:read`?"),
+        "{}",
+        faults[0]
+    );
+    let route = format!("{rest}{FORM}[[routes]]\npath = '/{{kind}}/**'\nauth = ['api_key']\nscopes = ['{{kind}}:{{access}}', 'orders:delete', 'order:{{access}}']\n").replace("typo = ['order:read', 'ordres:*']", "");
+    let faults = super::faults(shop(&route));
+    assert_eq!(faults.len(), 2, "{faults:#?}");
+}
+
+#[test]
+fn a_pattern_is_a_whole_segment() {
+    refused(shop(&format!("[roles]\na = ['orders:r*']\n{PUBLIC}")), "roles.a[0]", "whole segment");
+    refused(shop(&format!("[roles]\na = ['two scopes']\n{PUBLIC}")), "roles.a[0]", "visible characters");
+    let config = shop(&format!("[roles]\n'Brand Admin' = ['*']\n{PUBLIC}")).unwrap();
+    assert!(config.snapshot.realms[0].roles.expand(["Brand Admin"]).allows("any:thing"));
+}
+
+#[test]
+fn identity_headers_are_distinct_and_nobody_elses() {
+    let with = |keys: &str| shop(&format!("[identity_headers]\n{keys}\n{PUBLIC}"));
+    assert!(with("subject = 'X-User'\ntenant = ''\n[identity_headers.extra]\nemail = 'X-Email'").is_ok());
+    refused(with("subject = 'X User'"), "identity_headers.subject", "name of a header field");
+    refused(with("subject = 'Host'"), "identity_headers.subject", "meaning of its own");
+    refused(with("subject = 'Authorization'"), "identity_headers.subject", "meaning of its own");
+    refused(with("subject = 'X_Auth_Client'"), "identity_headers.client", "already");
+    refused(with("extra = { email = 'x-auth-plan' }"), "identity_headers.extra.email", "already");
+    refused(with("profile = 'kong'"), "identity_headers.profile", "not available");
+}
+
+#[test]
+fn refusals_look_as_they_are_told_to() {
+    let nothing = "[errors]\nbody = { message = '$message', error = '$name' }\n";
+    refused(shop(&format!("{nothing}{PUBLIC}")), "errors.body", "$name has no value");
+    let word = format!("{nothing}[errors.status.401]\nname = 'Unauthorized'\n");
+    assert!(shop(&format!("{word}{PUBLIC}")).is_ok());
+    let good = "[errors]\nbody = { detail = '$message', error_code = '$code' }\n[errors.on.token_expired]\ncode = 'TOKEN_EXPIRED'\nstatus = 401\nheaders = { X-Hint = 'refresh' }\n";
+    assert!(shop(&format!("{good}{PUBLIC}")).is_ok());
+}
+
+#[test]
+fn entries_of_errors_are_checked() {
+    let with = |keys: &str| shop(&format!("[errors]\nbody = {{ detail = '$message' }}\n{keys}\n{PUBLIC}"));
+    refused(with("[errors.on.token_expird]\ncode = 'x'"), "errors.on.token_expird", "did you mean `token_expired`?");
+    refused(with("[errors.on.forbidden]\nmesage = 'x'"), "errors.on.forbidden.mesage", "did you mean `message`?");
+    refused(with("[errors.on.forbidden]\nstatus = 200"), "errors.on.forbidden.status", "400 to 599");
+    refused(with("[errors.status.200]\ncode = 'x'"), "errors.status.200", "400 to 599");
+    refused(with("[errors.on.forbidden]\nbody = { a = '$' }"), "errors.on.forbidden.body", "$");
+    refused(
+        with("[errors.on.forbidden]\nheaders = { Content-Length = '1' }"),
+        "errors.on.forbidden.headers.content-length",
+        "set by the gateway",
+    );
+    refused(shop(&format!("[errors]\nbody = 'x'\n{PUBLIC}")), "errors.body", "a body is a table");
+}

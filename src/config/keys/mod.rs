@@ -1,0 +1,60 @@
+//! The table of keys: what may stand in a configuration, in the order of the reference. What a key means to the gate is
+//! said in [`compile`](super::compile); whether its value makes sense together with others, too.
+
+mod access;
+mod issuer;
+mod realm;
+mod route;
+mod server;
+
+pub(crate) use access::{ApiKeys, Client, ClientKey, Limit};
+pub(crate) use issuer::{ClaimNames, Issuer, IssuerKeys};
+pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts, Upstream, UpstreamTimeouts};
+pub(crate) use route::{Route, RouteHeaders};
+pub(crate) use server::{Admin, Cache, Log, Root, Server};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::walk::{Kind, Shape};
+
+    fn each_section(kind: &Kind, then: &mut dyn FnMut(&crate::config::walk::Section)) {
+        match kind {
+            Kind::Leaf(..) => {}
+            Kind::List(inner) | Kind::Named(inner) => each_section(inner, then),
+            Kind::OneOf(kinds) => kinds.iter().for_each(|kind| each_section(kind, then)),
+            Kind::Table(section) => {
+                then(section);
+                section.keys.iter().for_each(|key| each_section(&key.kind, then));
+            }
+        }
+    }
+
+    #[test]
+    fn every_key_is_documented() {
+        each_section(&Root::kind(), &mut |section| {
+            for key in &section.keys {
+                assert!(key.doc.ends_with('.'), "{}: {:?}", key.name, key.doc);
+            }
+        });
+    }
+
+    #[test]
+    fn every_default_is_itself_acceptable() {
+        // An empty file is read wholly from defaults, and what its tables default to is read likewise.
+        for (what, toml) in [("root", "{}"), ("realm", "{ hosts = [], routes = [] }")] {
+            let read = match what {
+                "root" => crate::config::value::read::<Root>(toml).map(drop),
+                _ => crate::config::value::read::<Realm>(toml).map(drop),
+            };
+            assert_eq!(read, Ok(()), "{what}");
+        }
+        let names = "claims = {}, keys = {}, name = 'a', issuer = 'a', audience = [], algorithms = []";
+        assert_eq!(crate::config::value::read::<Issuer>(&format!("{{ {names} }}")).map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<ApiKeys>("{ prefix = 'a' }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Client>("{}").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Upstream>("{ servers = [] }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Route>("{ path = '/', auth = [] }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Limit>("{ by = 'key', rate = '1/s' }").map(drop), Ok(()));
+    }
+}

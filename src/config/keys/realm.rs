@@ -1,0 +1,213 @@
+//! A realm: hosts, upstreams, identity headers, errors. Its longer tables have files of their own.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{ApiKeys, Client, Issuer, Limit, Route};
+use crate::config::section::section;
+use crate::config::value::word::HostMode;
+use crate::config::value::{Any, Named};
+use crate::config::walk::{Item, Key, Kind, Section, Shape, Slot, Value, Walk};
+use crate::gate::policy::ServerAddress;
+
+section! {
+    /// A realm.
+    Realm {
+        /// The realm's name: a label, and `realm=` in challenges. It opens a file in `realms/`; in a single file the table's name serves.
+        optional realm: String;
+        /// Whose requests these are: exact names, `"*.example.com"` (one label), `"*"` (one realm at most). Exact beats wildcard; letter case, port and one trailing dot do not count.
+        required hosts: Vec<Item<String>>;
+        /// Where requests go whose route does not say: the name of an upstream, or `http://host:port`, `https://host`.
+        optional upstream: String;
+        /// Leaves `%2F` in a path as it is instead of refusing it.
+        default allow_encoded_slash: bool = "false";
+        /// Leaves `;` in a path as it is instead of refusing it.
+        default allow_path_parameters: bool = "false";
+        /// Where requests can go.
+        default upstreams: Named<Upstream> = "{}";
+        /// Whose JWTs are believed.
+        default issuers: Vec<Item<Issuer>> = "[]";
+        /// What API keys look like.
+        default api_keys: Vec<Item<ApiKeys>> = "[]";
+        /// Clients that are kept in the configuration, with the digests of their keys.
+        default clients: Named<Client> = "{}";
+        /// Role to scopes; `*` stands for every scope, a segment `*` for any segment.
+        default roles: Named<Vec<Item<String>>> = "{}";
+        /// Scope to description. Where this table stands, a scope that is not in it is an error.
+        optional scopes: Named<String>;
+        /// Which requests there are, who may make them, where they go. What no route names is refused.
+        required routes: Vec<Item<Route>>;
+        /// Rate limits, counted on this node.
+        default limits: Named<Limit> = "{}";
+        /// Header fields that tell the upstream who asks. `""` leaves one out; the default names are stripped from requests in any case.
+        default identity_headers: IdentityHeaders = "{}";
+        /// How refusals look, where they are not to be problem details (RFC 9457).
+        default errors: Errors = "{}";
+    }
+    later [
+        "hosts_from", "enforce", "timestamps", "store", "tokens", "directory", "grants", "subjects", "responses", "cors",
+        "ip_allowlist_exempt", "ip_check",
+    ]
+}
+
+section! {
+    /// `[upstreams.NAME]`
+    Upstream {
+        /// `"host:port"` of each server; used in turn.
+        required servers: Vec<Item<ServerAddress>>;
+        /// Which `Host` the upstream sees: the client's, or its own.
+        default host: HostMode = r#""preserve""#;
+        /// Speaks TLS to the upstream, and verifies it.
+        optional tls: UpstreamTls;
+        /// How long is waited.
+        default timeouts: UpstreamTimeouts = "{}";
+    }
+    later ["balance", "protocol", "retries", "max_connections", "health"]
+}
+
+section! {
+    /// TLS to an upstream.
+    UpstreamTls {
+        /// Name that the certificate must have; the server's host where it is left out.
+        optional sni: String;
+        /// PEM file of the authorities to trust instead of the system's.
+        optional ca: String;
+    }
+    later ["client_cert", "client_key"]
+}
+
+section! {
+    /// How long is waited, unless a route says otherwise.
+    UpstreamTimeouts {
+        /// For a connection, TLS included.
+        default connect: Duration = r#""1s""#;
+        /// Between two reads.
+        default read: Duration = r#""30s""#;
+        /// Between two writes.
+        default write: Duration = r#""30s""#;
+        /// An unused connection is kept.
+        default idle: Duration = r#""60s""#;
+    }
+}
+
+section! {
+    /// How long is waited on a route.
+    Timeouts {
+        /// For a connection, TLS included.
+        optional connect: Duration;
+        /// Between two reads.
+        optional read: Duration;
+        /// Between two writes.
+        optional write: Duration;
+        /// An unused connection is kept.
+        optional idle: Duration;
+    }
+}
+
+section! {
+    /// `[identity_headers]`
+    IdentityHeaders {
+        /// Subject of the token, or the client of the key.
+        default subject: String = r#""X-Auth-Subject""#;
+        /// The client on whose behalf the request comes.
+        default client: String = r#""X-Auth-Client""#;
+        /// The realm.
+        default realm: String = r#""X-Auth-Realm""#;
+        /// `jwt` or `api_key`.
+        default method: String = r#""X-Auth-Method""#;
+        /// Id of the key, or `jti` of the token.
+        default credential: String = r#""X-Auth-Credential-Id""#;
+        /// Name of the token's issuer.
+        default issuer: String = r#""X-Auth-Issuer""#;
+        /// Effective scopes.
+        default scopes: String = r#""X-Auth-Scopes""#;
+        /// Roles.
+        default roles: String = r#""X-Auth-Roles""#;
+        /// Plan.
+        default plan: String = r#""X-Auth-Plan""#;
+        /// Tenant.
+        default tenant: String = r#""X-Auth-Tenant""#;
+        /// Further attributes or claims: name to header.
+        default extra: Named<String> = "{}";
+    }
+    later ["profile", "assertion"]
+}
+
+section! {
+    /// `[errors]`
+    Errors {
+        /// Body of a refusal: a template. Free words in it, such as `$name`, become keys that the entries below may set.
+        optional body: Any;
+        /// Entries by HTTP status: `[errors.status.401]`.
+        default status: Named<Entry> = "{}";
+        /// Entries by reason, which serve the reasons below them too: `[errors.on.token_expired]`.
+        default on: Named<Entry> = "{}";
+    }
+}
+
+section! {
+    /// The known keys of an entry.
+    EntryKeys {
+        /// HTTP status.
+        optional status: u32;
+        /// Value of `$code`.
+        optional code: String;
+        /// Value of `$message`.
+        optional message: String;
+        /// Further header fields.
+        default headers: Named<String> = "{}";
+        /// Body for this entry only: a template.
+        optional body: Any;
+    }
+}
+
+/// An entry of `[errors]`: its known keys, and the free words of the body.
+#[derive(Debug, Default)]
+pub(crate) struct Entry {
+    /// The known keys.
+    pub(crate) keys: EntryKeys,
+    /// The others; whether the body has such words is for the compiler to say.
+    pub(crate) words: Vec<(String, Slot<Any>)>,
+}
+
+impl Shape for Entry {
+    fn kind() -> Kind {
+        let mut keys: Vec<Key> = match EntryKeys::kind() {
+            Kind::Table(section) => section.keys,
+            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => Vec::new(),
+        };
+        keys.push(Key {
+            name: "WORD",
+            required: false,
+            default: None,
+            kind: Kind::Leaf("any value", json!({})),
+            doc: String::from("Value of a free word of the body."),
+        });
+        Kind::Table(Section { keys, open: true })
+    }
+
+    fn read(value: &Value<'_>, walk: &mut Walk<'_>) -> Option<Self> {
+        let table = walk.table(value)?;
+        let span = || value.span();
+        let keys = EntryKeys {
+            status: walk.optional(table, span(), "status"),
+            code: walk.optional(table, span(), "code"),
+            message: walk.optional(table, span(), "message"),
+            headers: walk.default(table, span(), "headers", "{}"),
+            body: walk.optional(table, span(), "body"),
+        };
+        let words = table
+            .keys()
+            .map(|name| &**name.get_ref())
+            .filter(|name| !Self::KNOWN.contains(name))
+            .map(|name| (name.to_owned(), walk.optional(table, span(), name)))
+            .collect();
+        Some(Self { keys, words })
+    }
+}
+
+impl Entry {
+    /// The keys that are not words.
+    pub(crate) const KNOWN: &'static [&'static str] = &["status", "code", "message", "headers", "body"];
+}

@@ -1,0 +1,163 @@
+//! The reference of the configuration, `docs/configuration.md`: made of the table of keys.
+
+use std::fmt::Write;
+
+use super::keys::{Realm, Root};
+use super::value::secret::SecretKeys;
+use super::walk::{Key, Kind, Section, Shape};
+
+const PREFACE: &str = "\
+# Configuration
+
+This page is made from the table of keys in the source; a test compares the two.
+
+The configuration is TOML, at the path of `--config` (or `PORTCULLIS_CONFIG`, else `/etc/portcullis`). The path is a
+directory with `portcullis.toml` and `realms/*.toml`, or a single file with the same tables, in which each realm is a
+table `[realms.NAME]`. A realm file starts with `realm = \"NAME\"`. Relative paths count from the file that names them.
+
+Unknown keys are errors. `portcullis check` tells all problems at once, and exits with 2 when there are any.
+
+| type | how it is written |
+|---|---|
+| duration | a whole number and `ms`, `s`, `m`, `h` or `d`: `\"500ms\"`, `\"10s\"` |
+| size | a whole number and `B`, `KiB`, `MiB` or `GiB`: `\"64KiB\"`; zero is `0` |
+| network | canonical: `\"10.0.0.0/8\"`, `\"2001:db8::/32\"`; a bare address is that address alone |
+| rate | a count, a slash and `s`, `m`, `h` or `d`: `\"600/m\"` |
+| time | with its offset: `2027-01-31T12:00:00Z` |
+| secret | a reference, as below |
+";
+
+/// Renders the reference as Markdown.
+pub fn reference() -> String {
+    let mut page = String::from(PREFACE);
+    page.push_str("\n## Secrets\n\nA secret is a table with exactly one of `env`, `file` and `inline`. One trailing newline is cut.\n\n");
+    if let Kind::Table(section) = SecretKeys::kind() {
+        table(&mut page, "", &section);
+    }
+    page.push_str("\n## portcullis.toml\n\n");
+    if let Kind::Table(section) = Root::kind() {
+        table(&mut page, "", &section);
+    }
+    page.push_str("\n## A realm\n\n");
+    if let Kind::Table(section) = Realm::kind() {
+        let (longer, single): (Vec<_>, Vec<_>) = section.keys.into_iter().partition(|key| heading(key).is_some());
+        table(&mut page, "", &Section { keys: single, open: false });
+        for key in &longer {
+            let (heading, inner) = heading(key).unwrap_or_default();
+            line(&mut page, format_args!("\n### `{heading}`\n\n{}\n", key.doc));
+            if let Some(section) = inner {
+                table(&mut page, "", &section);
+            }
+        }
+    }
+    page
+}
+
+/// Tables of a realm have a heading of their own.
+fn heading(key: &Key) -> Option<(String, Option<Section>)> {
+    match &key.kind {
+        Kind::Leaf(..) | Kind::OneOf(_) => None,
+        Kind::Table(section) => Some((format!("[{}]", key.name), Some(section.clone()))),
+        Kind::List(inner) => match &**inner {
+            Kind::Table(section) => Some((format!("[[{}]]", key.name), Some(section.clone()))),
+            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => None,
+        },
+        Kind::Named(inner) => match &**inner {
+            Kind::Table(section) => Some((format!("[{}.NAME]", key.name), Some(section.clone()))),
+            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => Some((format!("[{}]", key.name), None)),
+        },
+    }
+}
+
+fn table(page: &mut String, prefix: &str, section: &Section) {
+    line(page, format_args!("| key | type | default | meaning |\n|---|---|---|---|\n"));
+    rows(page, prefix, section);
+}
+
+fn rows(page: &mut String, prefix: &str, section: &Section) {
+    for key in &section.keys {
+        let name = format!("{prefix}{}", key.name);
+        let inner = inner(&key.kind);
+        // A table that only groups its keys needs no row of its own.
+        if !(matches!(key.kind, Kind::Table(_))
+            && key.default == Some("{}")
+            && prefix.is_empty()
+            && key.name != "headers")
+        {
+            let default = match (key.required, key.default) {
+                (true, _) => String::from("required"),
+                (false, None | Some("{}" | "[]")) => String::from("-"),
+                (false, Some(default)) => format!("`{default}`"),
+            };
+            line(page, format_args!("| `{name}` | {} | {default} | {} |\n", type_name(&key.kind), key.doc));
+        }
+        if let Some((step, section)) = inner.filter(|_| key.name != "realms") {
+            rows(page, &format!("{name}{step}"), section);
+        }
+    }
+}
+
+/// The keys below a key, and how the way to them is written.
+fn inner(kind: &Kind) -> Option<(&'static str, &Section)> {
+    match kind {
+        Kind::Table(section) => Some((".", section)),
+        Kind::List(inner) => match &**inner {
+            Kind::Table(section) => Some(("[].", section)),
+            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => None,
+        },
+        Kind::Named(inner) => match &**inner {
+            Kind::Table(section) => Some((".NAME.", section)),
+            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => None,
+        },
+        Kind::Leaf(..) | Kind::OneOf(_) => None,
+    }
+}
+
+fn type_name(kind: &Kind) -> String {
+    match kind {
+        Kind::Leaf(_, schema) if schema.get("enum").is_some() => {
+            let words = schema.get("enum").and_then(serde_json::Value::as_array).into_iter().flatten();
+            words.filter_map(|word| word.as_str()).map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" ")
+        }
+        Kind::Leaf(name, _) => (*name).to_owned(),
+        Kind::List(inner) => format!("list of {}", type_name(inner)),
+        Kind::Named(inner) => format!("table of {}", type_name(inner)),
+        Kind::Table(_) => String::from("table"),
+        Kind::OneOf(kinds) => kinds.iter().map(type_name).collect::<Vec<_>>().join(" or "),
+    }
+}
+
+fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    page.write_fmt(text).unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // a switch of this test, no configuration
+    fn the_page_in_docs_is_the_one_that_the_table_of_keys_makes() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, reference()).unwrap();
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(written == reference(), "out of date: set UPDATE_DOCS=1 once");
+    }
+
+    #[test]
+    fn every_key_has_its_row() {
+        let page = reference();
+        for row in [
+            "| `server.listen[].address` |",
+            "| `admin.listen.address` |",
+            "| `keys.jwks_url` |",
+            "| `keys[].sha256` |",
+        ] {
+            assert!(page.contains(row), "{row}");
+        }
+        assert!(page.lines().filter(|line| line.starts_with("| `")).all(|line| line.matches(" | ").count() == 3));
+    }
+}
