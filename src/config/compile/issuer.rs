@@ -292,7 +292,7 @@ fn remote(
 fn looks_encoded(secret: &[u8]) -> Option<&'static str> {
     let all = |fits: fn(&u8) -> bool| secret.iter().all(fits);
     let any = |fits: fn(&u8) -> bool| secret.iter().any(fits);
-    if secret.len() >= 64 && secret.len() % 2 == 0 && all(u8::is_ascii_hexdigit) {
+    if secret.len() >= 64 && secret.len().is_multiple_of(2) && all(u8::is_ascii_hexdigit) {
         return Some("hex");
     }
     let mixed = any(u8::is_ascii_uppercase) && any(u8::is_ascii_lowercase) && any(u8::is_ascii_digit);
