@@ -33,7 +33,10 @@ use problem::At;
 pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
-use walk::{Item, Shape, Slot, Source, Walk};
+use walk::{Item, Shape, Slot, Source, Walk, defaults};
+
+/// So many faults of syntax are told of one file: one slip can make the rest of it look odd.
+const MAX_SYNTAX: usize = 10;
 
 /// A configuration that passed every check.
 #[derive(Debug)]
@@ -119,7 +122,7 @@ pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
         complete &= realm.is_some();
         realms.extend(realm);
     }
-    let Item { value: root, at, .. } = root.unwrap_or_default();
+    let (root, at) = root.map_or_else(|| (defaults(), At::default()), |item| (item.value, item.at));
     let Root { server, admin, log, cache, realms: tables } = root;
     realms.extend(tables.value.0.into_iter().map(|(name, item)| {
         if let Some(name) = item.value.realm.get() {
@@ -139,8 +142,8 @@ pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
 fn read<T: Shape>(source: &Source, problems: &mut Vec<Problem>) -> Option<Item<T>> {
     let (table, faults) = DeTable::parse_recoverable(source.text());
     let mut last_line = 0;
-    for fault in &faults {
-        // One slip often has several consequences on its line. The message holds no text of the file; `Display` would.
+    for fault in faults.iter().take(MAX_SYNTAX) {
+        // One slip often has several consequences, most of them on its line. The message holds no text of the file; `Display` would.
         let position = fault.span().map(|span| source.position(span.start));
         if position.is_some_and(|(line, _)| line == last_line) {
             continue;

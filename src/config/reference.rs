@@ -46,6 +46,7 @@ pub fn reference() -> String {
             let (heading, inner) = heading(key).unwrap_or_default();
             line(&mut page, format_args!("\n### `{heading}`\n\n{}\n", key.doc));
             if let Some(section) = inner {
+                page.push('\n');
                 table(&mut page, "", &section);
             }
         }

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on shall stop
 
+mod client_address;
+mod decisions;
+mod gallery;
+mod headers;
 mod layers;
+mod paths;
 mod support;
 mod support_works;
-
-// These need the running gateway:
-// mod client_address;
-// mod headers;
-// mod paths;

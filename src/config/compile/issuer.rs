@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::{Found, public, secret};
-use super::{Compiler, url};
+use super::Compiler;
 use crate::config::keys::{ClaimNames, Issuer as Raw, IssuerKeys};
 use crate::config::problem::At;
 use crate::config::value::measure::LONGEST;
 use crate::config::value::secret::SecretRef;
 use crate::config::walk::{Item, Slot};
-use crate::gate::verify::jwks::{Location, RemoteKeySet, RemoteSpec};
+use crate::gate::verify::jwks::{Location, acceptable_url, discovery_url, RemoteKeySet, RemoteSpec};
 use crate::gate::verify::jwt::{ClaimMap, ClaimPath, Issuer, KeySource};
 use crate::jwt::{Algorithm, Family, KeyRing, VerifyKey, looks_encoded};
 use crate::secret::Secret;
@@ -169,7 +169,7 @@ fn key_source(
         (_, Slot::Given(key), ..) => public_key_ring(work, key, algorithms),
         (_, _, Slot::Given(file), ..) => key_set_file(work, file, algorithms),
         (_, _, _, Slot::Given(url), _) => {
-            work.good(&url.at, url::key_set(&url.value))?;
+            work.good(&url.at, acceptable_url(&url.value))?;
             remote(work, raw, &keys.value, Location::Url(url.value.as_str().into()), algorithms)
         }
         (_, _, _, _, Slot::Given(discovery)) => {
@@ -178,11 +178,8 @@ fn key_source(
                 return None;
             }
             let issuer = raw.issuer.get()?;
-            let fit = url::key_set(&issuer.value).map_err(|fault| format!("for discovery: {fault}"));
+            let fit = discovery_url(&issuer.value).map_err(|fault| format!("for discovery: {fault}"));
             work.good(&issuer.at, fit)?;
-            if issuer.value.contains('?') {
-                work.fault(&issuer.at, "for discovery: an issuer has no query");
-            }
             remote(work, raw, &keys.value, Location::Discovery(issuer.value.as_str().into()), algorithms)
         }
         _ => None,

@@ -56,15 +56,14 @@ pub(super) fn realm(
         max_body,
     };
     let mut table = RouteTable::default();
-    let mut taken: HashMap<String, String> = HashMap::new();
     let mut routes = Vec::new();
     let written = raw.routes.get().map(|list| {
         work.not_empty(list);
         list.value.as_slice()
     });
-    for (index, item) in written.unwrap_or_default().iter().enumerate() {
-        route::unique_name(work, item, &mut taken);
-        routes.push(route::route(work, item, index, &mut parts, &mut table).map(Arc::new));
+    let names = route::names(work, written.unwrap_or_default());
+    for (index, (item, name)) in written.unwrap_or_default().iter().zip(&names).enumerate() {
+        routes.push(route::route(work, item, name.as_deref(), index, &mut parts, &mut table).map(Arc::new));
     }
     for (route, item) in routes.iter().zip(written.unwrap_or_default()) {
         if let Some(route) = route {

@@ -73,8 +73,7 @@ fn fetch(work: &mut Compiler<'_>, at: &At, reference: &SecretRef) -> Found {
 
 /// One line end is cut: editors and shells add it.
 fn without_newline(bytes: &[u8]) -> &[u8] {
-    let bytes = bytes.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest)).unwrap_or(bytes);
-    bytes
+    bytes.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest)).unwrap_or(bytes)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::config::walk::Item;
 section! {
     /// `[[routes]]`
     Route {
-        /// Unique in the realm; metric label. The `path` where it is left out.
+        /// Unique in the realm; metric label. Where it is left out: the `path`, with the methods before it where routes without a name share it.
         optional name: String;
         /// Literal segments, `{name}` for one whole segment, `**` at the end for zero or more segments. Literal beats `{name}` beats `**`; the path is chosen first, then the method.
         required path: String;

@@ -160,7 +160,7 @@ fn loose(text: &str, units: &[(&str, u64)], bare: &str) -> Option<u64> {
 
 fn write(number: u64, units: &[(&str, u64)]) -> String {
     let smallest = units.last().copied().unwrap_or(("", 1));
-    let fits = |(_, factor): &&(&str, u64)| number != 0 && number % *factor == 0;
+    let fits = |(_, factor): &&(&str, u64)| number != 0 && number.is_multiple_of(*factor);
     let (unit, factor) = units.iter().find(fits).copied().unwrap_or(smallest);
     format!("{}{unit}", number / factor)
 }

@@ -4,7 +4,7 @@
 #![allow(dead_code)] // each suite uses its part of this
 
 pub(crate) mod caller;
-// pub(crate) mod gateway;
+pub(crate) mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod keys;
 pub(crate) mod log;

@@ -16,10 +16,8 @@ pub(super) fn strip_prefix(work: &mut Compiler<'_>, raw: &Raw) -> Option<Box<str
         work.fault(&item.at, "expected the beginning of a path, such as \"/v1\"");
     } else if trimmed != prefix {
         work.fault(&item.at, format!("ends with a slash; write {trimmed:?}"));
-    } else if let Some(path) = raw.path.value() {
-        if !begins(literal_part(path), prefix) {
-            work.fault(&item.at, "the route's `path` does not begin with these segments, as literals");
-        }
+    } else if raw.path.value().is_some_and(|path| !begins(literal_part(path), prefix)) {
+        work.fault(&item.at, "the route's `path` does not begin with these segments, as literals");
     }
     Some(prefix.into())
 }

@@ -47,22 +47,43 @@ pub(super) struct RealmParts<'a> {
     pub(super) max_body: u64,
 }
 
-/// Checks that no earlier route has the name.
-pub(super) fn unique_name(work: &mut Compiler<'_>, item: &Item<Raw>, taken: &mut HashMap<String, String>) {
-    let Some(name) = item.value.name.get().or(item.value.path.get()) else { return };
-    if let Some(name) = item.value.name.get() {
-        work.plain(&name.at, &name.value);
+/// The names of all routes, in their order; none where there is no path. A name is the pattern where none is given, with
+/// the methods before it where several routes that have no name share the pattern.
+pub(super) fn names(work: &mut Compiler<'_>, items: &[Item<Raw>]) -> Vec<Option<String>> {
+    let unnamed = |item: &Item<Raw>, path: &str| {
+        item.value.name.get().is_none() && item.value.path.get().is_some_and(|other| other.value == path)
+    };
+    let mut taken: HashMap<String, String> = HashMap::new();
+    let mut names = Vec::with_capacity(items.len());
+    for item in items {
+        let path = item.value.path.get().map(|path| path.value.as_str());
+        let name = match (item.value.name.get(), path, item.value.methods.get()) {
+            (Some(name), ..) => {
+                work.plain(&name.at, &name.value);
+                Some(name.value.clone())
+            }
+            (None, Some(path), Some(methods)) if items.iter().filter(|item| unnamed(item, path)).count() > 1 => {
+                let methods: Vec<_> = methods.value.iter().map(|method| method.value.as_str()).collect();
+                Some(format!("{} {path}", methods.join(",")))
+            }
+            (None, path, _) => path.map(str::to_owned),
+        };
+        if let Some(name) = &name
+            && let Some(other) = taken.insert(name.clone(), item.at.key.clone())
+        {
+            let name = shorten(name);
+            work.fault(&item.at, format!("{other} is called {name:?}, too; give one of them another `name`"));
+        }
+        names.push(name);
     }
-    if let Some(other) = taken.insert(name.value.clone(), item.at.key.clone()) {
-        let name = shorten(&name.value);
-        work.fault(&item.at, format!("{other} is called {name:?}, too; give one of them another `name`"));
-    }
+    names
 }
 
 /// Compiles a route and enters it into `table`.
 pub(super) fn route(
     work: &mut Compiler<'_>,
     item: &Item<Raw>,
+    name: Option<&str>,
     index: usize,
     parts: &mut RealmParts<'_>,
     table: &mut RouteTable,
@@ -85,8 +106,8 @@ pub(super) fn route(
     let roles = one_of(work, &raw.roles);
     let plans = one_of(work, &raw.plan);
     let attributes = attributes(work, &raw.attributes.value.0);
-    let allow_ips = networks(work, &raw.allow_ips, &raw.allow_ips_file, "nobody would be allowed");
-    let deny_ips = networks(work, &raw.deny_ips, &raw.deny_ips_file, "nobody would be refused");
+    let allow_ips = networks(work, &raw.allow_ips, &raw.allow_ips_file, "every address is allowed");
+    let deny_ips = networks(work, &raw.deny_ips, &raw.deny_ips_file, "no address is refused");
     let limits = limits(work, &raw.limits, parts.limits);
     let upstream = upstream(work, item, parts);
     let timeouts = route_timeouts(work, &raw.timeouts);
@@ -94,7 +115,7 @@ pub(super) fn route(
     let (add_headers, remove_headers) = forward::headers(work, &raw.headers.value, parts.identity);
 
     Some(Route {
-        name: Arc::from(raw.name.value().or(raw.path.value())?.as_str()),
+        name: Arc::from(name?),
         index,
         auth: auth?,
         places: places?,
@@ -183,8 +204,7 @@ fn networks(
     let mut good = !matches!(list, Slot::Bad) && !matches!(file, Slot::Bad);
     if let Some(list) = list.get() {
         if list.value.is_empty() {
-            work.fault(&list.at, format!("the list is empty, so {consequence}; leave it out if that is not meant"));
-            good = false;
+            work.warn(&list.at, format!("the list is empty, so {consequence}; leave it out to say so"));
         }
         networks.extend(list.value.iter().map(|network| network.value));
     }

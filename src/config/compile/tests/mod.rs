@@ -214,3 +214,19 @@ fn the_configurations_that_come_along_are_good() {
         assert!(loaded.as_ref().is_ok_and(|config| config.warnings.0.is_empty()), "{name}: {loaded:?}");
     }
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(128))]
+
+    #[test]
+    fn a_damaged_file_is_refused_or_read_but_never_a_panic(at in 0.0..1.0_f64, length in 0_usize..40, by in "\\PC{0,6}") {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples/oidc.toml");
+        let text: Vec<char> = fs::read_to_string(path).unwrap().chars().collect();
+        let from = (text.len() as f64 * at) as usize;
+        let rest = text.iter().skip(from + length);
+        let damaged: String = text.iter().take(from).copied().chain(by.chars()).chain(rest.copied()).collect();
+        if let Err(problems) = load_files(&[("portcullis.toml", &damaged)], true) {
+            proptest::prop_assert!(!problems.0.is_empty());
+        }
+    }
+}
