@@ -1,8 +1,8 @@
 //! Key sets that are fetched: kept fresh in the background, fetched again for an unknown key id at most once per
 //! cool-down, kept through outages up to a limit. The request path never fetches: it asks and waits, bounded.
 //!
-//! [`RemoteKeySet::find`] is the reader's side, [`maintain`] the fetching side; they meet in the set's [`state`] and its
-//! record of attempts ([`flight`]). How documents come over the network does not belong here: see [`Fetch`].
+//! [`RemoteKeySet::find`] is the reader's side, [`maintain`] the fetching side; they meet in the set's state (`state.rs`)
+//! and its record of attempts (`flight.rs`). How documents come over the network does not belong here: see [`Fetch`].
 
 mod document;
 mod engine;

@@ -86,4 +86,5 @@ async fn the_end_of_the_engine_releases_all() {
     settle().await;
     stage.engine.abort();
     assert_eq!(all(lookups).await, vec!["key_set_never_loaded"; 10]);
+    assert_eq!(stage.set.status().failed, 1, "released by the end of the attempt, not by their patience");
 }
