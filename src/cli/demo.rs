@@ -99,7 +99,8 @@ impl Secrets {
             "scope": scope, "iat": now, "exp": now + 3600,
         });
         let key = SigningKey::from_secret(&Secret::new(self.token.as_bytes().to_vec())).map_err(|fault| fault.text)?;
-        jwt::sign(r#"{"alg":"HS256","typ":"JWT"}"#, &claims.to_string(), &key, Algorithm::HS256).map_err(|fault| fault.text)
+        jwt::sign(r#"{"alg":"HS256","typ":"JWT"}"#, &claims.to_string(), &key, Algorithm::HS256)
+            .map_err(|fault| fault.text)
     }
 }
 

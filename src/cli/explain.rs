@@ -74,16 +74,16 @@ impl Parsed {
         let mut headers = HeaderMap::new();
         for line in header_lines(&question.headers)? {
             let (name, value) = line.split_once(':').ok_or("a header is written as 'Name: value'")?;
-            let name = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;
+            let name =
+                HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;
             // The value is not repeated: it may be a credential.
-            let value =
-                HeaderValue::from_str(value.trim()).map_err(|_| format!("the value of {name} cannot be sent in a header"))?;
+            let value = HeaderValue::from_str(value.trim())
+                .map_err(|_| format!("the value of {name} cannot be sent in a header"))?;
             headers.append(name, value);
         }
         let (authority, target) = split_url(&question.url)?;
-        let host = authority.or_else(|| {
-            headers.get(http::header::HOST).and_then(|value| value.to_str().ok()).map(str::to_owned)
-        });
+        let host = authority
+            .or_else(|| headers.get(http::header::HOST).and_then(|value| value.to_str().ok()).map(str::to_owned));
         if host.is_none() {
             return Err("the host is missing: give a whole URL, or -H 'Host: …'".to_owned());
         }

@@ -1,13 +1,11 @@
 //! The command line: arguments in, exit code out. Exit codes: 0 fine (`explain`: allowed), 1 failed (`explain`: denied),
 //! 2 wrong usage or a bad configuration. What a command does stands in its own module.
 
-
 mod check;
 mod demo;
 mod explain;
 mod key;
 mod schema;
-
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};

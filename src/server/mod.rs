@@ -318,4 +318,3 @@ fn realm_states(snapshot: &Snapshot, clock: &dyn Clock) -> Vec<RealmState> {
     }
     realms
 }
-

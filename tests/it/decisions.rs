@@ -258,7 +258,10 @@ fn all_scopes_of_a_list_are_needed_and_one_of_the_other() {
     let house = House::start();
     let reply = house.gw.get("/all/links/7").bearer(&house.token("campaigns:read")).send().denied("insufficient_scope");
     let challenge = reply.header("www-authenticate").expect("a challenge");
-    assert!(challenge.contains("error=\"insufficient_scope\"") && challenge.contains("scope=\"links:read links:read\""), "{challenge}");
+    assert!(
+        challenge.contains("error=\"insufficient_scope\"") && challenge.contains("scope=\"links:read links:read\""),
+        "{challenge}"
+    );
     house.gw.get("/all/campaigns/7").bearer(&house.token("links:read")).send().denied("insufficient_scope");
     house.gw.call("POST", "/any/links/7").bearer(&house.token("links:read")).send().denied("insufficient_scope");
     house.gw.call("HEAD", "/any/links/7").bearer(&house.token("links:write")).send().is(403);
@@ -380,7 +383,9 @@ fn two_refusals_at_once_are_answered_in_the_documented_order() {
 #[test]
 fn a_prefix_is_stripped_after_the_decision() {
     let house = House::start();
-    for (sent, seen) in [("/api/v1/orders/7?a=1", "/orders/7?a=1"), ("/api/v1", "/"), ("/api/v1/", "/"), ("/api/v1/%7Ex", "/~x")] {
+    for (sent, seen) in
+        [("/api/v1/orders/7?a=1", "/orders/7?a=1"), ("/api/v1", "/"), ("/api/v1/", "/"), ("/api/v1/%7Ex", "/~x")]
+    {
         house.gw.get(sent).bearer(&house.token("")).send().ok();
         assert_eq!(house.upstream.last().target, seen, "{sent}");
     }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::secret::{Found, public, secret};
 use super::Compiler;
+use super::secret::{Found, public, secret};
 use crate::config::keys::{ClaimNames, Issuer as Raw, IssuerKeys};
 use crate::config::problem::At;
 use crate::config::value::measure::LONGEST;
 use crate::config::value::secret::SecretRef;
 use crate::config::walk::{Item, Slot};
-use crate::gate::verify::jwks::{Location, acceptable_url, discovery_url, RemoteKeySet, RemoteSpec};
+use crate::gate::verify::jwks::{Location, RemoteKeySet, RemoteSpec, acceptable_url, discovery_url};
 use crate::gate::verify::jwt::{ClaimMap, ClaimPath, Issuer, KeySource};
 use crate::jwt::{Algorithm, Family, KeyRing, VerifyKey, looks_encoded};
 use crate::secret::Secret;

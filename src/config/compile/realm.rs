@@ -1,6 +1,5 @@
 //! A realm as a whole.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::client::{self, Around};

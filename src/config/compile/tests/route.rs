@@ -122,9 +122,18 @@ fn what_a_route_refers_to_exists() {
 }
 
 #[test]
-fn an_empty_address_list_is_refused_because_it_can_be_read_both_ways() {
-    refused(jwt("allow_ips = []"), "routes[0].allow_ips", "leave it out");
-    refused(jwt("deny_ips = []"), "routes[0].deny_ips", "leave it out");
+fn an_empty_address_list_means_every_address_and_is_pointed_out() {
+    for list in ["allow_ips", "deny_ips"] {
+        let config = jwt(&format!("{list} = []")).unwrap();
+        let [warning] = warnings(&config)[..] else { panic!("one warning") };
+        assert!(warning.contains("the list is empty"), "{warning}");
+        let route = &config.snapshot.realms[0].routes[0];
+        assert!(route.allow_ips.is_none() && route.deny_ips.is_none());
+    }
+}
+
+#[test]
+fn networks_are_written_in_canonical_form() {
     refused(jwt("allow_ips = ['10.0.0.1/8']"), "routes[0].allow_ips[0]", "write \"10.0.0.0/8\"");
     refused(jwt("allow_ips = ['fe80::1%eth0']"), "routes[0].allow_ips[0]", "expected a network");
 }
