@@ -97,6 +97,8 @@ pub enum KeyLookup {
     Keys(Vec<Arc<VerifyKey>>),
     /// The set is fresh and has none: 401.
     Unknown,
+    /// The set is fresh and has keys of this id, but none for the algorithm: 401.
+    OtherAlgorithms,
     /// Cannot be told: 503.
     Unavailable(Why),
 }
@@ -169,6 +171,7 @@ impl RemoteKeySet {
         let ended = ticket.wait(self.spec.timeout).await;
         match state.look(kid, algorithm, now) {
             Ok(keys) => KeyLookup::Keys(keys),
+            Err(Missing::OtherAlgorithms) => KeyLookup::OtherAlgorithms,
             Err(Missing::NoSuchKey) if ended => state.conclude(&self.spec, &ticket, id, now),
             Err(Missing::NoSuchKey) => KeyLookup::Unavailable(Why::KeySetFailing),
             Err(Missing::NeverLoaded) => KeyLookup::Unavailable(Why::KeySetNeverLoaded),

@@ -12,7 +12,7 @@ use super::flight::Flight;
 use super::{KeyLookup, KeySetStatus, RemoteSpec};
 use crate::clock::UnixMillis;
 use crate::gate::outcome::Why;
-use crate::jwt::{Algorithm, KeyFault, KeyRing, ParsedKeySet, VerifyKey};
+use crate::jwt::{Algorithm, KeyFault, KeyRing, NoKey, ParsedKeySet, VerifyKey};
 
 /// Requests that wait for one key set at the same time; more are turned away at once.
 pub(super) const MOST_WAITERS: usize = 256;
@@ -39,6 +39,7 @@ pub(super) enum Missing {
     NeverLoaded,
     Stale,
     NoSuchKey,
+    OtherAlgorithms,
 }
 
 /// What is to be done about a key that is missing.
@@ -111,8 +112,11 @@ impl State {
         if now >= loaded.usable_until {
             return Err(Missing::Stale);
         }
-        let keys = loaded.ring.find(kid, algorithm);
-        if keys.is_empty() { Err(Missing::NoSuchKey) } else { Ok(keys) }
+        loaded.ring.find(kid, algorithm).map_err(|why| match why {
+            // The key is there: no fresher set is fetched because somebody writes another algorithm beside its id.
+            NoKey::OtherAlgorithms if kid.is_some() => Missing::OtherAlgorithms,
+            NoKey::OtherAlgorithms | NoKey::Unknown => Missing::NoSuchKey,
+        })
     }
 
     /// What to do about a missing key: answer at once, or wait for an attempt.
@@ -125,6 +129,7 @@ impl State {
                 }
                 return Advice::Answer(KeyLookup::Unavailable(Why::KeySetStale));
             }
+            Missing::OtherAlgorithms => return Advice::Answer(KeyLookup::OtherAlgorithms),
             Missing::NeverLoaded => (flight.pausing(now), KeyLookup::Unavailable(Why::KeySetNeverLoaded)),
             Missing::NoSuchKey if flight.is_absent(kid, now) => return Advice::Answer(KeyLookup::Unknown),
             Missing::NoSuchKey if flight.failing() => {
