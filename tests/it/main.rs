@@ -11,3 +11,4 @@ mod layers;
 mod paths;
 mod support;
 mod support_works;
+mod tokens;
