@@ -154,7 +154,7 @@ pub fn describe(token: &str) -> String {
     };
     let Header { alg, kid, typ } = &compact.header;
     let claims = compact.claims().unwrap_or_default();
-    let quoted = |text: &Option<String>| text.as_ref().map_or_else(|| "none".to_owned(), |text| format!("{text:?}"));
+    let quoted = |text: &Option<String>| text.as_ref().map_or_else(|| "absent".to_owned(), |text| format!("{text:?}"));
     let mut text = format!("a JWT: alg {alg}, kid {}, typ {}; unproven: ", cut(&quoted(kid)), cut(&quoted(typ)));
     let told: Vec<_> = ["iss", "aud", "sub", "exp"]
         .iter()
