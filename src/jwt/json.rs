@@ -334,7 +334,41 @@ mod tests {
         assert_eq!(member(deep.as_bytes(), "iss"), Some(Member::Text("me".into())));
     }
 
+    #[test]
+    fn elements_are_taken_as_they_are_written() {
+        let texts = |json: &str| {
+            let elements = elements(json.as_bytes(), "keys").map_err(|fault| fault.classify())?;
+            Ok(elements.iter().map(|element| element.get().to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            texts(r#"{"a":1e999,"k\u0065ys":[ {"n": 1e999} ,[[]], "x"],"b":[]}"#).unwrap(),
+            [r#"{"n": 1e999}"#, "[[]]", "\"x\""]
+        );
+        for no_list in ["[]", "[[]]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#, "1", "null"] {
+            assert_eq!(texts(no_list), Err(serde_json::error::Category::Data), "{no_list}");
+        }
+        for no_json in ["{\"keys\":[]}x", "{\"keys\":[1,]}", "{\"keys\":[01]}", "<html>"] {
+            assert_eq!(texts(no_json), Err(serde_json::error::Category::Syntax), "{no_json}");
+        }
+        assert_eq!(texts("{\"keys\":["), Err(serde_json::error::Category::Eof));
+    }
+
     proptest! {
+        #[test]
+        fn elements_are_those_that_the_whole_reader_finds(
+            inside in "(\\[\\]|\\{\\}|[-,:\\[\\]{}\" a1.e]|\"a\"){0,12}",
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            drop(elements(&bytes, "keys"));
+            let text = format!("{{\"a\":[1],\"keys\":[{inside}]}}");
+            let whole: Option<Value> = serde_json::from_str(&text).ok();
+            if let Some(whole) = whole.filter(|whole| whole.as_object().is_some_and(|all| all.len() == 2)) {
+                let each: Vec<Value> = elements(text.as_bytes(), "keys").unwrap().iter()
+                    .map(|element| serde_json::from_str(element.get()).unwrap()).collect();
+                prop_assert_eq!(Value::Array(each), whole["keys"].clone());
+            }
+        }
+
         #[test]
         fn both_readers_agree_about_every_object(bytes in "\\{(\"(a|iss|b)\":(1|\"x\"|\\[\\]|\\{\\}),?){0,4}\\}") {
             if let Some(all) = object(bytes.as_bytes()) {

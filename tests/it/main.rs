@@ -7,6 +7,7 @@ mod client_address;
 mod decisions;
 mod gallery;
 mod headers;
+mod key_sets;
 mod layers;
 mod paths;
 mod support;
