@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::support::eventually;
 use crate::support::issuer::Issuer;
 use crate::support::keys::key_set;
 use crate::support::token::{ecdsa_twin, flip_signature_bit, signature, with_signature};
-use crate::support::{NOW, eventually};
 
 impl House {
     fn hits(&self) -> f64 {
@@ -227,7 +227,8 @@ fn j43_scopes_are_asked_of_a_hot_token_too() {
 #[test]
 fn what_was_refused_is_not_remembered_and_without_a_cache_all_is_the_same() {
     let (issuers, signer) = simple(&secret(), "");
-    let house = House::build(Gateway::builder().server_toml("[cache]\ntokens = \"0B\""), &[issuers.clone()], "");
+    let house =
+        House::build(Gateway::builder().server_toml("[cache]\ntokens = \"0B\""), std::slice::from_ref(&issuers), "");
     let token = signer.token().expires_in(10).sign();
     for _ in 0..3 {
         house.accepts(&token);

@@ -80,12 +80,12 @@ fn j26_an_ecdsa_signature_has_one_form_and_yet_two_values() {
         assert_ne!(twin, token);
         for token in [&token, &twin, &token, &twin] {
             let seen = house.accepts(token);
-            assert_eq!(seen.header("x-auth-credential-id"), signer_jti(token).as_deref());
+            assert_eq!(seen.header("x-auth-credential-id"), jti_of(token).as_deref());
         }
     }
 }
 
-fn signer_jti(token: &str) -> Option<String> {
+fn jti_of(token: &str) -> Option<String> {
     let claims: serde_json::Value =
         serde_json::from_slice(&BASE64URL_NOPAD.decode(parts(token)[1].as_bytes()).ok()?).ok()?;
     claims["jti"].as_str().map(str::to_owned)

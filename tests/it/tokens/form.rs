@@ -152,7 +152,7 @@ fn j23_what_is_huge_within_a_token_is_refused_or_read_quickly() {
 #[test]
 fn a_payload_is_one_object_without_members_that_stand_there_twice() {
     let (house, signer) = simple_house("");
-    let now = super::super::support::NOW.secs();
+    let now = NOW.secs();
     for payload in [
         format!("[{}, {now}, \"alice\", \"{ISS}\", [\"api\"]]", now + 300),
         "null".to_owned(),

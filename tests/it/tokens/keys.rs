@@ -71,13 +71,12 @@ fn j05_a_key_for_one_algorithm_serves_no_other() {
 fn j07_a_curve_serves_its_own_algorithm_only() {
     let (p256, p384) = (Key::p256(), Key::p384());
     let house = key_set_house(&[Alg::ES256, Alg::ES384], vec![p256.jwk("a"), p384.jwk("b")]);
-    for (kid, key, alg, other) in [("a", &p256, Alg::ES256, Alg::ES384), ("b", &p384, Alg::ES384, Alg::ES256)] {
+    for (kid, key, other) in [("a", &p256, Alg::ES384), ("b", &p384, Alg::ES256)] {
         let signer = Signer::new(ISS, key.clone()).kid(kid);
         house.accepts(&signer.token().sign());
         house.refuses(&signer.token().header("alg", other.name()).sign(), "alg");
         // Without a key id the other curve's key is tried, and the signature is not of its length.
         house.refuses(&signer.token().without_header("kid").header("alg", other.name()).sign(), "signature");
-        assert_eq!(alg, key.alg());
     }
     for (key, alg) in [(&p256, Alg::ES384), (&p384, Alg::ES256)] {
         let issuers = [issuer("idp", ISS, &[alg], &static_key(key), "")];

@@ -4,7 +4,6 @@ use portcullis::clock::UnixMillis;
 use serde_json::json;
 
 use super::*;
-use crate::support::NOW;
 
 impl House {
     /// Judges the token at this moment.
