@@ -91,11 +91,12 @@ const LONGEST_KID: usize = 256;
 /// What a look-up of a key found.
 #[derive(Clone, Debug)]
 pub enum KeyLookup {
-    /// These keys have the id (or, without an id, the algorithm); try each. None: the id is known, but for other
-    /// algorithms.
+    /// These keys have the id (or, without an id, the algorithm); try each.
     Keys(Vec<Arc<VerifyKey>>),
     /// The set is fresh and has none: 401.
     Unknown,
+    /// The set is fresh and has keys of this id, but none for the algorithm: 401.
+    OtherAlgorithms,
     /// Cannot be told: 503.
     Unavailable(Why),
 }
@@ -168,6 +169,7 @@ impl RemoteKeySet {
         let ended = ticket.wait(spec.timeout).await;
         match state.look(spec, kid, algorithm, now) {
             Ok(keys) => KeyLookup::Keys(keys),
+            Err(Missing::OtherAlgorithms) => KeyLookup::OtherAlgorithms,
             Err(Missing::NoSuchKey) if ended => state.conclude(spec, &ticket, id, now),
             Err(Missing::NoSuchKey) => KeyLookup::Unavailable(Why::KeySetFailing),
             Err(Missing::NeverLoaded) => KeyLookup::Unavailable(Why::KeySetNeverLoaded),

@@ -12,7 +12,7 @@ use super::flight::Flight;
 use super::{KeyLookup, KeySetStatus, RemoteSpec};
 use crate::clock::UnixMillis;
 use crate::gate::outcome::Why;
-use crate::jwt::{Algorithm, KeyFault, KeyRing, ParsedKeySet, VerifyKey};
+use crate::jwt::{Algorithm, KeyFault, KeyRing, NoKey, ParsedKeySet, VerifyKey};
 
 /// Requests that wait for one key set at the same time; more are turned away at once.
 pub(super) const MOST_WAITERS: usize = 256;
@@ -44,6 +44,7 @@ pub(super) enum Missing {
     NeverLoaded,
     Stale,
     NoSuchKey,
+    OtherAlgorithms,
 }
 
 /// What is to be done about a key that is missing.
@@ -105,8 +106,7 @@ impl State {
         self.loaded.load().as_ref().is_some_and(|loaded| loaded.usable(spec, now))
     }
 
-    /// Looks at the keys in use; takes no lock. No keys at all: the key id is known, but not for this algorithm, which a
-    /// fresher set would not change.
+    /// Looks at the keys in use; takes no lock.
     pub(super) fn look(
         &self,
         spec: &RemoteSpec,
@@ -119,8 +119,11 @@ impl State {
         if !loaded.usable(spec, now) {
             return Err(Missing::Stale);
         }
-        let keys = loaded.ring.find(kid, algorithm);
-        if keys.is_empty() && !loaded.ring.knows(kid) { Err(Missing::NoSuchKey) } else { Ok(keys) }
+        loaded.ring.find(kid, algorithm).map_err(|why| match why {
+            // The key is there: no fresher set is fetched because somebody writes another algorithm beside its id.
+            NoKey::OtherAlgorithms if kid.is_some() => Missing::OtherAlgorithms,
+            NoKey::OtherAlgorithms | NoKey::Unknown => Missing::NoSuchKey,
+        })
     }
 
     /// What to do about a missing key: answer at once, or wait for an attempt.
@@ -133,6 +136,7 @@ impl State {
                 }
                 return Advice::Answer(KeyLookup::Unavailable(Why::KeySetStale));
             }
+            Missing::OtherAlgorithms => return Advice::Answer(KeyLookup::OtherAlgorithms),
             Missing::NeverLoaded => (flight.pausing(spec, now), KeyLookup::Unavailable(Why::KeySetNeverLoaded)),
             Missing::NoSuchKey if flight.is_absent(spec, kid, now) => return Advice::Answer(KeyLookup::Unknown),
             Missing::NoSuchKey if flight.failing() => {

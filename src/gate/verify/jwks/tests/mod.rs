@@ -166,6 +166,7 @@ fn down(_: &str) -> Result<Vec<u8>, String> {
 fn short(lookup: &KeyLookup) -> String {
     match lookup {
         KeyLookup::Keys(keys) => keys.iter().map(|key| key.kid().unwrap_or("-")).collect::<Vec<_>>().join("+"),
+        KeyLookup::OtherAlgorithms => "other algorithms".to_owned(),
         KeyLookup::Unknown => "unknown".to_owned(),
         KeyLookup::Unavailable(why) => why.to_string(),
     }
