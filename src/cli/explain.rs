@@ -144,6 +144,7 @@ async fn judge(snapshot: Arc<Snapshot>, parsed: &Parsed) -> Verdict {
     let sets = snapshot.remote_key_sets();
     let maintenance = tokio::spawn(jwks::maintain(
         move || sets.clone(),
+        Arc::default(),
         Arc::new(HttpFetch::new()),
         Arc::new(SystemClock) as Arc<dyn Clock>,
     ));

@@ -8,6 +8,7 @@ mod decisions;
 mod documents;
 mod gallery;
 mod headers;
+mod key_sets;
 mod layers;
 mod paths;
 mod support;
