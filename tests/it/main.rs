@@ -5,6 +5,7 @@
 
 mod client_address;
 mod decisions;
+mod documents;
 mod gallery;
 mod headers;
 mod key_sets;
