@@ -111,7 +111,7 @@ pub(super) fn route(
     let limits = limits(work, &raw.limits, parts.limits);
     let upstream = upstream(work, item, parts);
     let timeouts = route_timeouts(work, &raw.timeouts);
-    let strip_prefix = forward::strip_prefix(work, raw);
+    let strip_prefix = forward::strip_prefix(work, raw, pattern.as_ref());
     let (add_headers, remove_headers) = forward::headers(work, &raw.headers.value, parts.identity);
 
     Some(Route {
