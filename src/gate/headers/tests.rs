@@ -114,7 +114,16 @@ impl Case {
             let headers = realm.identity_headers.prepare(&realm.name, &principal);
             Arc::new(Verified { principal, headers, expires: None, allow_ips: vec![], issuer: None })
         });
-        Permit { realm, route, identity, target: None, client_ip: None, peer_trusted: self.trusted, quota: None }
+        Permit {
+            realm,
+            route,
+            identity,
+            target: None,
+            client_ip: None,
+            peer_trusted: self.trusted,
+            quota: None,
+            credential_in_url: false,
+        }
     }
 
     /// The lines that the upstream sees, sorted, for a peer at `peer`.
