@@ -428,7 +428,7 @@ auth = ["jwt", "api_key"]
 plan = ["Scale"]
 roles = ["editor"]
 scopes = ["all"]
-attributes = { region = "eu" }
+attributes = { "/where/region" = "eu" }
 limits = ["none"]
 "#
         .replace("{locked}", &key_digest(&locked)),
@@ -454,8 +454,8 @@ limits = ["none"]
     let token = token.scope("all");
     get("/all/x").bearer(&token.sign()).send().denied("attribute_denied");
     house.upstream.assert_untouched();
-    let token = token.claim("region", "eu");
+    let token = token.claim("where", json!({ "region": "eu" }));
     get("/all/x").bearer(&token.sign()).send().ok();
     get("/all/x").bearer(&token.sign()).send().denied("rate_limited");
-    get("/all/x").bearer(&token.claim("region", "us").sign()).send().denied("attribute_denied");
+    get("/all/x").bearer(&token.claim("where", json!({ "region": "us" })).sign()).send().denied("attribute_denied");
 }
