@@ -144,6 +144,7 @@ async fn judge(snapshot: Arc<Snapshot>, parsed: &Parsed) -> Verdict {
     let sets = snapshot.remote_key_sets();
     let maintenance = tokio::spawn(jwks::maintain(
         move || sets.clone(),
+        Arc::default(),
         Arc::new(HttpFetch::new()),
         Arc::new(SystemClock) as Arc<dyn Clock>,
     ));
@@ -174,7 +175,7 @@ impl Verdict {
         writeln!(out, "{} {} from {}\n", question.method, question.url, question.ip.unwrap_or(LOOPBACK))?;
         for step in self.trail.steps.iter().flatten() {
             let mark = if step.passed { "ok " } else { "NO " };
-            writeln!(out, "  {mark} {:<15} {}", step.name, step.saw.escape_debug())?;
+            writeln!(out, "  {mark} {:<15} {}", step.name, printable(&step.saw))?;
         }
         match &self.decision {
             Ok(permit) => {
@@ -221,6 +222,11 @@ impl Verdict {
         });
         writeln!(out, "{verdict}")
     }
+}
+
+/// What was sent must not steer the terminal it is shown on.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! From files to a snapshot: the file format lives here and nowhere else.
 //!
-//! A table of keys ([`keys`]) says what may stand where; one walker checks a file against it and reports every problem
+//! A table of keys (`keys`) says what may stand where; one walker checks a file against it and reports every problem
 //! at once; what passes becomes raw structures, and those are compiled to what the gate uses.
 
 mod compile;

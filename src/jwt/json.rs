@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// The object in `bytes`; none when it is anything else.
@@ -27,6 +28,18 @@ pub(super) enum Member {
 /// The member called `name`; none when `bytes` is no object or has the member twice.
 pub(super) fn member(bytes: &[u8], name: &str) -> Option<Member> {
     read(bytes, Find(name))
+}
+
+/// The elements of the list called `name` in the object in `bytes`, each as it is written: what is wrong within one of
+/// them, a number out of range say, stays its own affair.
+///
+/// # Errors
+/// [`serde_json::error::Category::Data`]: it is no object with exactly one such list. Else it is no JSON.
+pub(super) fn elements<'b>(bytes: &'b [u8], name: &str) -> serde_json::Result<Vec<&'b RawValue>> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let elements = json.deserialize_map(Elements(name))?;
+    json.end()?;
+    Ok(elements)
 }
 
 fn read<S: for<'de> DeserializeSeed<'de, Value = T>, T>(bytes: &[u8], seed: S) -> Option<T> {
@@ -152,6 +165,30 @@ impl<'de> Visitor<'de> for Find<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+struct Elements<'n>(&'n str);
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(wanted) = access.next_key_seed(NameIs(self.0))? {
+            if !wanted {
+                access.next_value::<IgnoredAny>()?;
+            } else if found.is_none() {
+                found = Some(access.next_value()?);
+            } else {
+                return Err(A::Error::custom("the member stands there twice"));
+            }
+        }
+        found.ok_or_else(|| A::Error::custom("the member is missing"))
     }
 }
 

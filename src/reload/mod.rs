@@ -10,6 +10,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::config::{Config, Problem, Problems, Settings};
 use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
@@ -40,6 +42,7 @@ pub struct Reloader {
     settings: Settings,
     source: Option<Source>,
     prepare: Prepare,
+    in_force: Arc<Notify>,
     /// Held for a whole reload: two at once run one after the other.
     watch: Mutex<Watch>,
 }
@@ -52,19 +55,20 @@ impl fmt::Debug for Reloader {
 
 impl Reloader {
     /// A reloader for `gateway`, which was started with `settings` from `files`. Without a source only
-    /// [`Reloader::apply`] changes anything.
+    /// [`Reloader::apply`] changes anything. `in_force` is notified whenever another snapshot is.
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
         files: &[PathBuf],
         source: Option<Source>,
         prepare: Prepare,
+        in_force: Arc<Notify>,
     ) -> Self {
         let watch = match &source {
             Some(source) => Watch::new(source.path.clone(), files),
             None => Watch::new(PathBuf::new(), &[]),
         };
-        Self { gateway, settings, source, prepare, watch: Mutex::new(watch) }
+        Self { gateway, settings, source, prepare, in_force, watch: Mutex::new(watch) }
     }
 
     /// Loads the configuration, changed or not, and puts it in force. Blocks for as long as that takes, so it is nothing
@@ -148,6 +152,7 @@ impl Reloader {
         adopt::adopt(&mut snapshot, &previous.snapshot);
         let live = (self.prepare)(snapshot, &self.gateway.telemetry);
         self.gateway.live.store(Arc::new(live));
+        self.in_force.notify_one();
         generation
     }
 }

@@ -21,7 +21,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Engine};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, AdminApp, KeySetState, Readiness, RealmState, Report};
 use crate::clock::Clock;
@@ -206,13 +206,22 @@ impl Server {
         let (orders, order) = watch::channel(Order::Run);
         let shutdown = Shutdown::new(&settings, options.signals, order, Arc::clone(&health));
         let prepare = control::prepare(Arc::clone(&resolver));
-        let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), settings.clone(), &files, options.source, prepare));
+        let in_force = Arc::new(Notify::new());
+        let reloader = Arc::new(Reloader::new(
+            Arc::clone(&gateway),
+            settings.clone(),
+            &files,
+            options.source,
+            prepare,
+            Arc::clone(&in_force),
+        ));
 
         let control = engine.add_service(background_service(
             "control",
             Control {
                 gateway: Arc::clone(&gateway),
                 fetch: options.fetch,
+                in_force,
                 resolver,
                 reloader: Arc::clone(&reloader),
                 watch_every: options.watch_every,

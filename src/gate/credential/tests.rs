@@ -87,6 +87,17 @@ fn joined_lines_are_ambiguous() {
         assert_eq!(bearer(value), "400 repeated", "{value:?}");
     }
     assert_eq!(look(&["header:x-api-key"], &[("x-api-key", "k1,k2")], None), "400 repeated");
+    assert_eq!(bearer("Bearer x, {\"a\":1}"), "400 repeated");
+}
+
+#[test]
+fn a_signature_in_json_is_one_malformed_credential() {
+    let json = r#"{"payload":"e30","protected":"e30","signature":"c2ln"}"#;
+    for line in [format!("Bearer {json}"), format!("bearer   {json}"), format!("Bearer {json}, Bearer x")] {
+        assert_eq!(bearer(&line), "bad 0 format", "{line}");
+    }
+    assert_eq!(bearer(json), "bad 0 format");
+    assert_eq!(look(&["header:x-api-key"], &[("x-api-key", json)], None), "ok 0 ".to_owned() + json);
 }
 
 #[test]
