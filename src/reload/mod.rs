@@ -133,7 +133,7 @@ impl Reloader {
             Err(problems) => {
                 self.gateway.telemetry.reload_refused();
                 let generation = self.gateway.live.load().snapshot.generation;
-                let text: Vec<_> = problems.0.iter().map(describe).collect();
+                let text: Vec<_> = problems.0.iter().map(Problem::to_string).collect();
                 tracing::error!(
                     generation,
                     count = text.len(),
@@ -160,14 +160,8 @@ impl Reloader {
 /// Logs what is allowed but should be looked at.
 pub fn log_warnings(warnings: &Problems) {
     for warning in &warnings.0 {
-        tracing::warn!("{}", describe(warning));
+        tracing::warn!("{warning}");
     }
-}
-
-/// A problem on one line: place, key, text.
-pub fn describe(problem: &Problem) -> String {
-    let position = problem.position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
-    format!("{}{position}: {}: {}", problem.file.display(), problem.key, problem.text)
 }
 
 /// Keys of settings that differ: they take effect at start only.
@@ -262,20 +256,5 @@ mod tests {
         );
         let other = Settings { threads: 4, ..settings() };
         assert_eq!(restart_only_changes(&settings(), &other), ["server.threads"]);
-    }
-
-    #[test]
-    fn a_problem_is_described_with_its_place_on_one_line() {
-        let problem = Problem {
-            file: "realms/shop.toml".into(),
-            position: Some((3, 9)),
-            key: "routes[2].scopes".into(),
-            text: "expected a list".into(),
-        };
-        assert_eq!(describe(&problem), "realms/shop.toml:3:9: routes[2].scopes: expected a list");
-        assert_eq!(
-            describe(&Problem { position: None, ..problem }),
-            "realms/shop.toml: routes[2].scopes: expected a list"
-        );
     }
 }

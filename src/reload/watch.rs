@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use crate::config::realm_files;
+
 /// Of a file no more than this is looked at; one that is larger is none that `config` would take.
 const MAX_FILE: u64 = 64 << 20;
 
@@ -40,7 +42,7 @@ impl Watch {
 
     /// The files as they are now.
     pub(super) fn look(&self) -> Look {
-        let realms = realm_files(&self.root);
+        let realms = realm_files(&self.root).unwrap_or_default();
         let all: BTreeSet<&PathBuf> = self.files.iter().chain(&self.suspects).chain(&realms).collect();
         all.into_iter().map(|path| (path.clone(), digest(path))).collect()
     }
@@ -80,12 +82,6 @@ impl Watch {
         self.tried = self.look().into_iter().map(then).collect();
         self.unsettled = None;
     }
-}
-
-fn realm_files(root: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(root.join("realms")) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect()
 }
 
 fn digest(path: &Path) -> Option<[u8; 32]> {
@@ -149,6 +145,7 @@ mod tests {
         fs::rename(&copy, &main).unwrap();
         fs::write(dir.path().join("notes.txt"), "other files beside them do not count").unwrap();
         fs::write(dir.path().join("realms/shop.toml.swp"), "nor do those").unwrap();
+        fs::write(dir.path().join("realms/.#links.toml"), "nor do those").unwrap();
         assert!(!watch.settled_change());
         assert!(!watch.settled_change());
     }

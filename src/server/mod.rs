@@ -178,7 +178,7 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
-        let Config { settings, mut snapshot, files, warnings } = config;
+        let Config { settings, mut snapshot, files, warnings, .. } = config;
         let sockets: Vec<_> = settings
             .listen
             .iter()

@@ -3,8 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on shall stop
 
+mod api_keys;
 mod client_address;
+mod config_files;
+mod contract;
 mod decisions;
+mod dialects;
 mod documents;
 mod gallery;
 mod headers;
