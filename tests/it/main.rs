@@ -11,6 +11,7 @@ mod decisions;
 mod dialects;
 mod documents;
 mod gallery;
+mod generated_pages;
 mod headers;
 mod key_sets;
 mod layers;
