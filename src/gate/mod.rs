@@ -19,7 +19,8 @@ pub mod verify;
 use std::sync::Arc;
 
 use client_ip::ClientAddress;
-use outcome::{Denial, Permit, Reason};
+use http::Method;
+use outcome::{Denial, Permit, Reason, Why};
 use policy::{Realm, Route, Snapshot};
 use request::Request;
 use route::{Found, Params};
@@ -158,6 +159,12 @@ fn find_route<'p>(
         Found::OtherMethods(allow) => {
             trail.refuse("route", || format!("{} is not allowed here, but {allow} are", request.method));
             Err(Denial { allow: Some(allow), ..Reason::MethodNotAllowed.into() })
+        }
+        // Never served, wherever they lead (RFC 9110 sections 9.3.6 and 9.3.8).
+        Found::Nothing if matches!(*request.method, Method::TRACE | Method::CONNECT) => {
+            trail.refuse("route", || format!("{} is never served", request.method));
+            let allow = Some("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".into());
+            Err(Denial { allow, ..Denial::because(Reason::MethodNotAllowed, Why::Method) })
         }
         Found::Nothing => {
             trail.refuse("route", || "no route has this path".to_owned());

@@ -151,6 +151,7 @@ fn a_path_without_a_route_is_not_found_and_a_wrong_method_names_the_right_ones()
     let reply = house.gw.call("PATCH", "/exact").send().denied("method_not_allowed");
     assert_eq!(reply.header("allow"), Some("DELETE, GET, PUT"));
     house.gw.call("TRACE", "/public/x").send().denied("method_not_allowed");
+    house.gw.call("TRACE", "/nowhere").send().denied("method_not_allowed");
     house.upstream.assert_untouched();
     house.gw.get("/exact").header("x-api-key", house.key("wide")).send().ok();
     house.gw.call("DELETE", "/exact").bearer(&house.token("")).send().ok();
