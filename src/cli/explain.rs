@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::{ExplainArgs, FAILED, FINE, WRONG, load, print_problems};
-use crate::clock::{Clock, SystemClock, UnixMillis};
+use crate::clock::{Clock, SettableClock, SystemClock, UnixMillis};
 use crate::gate::Gate;
 use crate::gate::outcome::Permit;
 use crate::gate::policy::Snapshot;
@@ -145,7 +145,8 @@ async fn judge(snapshot: Arc<Snapshot>, parsed: &Parsed) -> Verdict {
     let maintenance = tokio::spawn(jwks::maintain(
         move || sets.clone(),
         Arc::new(HttpFetch::new()),
-        Arc::new(SystemClock) as Arc<dyn Clock>,
+        // The time of the question: keys that are fetched for it are fresh at that time.
+        Arc::new(SettableClock::new(parsed.now)) as Arc<dyn Clock>,
     ));
     let request = Request {
         method: &parsed.method,
@@ -174,7 +175,7 @@ impl Verdict {
         writeln!(out, "{} {} from {}\n", question.method, question.url, question.ip.unwrap_or(LOOPBACK))?;
         for step in self.trail.steps.iter().flatten() {
             let mark = if step.passed { "ok " } else { "NO " };
-            writeln!(out, "  {mark} {:<15} {}", step.name, step.saw.escape_debug())?;
+            writeln!(out, "  {mark} {:<15} {}", step.name, printable(&step.saw))?;
         }
         match &self.decision {
             Ok(permit) => {
@@ -221,6 +222,12 @@ impl Verdict {
         });
         writeln!(out, "{verdict}")
     }
+}
+
+/// A text that may quote the request, as it can be shown on a terminal.
+fn printable(text: &str) -> String {
+    let escaped = |c: char| -> Vec<char> { if matches!(c, '"' | '\'') { vec![c] } else { c.escape_debug().collect() } };
+    text.chars().flat_map(escaped).collect()
 }
 
 #[cfg(test)]

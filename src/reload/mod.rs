@@ -161,8 +161,7 @@ pub fn log_warnings(warnings: &Problems) {
 
 /// A problem on one line: place, key, text.
 pub fn describe(problem: &Problem) -> String {
-    let position = problem.position.map(|(line, column)| format!(":{line}:{column}")).unwrap_or_default();
-    format!("{}{position}: {}: {}", problem.file.display(), problem.key, problem.text)
+    problem.to_string()
 }
 
 /// Keys of settings that differ: they take effect at start only.

@@ -3,6 +3,7 @@
 //! Three services of pingora, each with a runtime of its own: `control` (key sets, names, reload), `proxy` (requests),
 //! `admin` (metrics and health). Nothing is global, so that tests run several gateways in one process.
 
+mod authorities;
 mod control;
 mod listen;
 mod shutdown;
@@ -200,7 +201,9 @@ impl Server {
             clock: options.clock,
         });
 
-        let mut engine = Engine::new_with_opt_and_conf(None, engine_conf(&settings, options.work_stealing));
+        let mut conf = engine_conf(&settings, options.work_stealing);
+        conf.ca_file = authorities::ca_file(&gateway.live.load().snapshot);
+        let mut engine = Engine::new_with_opt_and_conf(None, conf);
         engine.bootstrap();
         let health = Arc::new(Health::default());
         let (orders, order) = watch::channel(Order::Run);

@@ -75,6 +75,12 @@ impl Shutdown {
         self.open.clone()
     }
 
+    /// The listeners are told before the senders are dropped: the engine would take that for a fault.
+    fn stop(&self) -> ShutdownSignal {
+        self.closing.send_replace(true);
+        ShutdownSignal::FastShutdown
+    }
+
     async fn finish(&self) {
         tokio::time::sleep(self.delay).await;
         self.closing.send_replace(true);
@@ -105,12 +111,12 @@ impl ShutdownSignalWatch for Shutdown {
         self.health.stopping.store(true, Ordering::Release);
         if first == Order::Stop {
             tracing::info!("stopping at once");
-            return ShutdownSignal::FastShutdown;
+            return self.stop();
         }
         tracing::info!(delay = ?self.delay, grace = ?self.grace, "stopping when running requests are finished");
         tokio::select! {
             () = self.finish() => ShutdownSignal::GracefulTerminate,
-            _ = asked.next(Order::Finish) => ShutdownSignal::FastShutdown,
+            _ = asked.next(Order::Finish) => self.stop(),
         }
     }
 }

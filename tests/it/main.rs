@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on shall stop
 
 mod client_address;
+mod commands;
 mod decisions;
 mod gallery;
 mod headers;

@@ -154,7 +154,8 @@ pub fn describe(token: &str) -> String {
     };
     let Header { alg, kid, typ } = &compact.header;
     let claims = compact.claims().unwrap_or_default();
-    let mut text = format!("a JWT: alg {alg}, kid {kid:?}, typ {typ:?}; unproven: ");
+    let shown = |value: &Option<_>| value.as_ref().map_or_else(|| "absent".to_owned(), |value| format!("{value:?}"));
+    let mut text = format!("a JWT: alg {alg}, kid {}, typ {}; unproven: ", shown(kid), shown(typ));
     let told: Vec<_> =
         ["iss", "aud", "sub", "exp"].iter().filter_map(|name| Some(format!("{name} {}", claims.get(*name)?))).collect();
     text.push_str(&told.join(", "));
