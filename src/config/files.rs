@@ -31,8 +31,8 @@ pub(crate) struct Files {
 
 impl Files {
     /// The files, each once.
-    pub(crate) fn into_paths(self) -> Vec<PathBuf> {
-        self.order
+    pub(crate) fn paths(&self) -> &[PathBuf] {
+        &self.order
     }
 
     /// Reads a file of up to `limit` bytes.
@@ -194,7 +194,7 @@ mod tests {
         assert_eq!(files.read(&path, 4).unwrap_err(), "is larger than 4 bytes");
         assert_eq!(files.read(&path, 5).unwrap().as_slice(), b"12345");
         assert!(files.read(dir.path(), 5).is_err());
-        assert_eq!(files.into_paths(), [path, dir.path().to_path_buf()]);
+        assert_eq!(files.paths(), [path, dir.path().to_path_buf()]);
     }
 
     #[test]

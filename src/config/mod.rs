@@ -99,13 +99,32 @@ impl fmt::Debug for Sources<'_> {
     }
 }
 
+/// What came of loading a configuration.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The configuration, or every problem there is.
+    pub outcome: Result<Config, Problems>,
+    /// Every file that was asked for, also those that are not there: a change of one of them is a reason to try again.
+    pub files: Vec<PathBuf>,
+}
+
 /// Loads `path`: a directory (`portcullis.toml` and `realms/*.toml`) or one file.
 ///
 /// # Errors
 /// Every problem there is.
 pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
-    let mut problems = Vec::new();
+    attempt(path, sources).outcome
+}
+
+/// Loads like [`load`], and tells which files it takes also when they are no good.
+pub fn attempt(path: &Path, sources: &Sources<'_>) -> Attempt {
     let mut files = Files::default();
+    let outcome = assemble(path, sources, &mut files);
+    Attempt { outcome, files: files.paths().to_vec() }
+}
+
+fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Config, Problems> {
+    let mut problems = Vec::new();
     let layout = Layout::of(path).map_err(|fault| Problems(vec![At::file(Arc::from(path)).problem(fault)]))?;
 
     let main = match &layout.main {

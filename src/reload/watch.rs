@@ -22,7 +22,7 @@ pub(super) struct Watch {
     root: PathBuf,
     /// Files of the configuration in force.
     files: BTreeSet<PathBuf>,
-    /// Files that a refused configuration has complained about.
+    /// Files that a refused configuration has asked for.
     suspects: BTreeSet<PathBuf>,
     tried: Look,
     /// What differed from `tried` at the last look.
@@ -30,7 +30,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `files`, and in the directory `root` (if it is one) also realms that are not among them yet.
+    /// Watches `files`, and in the directory `root` (if it is one) also what is not among them yet.
     pub(super) fn new(root: PathBuf, files: &[PathBuf]) -> Self {
         let files = files.iter().cloned().collect();
         let mut watch = Self { root, files, suspects: BTreeSet::new(), tried: Look::new(), unsettled: None };
@@ -40,8 +40,8 @@ impl Watch {
 
     /// The files as they are now.
     pub(super) fn look(&self) -> Look {
-        let realms = realm_files(&self.root);
-        let all: BTreeSet<&PathBuf> = self.files.iter().chain(&self.suspects).chain(&realms).collect();
+        let expected = expected_files(&self.root);
+        let all: BTreeSet<&PathBuf> = self.files.iter().chain(&self.suspects).chain(&expected).collect();
         all.into_iter().map(|path| (path.clone(), digest(path))).collect()
     }
 
@@ -66,9 +66,9 @@ impl Watch {
         self.remember(&before);
     }
 
-    /// A configuration was refused because of `suspects`; a change of one of them is a reason to try again.
+    /// A configuration made of `suspects` was refused; a change of one of them is a reason to try again.
     pub(super) fn attempted_in_vain(&mut self, before: Look, suspects: impl Iterator<Item = PathBuf>) {
-        self.suspects = suspects.filter(|path| !path.as_os_str().is_empty()).collect();
+        self.suspects = suspects.collect();
         self.remember(&before);
     }
 
@@ -82,10 +82,19 @@ impl Watch {
     }
 }
 
-fn realm_files(root: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(root.join("realms")) else { return Vec::new() };
-    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect()
+/// What `config` would look for in the directory `root` now. Hidden files are none of it: editors leave them behind.
+fn expected_files(root: &Path) -> Vec<PathBuf> {
+    if !root.is_dir() {
+        return Vec::new();
+    }
+    let entries = std::fs::read_dir(root.join("realms")).into_iter().flatten();
+    let realms = entries.filter_map(|entry| {
+        let entry = entry.ok()?;
+        let visible = !entry.file_name().as_encoded_bytes().starts_with(b".");
+        let path = entry.path();
+        (visible && path.extension().is_some_and(|extension| extension == "toml")).then_some(path)
+    });
+    realms.chain([root.join("portcullis.toml")]).collect()
 }
 
 fn digest(path: &Path) -> Option<[u8; 32]> {
@@ -149,6 +158,7 @@ mod tests {
         fs::rename(&copy, &main).unwrap();
         fs::write(dir.path().join("notes.txt"), "other files beside them do not count").unwrap();
         fs::write(dir.path().join("realms/shop.toml.swp"), "nor do those").unwrap();
+        fs::write(dir.path().join("realms/.shop.toml"), "nor this").unwrap();
         assert!(!watch.settled_change());
         assert!(!watch.settled_change());
     }

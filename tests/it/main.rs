@@ -10,5 +10,7 @@ mod gallery;
 mod headers;
 mod layers;
 mod paths;
+mod reload;
+mod serving;
 mod support;
 mod support_works;

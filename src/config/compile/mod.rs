@@ -61,7 +61,7 @@ pub(crate) struct RealmInput {
 pub(crate) fn compile(
     input: Input,
     sources: &Sources<'_>,
-    files: Files,
+    files: &mut Files,
     problems: Vec<Problem>,
 ) -> Result<Config, Problems> {
     let mut work = Compiler { sources, files, problems, warnings: Vec::new() };
@@ -94,7 +94,7 @@ pub(crate) fn compile(
                 failure_limit,
                 dialect: dialect::nameless(),
             },
-            files: files.into_paths(),
+            files: files.paths().to_vec(),
             warnings: Problems::collect(warnings),
         }),
         _ => Err(Problems::collect(problems)),
@@ -104,7 +104,7 @@ pub(crate) fn compile(
 /// What compiling needs all over: where secrets come from, and where problems go.
 pub(crate) struct Compiler<'a> {
     sources: &'a Sources<'a>,
-    files: Files,
+    files: &'a mut Files,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
 }

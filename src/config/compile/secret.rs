@@ -88,8 +88,8 @@ mod tests {
     fn found(origin: Origin, encoding: Option<Encoding>, secrets: bool) -> Result<Vec<u8>, String> {
         let env = |name: &str| (name == "HEX").then(|| String::from("6162\n"));
         let sources = Sources { env: &env, secrets };
-        let mut work =
-            Compiler { sources: &sources, files: Files::default(), problems: Vec::new(), warnings: Vec::new() };
+        let mut files = Files::default();
+        let mut work = Compiler { sources: &sources, files: &mut files, problems: Vec::new(), warnings: Vec::new() };
         let at = At::file(Arc::from(Path::new("p.toml")));
         let item = Item { value: SecretRef { origin, encoding }, at, given: true };
         match secret(&mut work, &item) {

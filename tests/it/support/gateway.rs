@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portcullis::clock::{SettableClock, UnixMillis};
-use portcullis::config::{Config, Problems, Sources};
+use portcullis::config::{Attempt, Config, Problems, Sources};
 use portcullis::outbound::HttpFetch;
 use portcullis::reload::Source;
 use portcullis::server::{Handle, Options, Server};
@@ -138,7 +138,7 @@ impl Builder {
         let sink: Box<dyn Write + Send> = self.sink.unwrap_or_else(|| Box::new(log.clone()));
         let mut options = Options::embedded(clock.clone(), Arc::new(HttpFetch::new()), sink);
         let (from, env) = (directory.path().to_owned(), self.env.clone());
-        let source = Source { path: from.clone(), load: Box::new(move || load(&from, &env)) };
+        let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &env)) };
         (options.source, options.watch_every) = (Some(source), self.watch_every);
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
         let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
@@ -371,8 +371,12 @@ impl Drop for Gateway {
 }
 
 fn load(directory: &Path, env: &HashMap<String, String>) -> Result<Config, Problems> {
+    attempt(directory, env).outcome
+}
+
+fn attempt(directory: &Path, env: &HashMap<String, String>) -> Attempt {
     let lookup = |name: &str| env.get(name).cloned();
-    portcullis::config::load(directory, &Sources { env: &lookup, secrets: true })
+    portcullis::config::attempt(directory, &Sources { env: &lookup, secrets: true })
 }
 
 fn write(directory: &Path, name: &str, content: &[u8]) {
