@@ -16,7 +16,7 @@ mod walk;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::gate::policy::Snapshot;
 
 use compile::RealmInput;
+pub use files::SourceFile;
 use files::{Files, Layout};
 use keys::{Realm, Root};
 use problem::At;
@@ -46,7 +47,7 @@ pub struct Config {
     /// What decides about requests; replaced by a reload. Its generation is 0 until the assembly numbers it.
     pub snapshot: Snapshot,
     /// Every file that was read, the configuration first: a change of one of them is a reason to load again.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<SourceFile>,
     /// What is allowed but should be looked at: literal secrets, weak-looking secrets, empty lists.
     pub warnings: Problems,
 }
@@ -105,7 +106,7 @@ pub struct Attempt {
     /// The configuration, or every problem there is.
     pub outcome: Result<Config, Problems>,
     /// Every file that was asked for, also those that are not there: a change of one of them is a reason to try again.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<SourceFile>,
 }
 
 /// Loads `path`: a directory (`portcullis.toml` and `realms/*.toml`) or one file.
@@ -120,7 +121,7 @@ pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
 pub fn attempt(path: &Path, sources: &Sources<'_>) -> Attempt {
     let mut files = Files::default();
     let outcome = assemble(path, sources, &mut files);
-    Attempt { outcome, files: files.paths().to_vec() }
+    Attempt { outcome, files: files.list().to_vec() }
 }
 
 fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Config, Problems> {

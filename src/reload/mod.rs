@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::config::{Attempt, Config, Problem, Problems, Settings};
+use crate::config::{Attempt, Config, Problem, Problems, Settings, SourceFile};
 use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
 use crate::telemetry::Telemetry;
@@ -56,7 +56,7 @@ impl Reloader {
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
-        files: &[PathBuf],
+        files: &[SourceFile],
         source: Option<Source>,
         prepare: Prepare,
     ) -> Self {
@@ -108,8 +108,8 @@ impl Reloader {
         };
         let outcome = self.conclude(outcome);
         match &outcome {
-            Ok(_) => watch.attempted(before, files.into_iter()),
-            Err(_) => watch.attempted_in_vain(before, files.into_iter()),
+            Ok(_) => watch.attempted(before, &files),
+            Err(_) => watch.attempted_in_vain(before, &files),
         }
         outcome
     }
@@ -197,7 +197,7 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
 
 fn restart_needed(config: &Config, keys: &[&str]) -> Problems {
     const TEXT: &str = "takes effect at start only: restart the gateway, or take the change back";
-    let file = config.files.first().cloned().unwrap_or_default();
+    let file = config.files.first().map(|file| file.path.clone()).unwrap_or_default();
     Problems(keys.iter().flat_map(|key| problem(file.clone(), key, TEXT).0).collect())
 }
 

@@ -170,6 +170,8 @@ impl Handle {
 #[derive(Debug, Default)]
 struct Health {
     serving: AtomicBool,
+    /// An order to end is heard from now on: a signal before that would end the process in its own way.
+    attentive: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -258,8 +260,8 @@ impl Server {
 
     /// Serves until it is told to stop, by a signal or by a [`Handle`].
     pub fn run(self) {
-        tracing::info!(listen = ?self.local_addrs, admin = %self.admin_addr, "serving");
-        self.engine.run(RunArgs { shutdown_signal: Box::new(self.shutdown) });
+        let shutdown = self.shutdown.announcing(self.local_addrs, self.admin_addr);
+        self.engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
         self.handle.gateway.telemetry.flush(LAST_FLUSH);
         tracing::info!("stopped");
     }
@@ -295,7 +297,9 @@ impl Report for Teller {
 
     fn readiness(&self) -> Readiness {
         let live = self.gateway.live.load();
-        let ready = self.health.serving.load(Ordering::Acquire) && !self.health.stopping.load(Ordering::Acquire);
+        let Health { serving, attentive, stopping } = &*self.health;
+        let ready =
+            [serving, attentive].iter().all(|yes| yes.load(Ordering::Acquire)) && !stopping.load(Ordering::Acquire);
         let realms = realm_states(&live.snapshot, &*self.gateway.clock);
         Readiness { ready, generation: live.snapshot.generation, realms }
     }

@@ -5,6 +5,7 @@
 //! sleep for the whole grace, so it is told only when everything has been waited for.
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub(super) struct Shutdown {
     closed: watch::Sender<bool>,
     /// Open connections.
     open: watch::Sender<usize>,
+    /// Where requests arrive, and the admin listener.
+    announced: Option<(Vec<SocketAddr>, SocketAddr)>,
 }
 
 impl Shutdown {
@@ -57,7 +60,13 @@ impl Shutdown {
             closing: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             open: watch::Sender::new(0),
+            announced: None,
         }
+    }
+
+    /// Logs where is served, as soon as an order to end would be heard.
+    pub(super) fn announcing(self, listen: Vec<SocketAddr>, admin: SocketAddr) -> Self {
+        Self { announced: Some((listen, admin)), ..self }
     }
 
     /// Tells the listeners when to close.
@@ -107,6 +116,10 @@ async fn reached<T>(sender: &watch::Sender<T>, condition: impl FnMut(&T) -> bool
 impl ShutdownSignalWatch for Shutdown {
     async fn recv(&self) -> ShutdownSignal {
         let mut asked = Asked::new(self.signals, self.orders.clone());
+        self.health.attentive.store(true, Ordering::Release);
+        if let Some((listen, admin)) = &self.announced {
+            tracing::info!(?listen, %admin, "serving");
+        }
         let first = asked.next(Order::Run).await;
         self.health.stopping.store(true, Ordering::Release);
         if first == Order::Stop {
@@ -127,6 +140,8 @@ struct Asked {
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
     quit: Option<Signal>,
+    /// Obeyed elsewhere, and taken over from the system here: one that comes early must not end the process.
+    _hangup: Option<Signal>,
 }
 
 impl Asked {
@@ -137,12 +152,13 @@ impl Asked {
             terminate: on(SignalKind::terminate()),
             interrupt: on(SignalKind::interrupt()),
             quit: on(SignalKind::quit()),
+            _hangup: on(SignalKind::hangup()),
         }
     }
 
     /// The next signal, or an order that goes beyond `present`.
     async fn next(&mut self, present: Order) -> Order {
-        let Self { orders, terminate, interrupt, quit } = self;
+        let Self { orders, terminate, interrupt, quit, _hangup } = self;
         let ordered = async {
             let beyond = orders.wait_for(|order| *order != Order::Run && *order != present);
             let order = beyond.await.map(|order| *order).ok();

@@ -9,6 +9,7 @@ mod decisions;
 mod gallery;
 mod headers;
 mod layers;
+mod observability;
 mod paths;
 mod reload;
 mod serving;

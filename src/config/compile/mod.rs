@@ -94,7 +94,7 @@ pub(crate) fn compile(
                 failure_limit,
                 dialect: dialect::nameless(),
             },
-            files: files.paths().to_vec(),
+            files: files.list().to_vec(),
             warnings: Problems::collect(warnings),
         }),
         _ => Err(Problems::collect(problems)),
