@@ -144,6 +144,7 @@ async fn judge(snapshot: Arc<Snapshot>, parsed: &Parsed) -> Verdict {
     let sets = snapshot.remote_key_sets();
     let maintenance = tokio::spawn(jwks::maintain(
         move || sets.clone(),
+        Arc::default(),
         Arc::new(HttpFetch::new()),
         // The time of the question: keys that are fetched for it are fresh at that time.
         Arc::new(SettableClock::new(parsed.now)) as Arc<dyn Clock>,

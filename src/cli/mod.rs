@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::clock::UnixMillis;
 use crate::config::{self, Attempt, Config, Problems, Sources};
-use crate::reload::{self, Source};
+use crate::reload::Source;
 use crate::server::{Options, Server};
 use crate::telemetry::logging;
 
@@ -46,7 +46,7 @@ struct Cli {
 enum Command {
     /// Serve requests until told to stop
     Serve,
-    /// Check the configuration and print every problem of it
+    /// Check the configuration; print every problem of it, or every route; exit code 2 for problems
     Check(CheckArgs),
     /// Print each step of the decision about a request; exit code 0 = allowed, 1 = denied
     Explain(ExplainArgs),
@@ -65,6 +65,9 @@ pub struct CheckArgs {
     /// Do not read secrets: for machines that do not have them
     #[arg(long)]
     pub no_secrets: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `explain`.
@@ -112,7 +115,7 @@ pub fn run() -> ExitCode {
     let path = given.unwrap_or(Path::new(DEFAULT_CONFIG));
     match cli.command {
         Command::Serve => serve(path),
-        Command::Check(args) => ExitCode::from(check::check(path, args.no_secrets, &environment)),
+        Command::Check(args) => ExitCode::from(check::check(path, &args, &environment)),
         Command::Explain(args) => ExitCode::from(explain::run(path, &args, &mut std::io::stdout())),
         Command::Schema => ExitCode::from(schema::schema()),
         Command::Demo => demo::run(given.unwrap_or(Path::new(demo::CONFIG))),
@@ -142,9 +145,7 @@ fn environment(name: &str) -> Option<String> {
 
 /// Prints problems as `serve` and `check` do, one a line.
 pub fn print_problems(problems: &Problems) {
-    for problem in &problems.0 {
-        eprintln!("{}", reload::describe(problem));
-    }
+    eprint!("{problems}");
 }
 
 fn serve(path: &Path) -> ExitCode {

@@ -1,6 +1,5 @@
 //! Which files a configuration is made of, and reading them: bounded, and noted for those who watch for changes.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -18,8 +17,10 @@ use super::walk::Source;
 const MAX_CONFIG: u64 = 8 << 20;
 /// Largest list of networks.
 const MAX_LIST: u64 = 64 << 20;
-/// Largest secret, key set or certificate file.
-pub(crate) const MAX_SMALL: u64 = 1 << 20;
+/// Largest file of keys or certificates.
+pub(crate) const MAX_KEYS: u64 = 1 << 20;
+/// Largest secret file.
+pub(crate) const MAX_SECRET: u64 = 64 << 10;
 /// So many bad lines of one list are told.
 const MAX_TOLD: usize = 20;
 
@@ -83,6 +84,8 @@ impl Files {
             fault(String::from("is not UTF-8"));
             return None;
         };
+        // Some editors begin every file with it.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (mut networks, mut bad) = (Vec::new(), 0);
         let file: Arc<Path> = Arc::from(path.as_path());
         for (number, line) in text.lines().enumerate() {
@@ -114,11 +117,14 @@ impl Files {
 }
 
 fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+    // Before it is opened: opening a pipe waits for somebody who writes into it.
+    match fs::metadata(path).map_err(|error| cause(&error))? {
+        meta if meta.is_dir() => return Err(String::from("is a directory")),
+        meta if !meta.is_file() => return Err(String::from("is no regular file")),
+        _ => {}
+    }
     let mut bytes = Zeroizing::new(Vec::new());
     let file = File::open(path).map_err(|error| cause(&error))?;
-    if file.metadata().is_ok_and(|meta| meta.is_dir()) {
-        return Err(String::from("is a directory"));
-    }
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| cause(&error))?;
     if bytes.len() as u64 > limit {
         return Err(format!("is larger than {limit} bytes"));
@@ -150,28 +156,34 @@ impl Layout {
         }
         let main = path.join("portcullis.toml");
         let main = fs::symlink_metadata(&main).is_ok().then_some(main);
-        let mut realms = BTreeMap::new();
-        match fs::read_dir(path.join("realms")) {
-            Ok(entries) => {
-                for entry in entries {
-                    let entry = entry.map_err(|error| format!("realms/ {}", cause(&error)))?;
-                    let name = entry.file_name();
-                    let visible = !name.as_encoded_bytes().starts_with(b".");
-                    // Editors leave hidden files behind, and mounted volumes have hidden directories.
-                    if visible && Path::new(&name).extension().is_some_and(|extension| extension == "toml") {
-                        realms.insert(name, entry.path());
-                    }
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(format!("realms/ {}", cause(&error))),
-        }
-        let realms: Vec<_> = realms.into_values().collect();
+        let realms = realm_files(path).map_err(|error| format!("realms/ {}", cause(&error)))?;
         if main.is_none() && realms.is_empty() {
             return Err(String::from("holds neither portcullis.toml nor realms/*.toml"));
         }
         Ok(Self { main, realms })
     }
+}
+
+/// `realms/*.toml` in the directory of a configuration, sorted by name. Editors leave hidden files behind, and mounted
+/// volumes have hidden directories: those do not count.
+///
+/// # Errors
+/// The directory cannot be listed; that there is none is no error.
+pub fn realm_files(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(root.join("realms")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let name = PathBuf::from(entry?.file_name());
+        let visible = !name.as_os_str().as_encoded_bytes().starts_with(b".");
+        if visible && name.extension().is_some_and(|extension| extension == "toml") {
+            files.push(root.join("realms").join(name));
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Why a file could not be read, in words that are the same everywhere.

@@ -1,6 +1,6 @@
 //! From files to a snapshot: the file format lives here and nowhere else.
 //!
-//! A table of keys ([`keys`]) says what may stand where; one walker checks a file against it and reports every problem
+//! A table of keys (`keys`) says what may stand where; one walker checks a file against it and reports every problem
 //! at once; what passes becomes raw structures, and those are compiled to what the gate uses.
 
 mod compile;
@@ -11,6 +11,7 @@ mod problem;
 mod reference;
 mod schema;
 mod section;
+mod summary;
 mod value;
 mod walk;
 
@@ -27,13 +28,14 @@ use zeroize::Zeroizing;
 use crate::gate::policy::Snapshot;
 
 use compile::RealmInput;
-pub use files::SourceFile;
 use files::{Files, Layout};
+pub use files::{SourceFile, realm_files};
 use keys::{Realm, Root};
 use problem::At;
 pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use schema::schema;
+pub use summary::RouteSummary;
 use walk::{Item, Shape, Slot, Source, Walk, defaults};
 
 /// So many faults of syntax are told of one file: one slip can make the rest of it look odd.
@@ -46,6 +48,8 @@ pub struct Config {
     pub settings: Settings,
     /// What decides about requests; replaced by a reload. Its generation is 0 until the assembly numbers it.
     pub snapshot: Snapshot,
+    /// Every route in a few words, in the order of the files.
+    pub routes: Vec<RouteSummary>,
     /// Every file that was read, the configuration first: a change of one of them is a reason to load again.
     pub files: Vec<SourceFile>,
     /// What is allowed but should be looked at: literal secrets, weak-looking secrets, empty lists.

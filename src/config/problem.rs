@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// So many problems are told: nobody reads more, and a log has to take them.
+const MAX_TOLD: usize = 1000;
+
 /// One problem of a configuration. Never holds a source line: that may hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
@@ -36,10 +39,16 @@ impl fmt::Display for Problem {
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// Sorted by place; what was found twice is told once.
+    /// Sorted by place; what was found twice is told once, and of very many the first with the number of the others.
     pub(crate) fn collect(mut problems: Vec<Problem>) -> Self {
         problems.sort();
         problems.dedup();
+        let more = problems.len().saturating_sub(MAX_TOLD);
+        problems.truncate(MAX_TOLD);
+        if let (1.., Some(last)) = (more, problems.last()) {
+            let (file, text) = (last.file.clone(), format!("and {more} more"));
+            problems.push(Problem { file, position: None, key: String::new(), text });
+        }
         Self(problems)
     }
 }
@@ -76,9 +85,14 @@ impl At {
         Self { file, position: None, key: String::new() }
     }
 
-    /// A problem here.
+    /// A problem here. Control characters of quoted names are escaped: a problem is one line, and harmless to terminals.
     pub(crate) fn problem(&self, text: impl Into<String>) -> Problem {
-        Problem { file: self.file.to_path_buf(), position: self.position, key: self.key.clone(), text: text.into() }
+        let mut text = text.into();
+        if text.contains(char::is_control) {
+            let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+            text = text.chars().map(escape).collect();
+        }
+        Problem { file: self.file.to_path_buf(), position: self.position, key: self.key.clone(), text }
     }
 
     /// The same position, for a key inside this one.

@@ -138,17 +138,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::disallowed_methods)] // a switch of this test, no configuration
-    fn the_page_in_docs_is_the_one_that_the_table_of_keys_makes() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
-        if std::env::var_os("UPDATE_DOCS").is_some() {
-            std::fs::write(path, reference()).unwrap();
-        }
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(written == reference(), "out of date: set UPDATE_DOCS=1 once");
-    }
-
-    #[test]
     fn every_key_has_its_row() {
         let page = reference();
         for row in [

@@ -120,26 +120,16 @@ fn check_scopes(
 }
 
 fn check_attributes(route: &Route, principal: &Principal, trail: &mut Trail) -> Result<(), Denial> {
-    for (name, wanted) in &route.attributes {
-        let value = attribute(principal, name);
+    for (path, wanted) in &route.attributes {
+        let value = path.find(&principal.attributes);
         let held = value.is_some_and(|value| wanted.contains(value));
         let saw = || {
             let has = value.map_or_else(|| "nothing".to_owned(), Value::to_string);
-            format!("{name} is {has}, needs one of {}", Value::Array(wanted.clone()))
+            format!("{path} is {has}, needs one of {}", Value::Array(wanted.clone()))
         };
         judge("attributes", held, saw, trail, || Reason::AttributeDenied.into())?;
     }
     Ok(())
-}
-
-/// A top-level attribute or claim, or one found by a JSON pointer.
-fn attribute<'p>(principal: &'p Principal, name: &str) -> Option<&'p Value> {
-    let Some(pointer) = name.strip_prefix('/') else {
-        return principal.attributes.get(name);
-    };
-    let (first, rest) = pointer.split_once('/').map_or((pointer, None), |(first, rest)| (first, Some(rest)));
-    let member = principal.attributes.get(&first.replace("~1", "/").replace("~0", "~"))?;
-    rest.map_or(Some(member), |rest| member.pointer(&format!("/{rest}")))
 }
 
 /// Counts the request against every limit of the route; when one refuses, none has counted it.

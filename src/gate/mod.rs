@@ -73,8 +73,12 @@ impl Gate {
             access::check(&route, params.as_slice(), request.method, &identity.principal, trail)?;
         }
         let quota = access::count(&route, identity.as_deref(), client.ip, request.now, trail)?;
-        let target = forwarded_target(&realm, &route, &path, request)?;
-        Ok(Permit { realm, route, identity, target, client_ip: client.ip, peer_trusted: client.peer_trusted, quota })
+        let stripped_query = request.query.and_then(|query| credential::strip_query(query, &route.places));
+        let credential_in_url = stripped_query.is_some();
+        let stripped_query = stripped_query.filter(|_| !route.forward_credential);
+        let target = forwarded_target(&realm, &route, &path, request, stripped_query)?;
+        let ClientAddress { ip: client_ip, peer_trusted } = client;
+        Ok(Permit { realm, route, identity, target, client_ip, peer_trusted, quota, credential_in_url })
     }
 
     /// Entries in the cache of verified tokens, about.
@@ -162,12 +166,13 @@ fn find_route<'p>(
     }
 }
 
-/// Path and query for the upstream, where they are not what was received.
+/// Path and query for the upstream, where they are not what was received; `stripped_query` where a credential was in it.
 fn forwarded_target(
     realm: &Realm,
     route: &Route,
     path: &str,
     request: &Request<'_>,
+    stripped_query: Option<String>,
 ) -> Result<Option<Box<str>>, Denial> {
     let stripped = match &route.strip_prefix {
         None => path,
@@ -180,14 +185,11 @@ fn forwarded_target(
             Some(_) | None => return Err(Reason::PathAmbiguous.into()),
         },
     };
-    let query = match request.query {
-        Some(query) if !route.forward_credential => credential::strip_query(query, &route.places),
-        _ => None,
-    };
-    if stripped == request.path && query.is_none() {
+    if stripped == request.path && stripped_query.is_none() {
         return Ok(None);
     }
-    let query = query.as_deref().or(request.query).filter(|query| !query.is_empty() || request.query == Some(""));
+    let query =
+        stripped_query.as_deref().or(request.query).filter(|query| !query.is_empty() || request.query == Some(""));
     Ok(Some(match query {
         Some(query) => format!("{stripped}?{query}").into(),
         None => stripped.into(),

@@ -20,6 +20,7 @@ pub struct Permit {
     pub(in crate::gate) client_ip: Option<IpAddr>,
     pub(in crate::gate) peer_trusted: bool,
     pub(in crate::gate) quota: Option<Quota>,
+    pub(in crate::gate) credential_in_url: bool,
 }
 
 impl Permit {
@@ -57,6 +58,11 @@ impl Permit {
     /// The tightest rate limit that this request was counted against.
     pub fn quota(&self) -> Option<&Quota> {
         self.quota.as_ref()
+    }
+
+    /// Whether the request's URL held a credential: then nobody may store the answer under it (RFC 6750 section 2.3).
+    pub fn credential_in_url(&self) -> bool {
+        self.credential_in_url
     }
 }
 
@@ -229,7 +235,7 @@ reasons! {
     /// The upstream did not answer in time.
     UpstreamTimeout = "upstream_timeout", 504, Some(Self::Unavailable), None, "The upstream did not answer in time.";
     /// A fault of the gateway.
-    Internal = "internal", 500, Some(Self::Unavailable), None, "An internal error occurred.";
+    Internal = "internal", 500, None, None, "An internal error occurred.";
 }
 
 impl Reason {

@@ -15,7 +15,7 @@ use super::network::NetworkSet;
 use super::path::PathRules;
 use super::route::{HostTable, RouteTable};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
-use super::verify::jwt::Issuer;
+use super::verify::jwt::{ClaimPath, Issuer};
 use crate::identity::ScopeSet;
 
 /// Everything that decides about requests, at one moment. A request loads it once and keeps it to its end.
@@ -114,7 +114,7 @@ pub struct Route {
     /// One of these plans is needed, unless empty.
     pub plans: Vec<Box<str>>,
     /// Each attribute must have one of its values.
-    pub attributes: Vec<(Box<str>, Vec<Value>)>,
+    pub attributes: Vec<(ClaimPath, Vec<Value>)>,
     /// Only these addresses, where there is a list.
     pub allow_ips: Option<NetworkSet>,
     /// Never these addresses.

@@ -64,11 +64,15 @@ impl<'t> Compact<'t> {
                 Ok(_) | Err(_) => Err(Fault::Format),
             };
         };
-        let header_bytes = decode(header)?;
-        let payload_bytes = decode(payload)?;
-        BASE64URL_NOPAD.decode(signature.as_bytes()).map_err(|_| Fault::Format)?;
+        if signature.contains('.') {
+            return Err(Fault::Format);
+        }
         let signing_input = token.get(..header.len() + 1 + payload.len()).ok_or(Fault::Format)?;
-        Ok(Self { header: Header::parse(&header_bytes)?, payload: payload_bytes, signing_input, signature })
+        // The header comes first: what it demands (`b64`) may be the very reason why the payload is no base64url.
+        let header = Header::parse(&decode(header)?)?;
+        let payload = decode(payload)?;
+        BASE64URL_NOPAD.decode(signature.as_bytes()).map_err(|_| Fault::Format)?;
+        Ok(Self { header, payload, signing_input, signature })
     }
 
     /// `iss` as the token says: only good for choosing whose keys shall judge it. `None`: it is missing or no string.

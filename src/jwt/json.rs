@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 /// The object in `bytes`; none when it is anything else.
@@ -27,6 +28,18 @@ pub(super) enum Member {
 /// The member called `name`; none when `bytes` is no object or has the member twice.
 pub(super) fn member(bytes: &[u8], name: &str) -> Option<Member> {
     read(bytes, Find(name))
+}
+
+/// The elements of the list called `name` in the object in `bytes`, each as it is written: what is wrong within one of
+/// them, a number out of range say, stays its own affair.
+///
+/// # Errors
+/// [`serde_json::error::Category::Data`]: it is no object with exactly one such list. Else it is no JSON.
+pub(super) fn elements<'b>(bytes: &'b [u8], name: &str) -> serde_json::Result<Vec<&'b RawValue>> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let elements = json.deserialize_map(Elements(name))?;
+    json.end()?;
+    Ok(elements)
 }
 
 fn read<S: for<'de> DeserializeSeed<'de, Value = T>, T>(bytes: &[u8], seed: S) -> Option<T> {
@@ -152,6 +165,30 @@ impl<'de> Visitor<'de> for Find<'_> {
             }
         }
         Ok(found)
+    }
+}
+
+struct Elements<'n>(&'n str);
+
+impl<'de> Visitor<'de> for Elements<'_> {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(wanted) = access.next_key_seed(NameIs(self.0))? {
+            if !wanted {
+                access.next_value::<IgnoredAny>()?;
+            } else if found.is_none() {
+                found = Some(access.next_value()?);
+            } else {
+                return Err(A::Error::custom("the member stands there twice"));
+            }
+        }
+        found.ok_or_else(|| A::Error::custom("the member is missing"))
     }
 }
 
@@ -297,7 +334,41 @@ mod tests {
         assert_eq!(member(deep.as_bytes(), "iss"), Some(Member::Text("me".into())));
     }
 
+    #[test]
+    fn elements_are_taken_as_they_are_written() {
+        let texts = |json: &str| {
+            let elements = elements(json.as_bytes(), "keys").map_err(|fault| fault.classify())?;
+            Ok(elements.iter().map(|element| element.get().to_owned()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            texts(r#"{"a":1e999,"k\u0065ys":[ {"n": 1e999} ,[[]], "x"],"b":[]}"#).unwrap(),
+            [r#"{"n": 1e999}"#, "[[]]", "\"x\""]
+        );
+        for no_list in ["[]", "[[]]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#, "1", "null"] {
+            assert_eq!(texts(no_list), Err(serde_json::error::Category::Data), "{no_list}");
+        }
+        for no_json in ["{\"keys\":[]}x", "{\"keys\":[1,]}", "{\"keys\":[01]}", "<html>"] {
+            assert_eq!(texts(no_json), Err(serde_json::error::Category::Syntax), "{no_json}");
+        }
+        assert_eq!(texts("{\"keys\":["), Err(serde_json::error::Category::Eof));
+    }
+
     proptest! {
+        #[test]
+        fn elements_are_those_that_the_whole_reader_finds(
+            inside in "(\\[\\]|\\{\\}|[-,:\\[\\]{}\" a1.e]|\"a\"){0,12}",
+            bytes in prop::collection::vec(any::<u8>(), 0..40),
+        ) {
+            drop(elements(&bytes, "keys"));
+            let text = format!("{{\"a\":[1],\"keys\":[{inside}]}}");
+            let whole: Option<Value> = serde_json::from_str(&text).ok();
+            if let Some(whole) = whole.filter(|whole| whole.as_object().is_some_and(|all| all.len() == 2)) {
+                let each: Vec<Value> = elements(text.as_bytes(), "keys").unwrap().iter()
+                    .map(|element| serde_json::from_str(element.get()).unwrap()).collect();
+                prop_assert_eq!(Value::Array(each), whole["keys"].clone());
+            }
+        }
+
         #[test]
         fn both_readers_agree_about_every_object(bytes in "\\{(\"(a|iss|b)\":(1|\"x\"|\\[\\]|\\{\\}),?){0,4}\\}") {
             if let Some(all) = object(bytes.as_bytes()) {

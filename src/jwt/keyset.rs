@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use data_encoding::BASE64URL_NOPAD;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::key::{Curve, Material};
-use super::{Algorithm, KeyFault, VerifyKey};
+use super::{Algorithm, KeyFault, VerifyKey, json};
 
 /// A document with more keys is no key set of an issuer; each costs a computation when it is read.
 const MAX_KEYS: usize = 1000;
@@ -26,6 +28,15 @@ struct Keys {
     by_kid: HashMap<Box<str>, Vec<usize>>,
     /// Whether the token's key id is ignored.
     single: bool,
+}
+
+/// Why no key is there to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoKey {
+    /// The key id is nobody's, or there is none and it would take one to choose: a fresher set could help.
+    Unknown,
+    /// The keys are for other algorithms.
+    OtherAlgorithms,
 }
 
 /// What is in a key set document: the usable keys, and why others are not.
@@ -50,15 +61,15 @@ impl KeyRing {
     /// # Errors
     /// The document is no key set at all, or has more than 1,000 keys.
     pub fn parse_set(document: &[u8], algorithms: &[Algorithm]) -> Result<ParsedKeySet, KeyFault> {
-        let document: Value = serde_json::from_slice(document).map_err(|fault| {
-            KeyFault::new(
-                "format",
-                format!("the key set is no JSON (line {}, column {})", fault.line(), fault.column()),
-            )
+        let entries = json::elements(document, "keys").map_err(|fault| {
+            let text = match fault.classify() {
+                Category::Data => "the key set is no object with one list `keys`".to_owned(),
+                Category::Syntax | Category::Eof | Category::Io => {
+                    format!("the key set is no JSON (line {}, column {})", fault.line(), fault.column())
+                }
+            };
+            KeyFault::new("format", text)
         })?;
-        let Some(Value::Array(entries)) = document.get("keys") else {
-            return Err(KeyFault::new("format", "the key set is no object with a list `keys`"));
-        };
         if entries.len() > MAX_KEYS {
             return Err(KeyFault::new(
                 "size",
@@ -83,21 +94,22 @@ impl KeyRing {
         Ok(ParsedKeySet { ring: Self(Arc::new(Keys { all: keys, by_kid, single: false })), skipped })
     }
 
-    /// The candidates for a token's header: with a key id those of that id, else all, as far as they serve `algorithm`.
-    /// None when more than four would have to be tried. A single key is found whatever the key id says.
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Vec<Arc<VerifyKey>> {
+    /// The keys to try for a token's header, at least one: with a key id those of that id, else all, as far as they serve
+    /// `algorithm`. A single key is found whatever the key id says.
+    ///
+    /// # Errors
+    /// See [`NoKey`]. Without a key id, more than four keys are [`NoKey::Unknown`]: none of them is tried.
+    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Vec<Arc<VerifyKey>>, NoKey> {
         let mut found = self.candidates(kid);
-        found.retain(|key| key.allows(algorithm));
-        if found.len() > MAX_TRIES {
-            found.clear();
+        if found.is_empty() {
+            return Err(NoKey::Unknown);
         }
-        found.into_iter().cloned().collect()
-    }
-
-    /// Whether there are keys of this key id (without one: any keys), be it for other algorithms. When [`KeyRing::find`]
-    /// finds nothing, this tells a wrong algorithm from an unknown key: only for the latter a fresher set could help.
-    pub fn knows(&self, kid: Option<&str>) -> bool {
-        !self.candidates(kid).is_empty()
+        found.retain(|key| key.allows(algorithm));
+        match found.len() {
+            0 => Err(NoKey::OtherAlgorithms),
+            count if count > MAX_TRIES => Err(NoKey::Unknown),
+            _ => Ok(found.into_iter().cloned().collect()),
+        }
     }
 
     /// How many keys there are.
@@ -159,8 +171,10 @@ fn without_duplicates(keys: Vec<Arc<VerifyKey>>, skipped: &mut Vec<(String, KeyF
 }
 
 /// One key as RFC 7517 and RFC 7518 section 6 write it.
-fn read_key(entry: &Value, algorithms: &[Algorithm]) -> Result<VerifyKey, KeyFault> {
-    let Value::Object(jwk) = entry else { return Err(KeyFault::new("format", "the key is no object")) };
+fn read_key(entry: &RawValue, algorithms: &[Algorithm]) -> Result<VerifyKey, KeyFault> {
+    let jwk = json::object(entry.get().as_bytes())
+        .ok_or_else(|| KeyFault::new("format", "the key is no object, has a member twice, or a number out of range"))?;
+    let jwk = &jwk;
     let kty = match jwk.get("kty") {
         Some(Value::String(kty)) if matches!(kty.as_str(), "RSA" | "EC" | "OKP") => kty.as_str(),
         Some(Value::String(kty)) if kty == "oct" => {
@@ -237,8 +251,11 @@ fn material(jwk: &Map<String, Value>, kty: &str) -> Result<Material, KeyFault> {
     }
 }
 
-fn label(entry: &Value, position: usize) -> String {
-    entry.get("kid").and_then(Value::as_str).map_or_else(|| format!("#{position}"), shorten)
+fn label(entry: &RawValue, position: usize) -> String {
+    match json::member(entry.get().as_bytes(), "kid") {
+        Some(json::Member::Text(kid)) => shorten(&kid),
+        Some(json::Member::Missing | json::Member::Other) | None => format!("#{position}"),
+    }
 }
 
 /// A key id as it may stand in a log.

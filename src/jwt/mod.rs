@@ -20,7 +20,7 @@ mod weak;
 pub use compact::{Compact, Fault, Header};
 pub use hmac::looks_encoded;
 pub use key::VerifyKey;
-pub use keyset::{KeyRing, ParsedKeySet};
+pub use keyset::{KeyRing, NoKey, ParsedKeySet};
 pub use self_test::self_test;
 pub use sign::{SigningKey, sign};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{HOST, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -60,6 +60,9 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
     // Between the gateway and the upstream only (RFC 9110 section 7.6.1); the engine leaves it.
     response.remove_header("keep-alive");
     response.insert_header("X-Request-Id", request_id)?;
+    if permit.credential_in_url() {
+        response.insert_header(CACHE_CONTROL, "no-store")?;
+    }
     for (name, value) in permit.quota().into_iter().flat_map(Quota::fields) {
         response.insert_header(name, value)?;
     }

@@ -10,7 +10,7 @@ use crate::gate::policy::{Realm, Snapshot};
 use crate::gate::verify::jwks::RemoteKeySet;
 use crate::gate::verify::jwt::KeySource;
 
-/// Lets `new`, which nobody else holds yet, go on with what `old` has learnt. What is configured differently starts anew.
+/// Lets `new`, which nobody else holds yet, go on with what `old` has learnt. What means something else starts anew.
 pub(super) fn adopt(new: &mut Snapshot, old: &Snapshot) {
     if let (Some(limit), Some(before)) = (&mut new.failure_limit, &old.failure_limit) {
         *limit = continued(limit, before);
@@ -37,10 +37,11 @@ fn adopt_key_sets(realm: &mut Realm, before: &Realm) {
         })
         .collect();
     for issuer in realm.issuers.iter_mut().filter_map(Arc::get_mut) {
-        if let KeySource::Remote(set) = &mut issuer.keys
-            && let Some(same) = known.iter().find(|known| known.spec() == set.spec())
-        {
-            *set = Arc::clone(same);
+        let KeySource::Remote(set) = &mut issuer.keys else { continue };
+        // Several issuers may use one key set: each goes on with its own figures.
+        let namesakes = known.iter().filter(|known| known.spec().name == set.spec().name);
+        if let Some(continued) = namesakes.chain(&known).find_map(|known| set.continuing(known)) {
+            *set = Arc::new(continued);
         }
     }
 }

@@ -10,6 +10,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use crate::config::{Attempt, Config, Problem, Problems, Settings, SourceFile};
 use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
@@ -40,6 +42,7 @@ pub struct Reloader {
     settings: Settings,
     source: Option<Source>,
     prepare: Prepare,
+    in_force: Arc<Notify>,
     /// Held for a whole reload: two at once run one after the other.
     watch: Mutex<Watch>,
 }
@@ -52,19 +55,20 @@ impl fmt::Debug for Reloader {
 
 impl Reloader {
     /// A reloader for `gateway`, which was started with `settings` from `files`. Without a source only
-    /// [`Reloader::apply`] changes anything.
+    /// [`Reloader::apply`] changes anything. `in_force` is notified whenever another snapshot is.
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
         files: &[SourceFile],
         source: Option<Source>,
         prepare: Prepare,
+        in_force: Arc<Notify>,
     ) -> Self {
         let watch = match &source {
             Some(source) => Watch::new(source.path.clone(), files),
             None => Watch::new(PathBuf::new(), &[]),
         };
-        Self { gateway, settings, source, prepare, watch: Mutex::new(watch) }
+        Self { gateway, settings, source, prepare, in_force, watch: Mutex::new(watch) }
     }
 
     /// Loads the configuration, changed or not, and puts it in force. Blocks for as long as that takes, so it is nothing
@@ -131,7 +135,7 @@ impl Reloader {
             Err(problems) => {
                 self.gateway.telemetry.reload_refused();
                 let generation = self.gateway.live.load().snapshot.generation;
-                let text: Vec<_> = problems.0.iter().map(describe).collect();
+                let text: Vec<_> = problems.0.iter().map(Problem::to_string).collect();
                 tracing::error!(
                     generation,
                     count = text.len(),
@@ -150,6 +154,7 @@ impl Reloader {
         adopt::adopt(&mut snapshot, &previous.snapshot);
         let live = (self.prepare)(snapshot, &self.gateway.telemetry);
         self.gateway.live.store(Arc::new(live));
+        self.in_force.notify_one();
         generation
     }
 }
@@ -157,13 +162,8 @@ impl Reloader {
 /// Logs what is allowed but should be looked at.
 pub fn log_warnings(warnings: &Problems) {
     for warning in &warnings.0 {
-        tracing::warn!("{}", describe(warning));
+        tracing::warn!("{warning}");
     }
-}
-
-/// A problem on one line: place, key, text.
-pub fn describe(problem: &Problem) -> String {
-    problem.to_string()
 }
 
 /// Keys of settings that differ: they take effect at start only.
@@ -258,20 +258,5 @@ mod tests {
         );
         let other = Settings { threads: 4, ..settings() };
         assert_eq!(restart_only_changes(&settings(), &other), ["server.threads"]);
-    }
-
-    #[test]
-    fn a_problem_is_described_with_its_place_on_one_line() {
-        let problem = Problem {
-            file: "realms/shop.toml".into(),
-            position: Some((3, 9)),
-            key: "routes[2].scopes".into(),
-            text: "expected a list".into(),
-        };
-        assert_eq!(describe(&problem), "realms/shop.toml:3:9: routes[2].scopes: expected a list");
-        assert_eq!(
-            describe(&Problem { position: None, ..problem }),
-            "realms/shop.toml: routes[2].scopes: expected a list"
-        );
     }
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::config::SourceFile;
+use crate::config::{SourceFile, realm_files};
 
 /// Of a file no more than this is looked at; one that is larger is none that `config` would take.
 const MAX_FILE: u64 = 64 << 20;
@@ -43,9 +43,11 @@ impl Watch {
 
     /// The files as they are now.
     pub(super) fn look(&self) -> Look {
-        let expected = expected_files(&self.root);
-        let all: BTreeSet<&PathBuf> = self.files.iter().chain(&self.suspects).chain(&expected).collect();
-        all.into_iter().filter_map(|path| Some((path.clone(), digest(path)?))).collect()
+        self.watched().into_iter().filter_map(|path| digest(&path).map(|digest| (path, digest))).collect()
+    }
+
+    fn watched(&self) -> BTreeSet<PathBuf> {
+        self.files.iter().chain(&self.suspects).cloned().chain(expected_files(&self.root)).collect()
     }
 
     /// Whether the files differ from what was tried last, and have been the same at two looks.
@@ -80,26 +82,19 @@ impl Watch {
     fn remember(&mut self, before: Look, files: &[SourceFile]) {
         self.tried = before;
         self.tried.extend(files.iter().filter_map(|file| Some((file.path.clone(), file.digest?))));
-        // What is no file any more (a pipe, once read) can never look the same again.
-        let now = self.look();
-        self.tried.retain(|path, _| now.contains_key(path) || !path.exists());
+        let watched = self.watched();
+        self.tried.retain(|path, _| watched.contains(path));
         self.unsettled = None;
     }
 }
 
-/// What `config` would look for in the directory `root` now. Hidden files are none of it: editors leave them behind.
+/// What `config` would look for in the directory `root` now.
 fn expected_files(root: &Path) -> Vec<PathBuf> {
-    if !root.is_dir() {
-        return Vec::new();
+    let mut files = realm_files(root).unwrap_or_default();
+    if root.is_dir() {
+        files.push(root.join("portcullis.toml"));
     }
-    let entries = std::fs::read_dir(root.join("realms")).into_iter().flatten();
-    let realms = entries.filter_map(|entry| {
-        let entry = entry.ok()?;
-        let visible = !entry.file_name().as_encoded_bytes().starts_with(b".");
-        let path = entry.path();
-        (visible && path.extension().is_some_and(|extension| extension == "toml")).then_some(path)
-    });
-    realms.chain([root.join("portcullis.toml")]).collect()
+    files
 }
 
 fn digest(path: &Path) -> Option<[u8; 32]> {
@@ -167,7 +162,7 @@ mod tests {
         fs::rename(&copy, &main).unwrap();
         fs::write(dir.path().join("notes.txt"), "other files beside them do not count").unwrap();
         fs::write(dir.path().join("realms/shop.toml.swp"), "nor do those").unwrap();
-        fs::write(dir.path().join("realms/.shop.toml"), "nor this").unwrap();
+        fs::write(dir.path().join("realms/.#links.toml"), "nor do those").unwrap();
         assert!(!watch.settled_change());
         assert!(!watch.settled_change());
     }
@@ -202,13 +197,10 @@ mod tests {
     #[test]
     fn a_change_after_a_file_was_read_is_not_lost() {
         let (dir, mut watch, main) = configuration();
-        let (list, pipe) = (dir.path().join("list"), dir.path().join("pipe"));
+        let list = dir.path().join("list");
         fs::write(&list, "first named by what is loaded now").unwrap();
-        fs::create_dir(&pipe).unwrap(); // like a pipe no file that can be looked at again
         let before = watch.look();
-        let mut files = read([&main, &list]);
-        files.push(SourceFile { path: pipe, digest: Some([0; 32]) });
-        watch.attempted(before.clone(), &files);
+        watch.attempted(before.clone(), &read([&main, &list]));
         assert!(!watch.settled_change());
         for path in [&main, &list] {
             let files = read([&main, &list]);
@@ -217,6 +209,11 @@ mod tests {
             assert!(!watch.settled_change());
             assert!(watch.settled_change(), "{path:?}");
         }
+        // What is no part of it any more does not count any more.
+        watch.attempted(watch.look(), &read([&main]));
+        fs::write(&list, "whatever").unwrap();
+        assert!(!watch.settled_change());
+        assert!(!watch.settled_change());
         // The same at the very start.
         let files = read([&main]);
         fs::write(&main, "changed once more").unwrap();

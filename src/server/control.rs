@@ -11,13 +11,12 @@ use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use tokio::runtime;
 use tokio::signal::unix::SignalKind;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::Health;
 use super::shutdown::{arrival, listen_for};
-use crate::gate::policy::Snapshot;
-use crate::gate::verify::jwks::{self, Fetch, RemoteKeySet};
-use crate::gate::verify::jwt::KeySource;
+use crate::gate::verify::jwks::{self, Fetch};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{Prepare, Reloader};
@@ -29,6 +28,8 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Control {
     pub(super) gateway: Arc<Gateway>,
     pub(super) fetch: Arc<dyn Fetch>,
+    /// Notified when a reload has put another snapshot in force.
+    pub(super) in_force: Arc<Notify>,
     pub(super) resolver: Arc<Resolver>,
     pub(super) reloader: Arc<Reloader>,
     pub(super) watch_every: Option<Duration>,
@@ -69,8 +70,9 @@ impl BackgroundService for Control {
 impl Control {
     fn keep_key_sets(&self) -> impl Future<Output = ()> + Send + 'static {
         let gateway = Arc::clone(&self.gateway);
-        let current = move || key_sets_of(&gateway.live.load().snapshot);
-        jwks::maintain(current, Arc::clone(&self.fetch), Arc::clone(&self.gateway.clock))
+        let current = move || gateway.live.load().snapshot.remote_key_sets();
+        let wake = Arc::clone(&self.in_force);
+        jwks::maintain(current, wake, Arc::clone(&self.fetch), Arc::clone(&self.gateway.clock))
     }
 
     fn keep_names(&self) -> impl Future<Output = ()> + Send + 'static {
@@ -134,16 +136,6 @@ pub(super) fn prepare(resolver: Arc<Resolver>) -> Prepare {
         });
         Live::prepare(snapshot, telemetry, &resolver)
     })
-}
-
-fn key_sets_of(snapshot: &Snapshot) -> Vec<Arc<RemoteKeySet>> {
-    let issuers = snapshot.realms.iter().flat_map(|realm| &realm.issuers);
-    issuers
-        .filter_map(|issuer| match &issuer.keys {
-            KeySource::Remote(set) => Some(Arc::clone(set)),
-            KeySource::Static(_) => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Engine};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::admin::{self, AdminApp, KeySetState, Readiness, RealmState, Report};
 use crate::clock::Clock;
@@ -181,7 +181,7 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
-        let Config { settings, mut snapshot, files, warnings } = config;
+        let Config { settings, mut snapshot, files, warnings, .. } = config;
         let sockets: Vec<_> = settings
             .listen
             .iter()
@@ -211,13 +211,22 @@ impl Server {
         let (orders, order) = watch::channel(Order::Run);
         let shutdown = Shutdown::new(&settings, options.signals, order, Arc::clone(&health));
         let prepare = control::prepare(Arc::clone(&resolver));
-        let reloader = Arc::new(Reloader::new(Arc::clone(&gateway), settings.clone(), &files, options.source, prepare));
+        let in_force = Arc::new(Notify::new());
+        let reloader = Arc::new(Reloader::new(
+            Arc::clone(&gateway),
+            settings.clone(),
+            &files,
+            options.source,
+            prepare,
+            Arc::clone(&in_force),
+        ));
 
         let control = engine.add_service(background_service(
             "control",
             Control {
                 gateway: Arc::clone(&gateway),
                 fetch: options.fetch,
+                in_force,
                 resolver,
                 reloader: Arc::clone(&reloader),
                 watch_every: options.watch_every,

@@ -3,11 +3,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on shall stop
 
+mod api_keys;
 mod client_address;
 mod commands;
+mod config_files;
+mod contract;
 mod decisions;
+mod dialects;
+mod documents;
 mod gallery;
+mod generated_pages;
 mod headers;
+mod key_sets;
 mod layers;
 mod observability;
 mod paths;
@@ -15,3 +22,4 @@ mod reload;
 mod serving;
 mod support;
 mod support_works;
+mod tokens;

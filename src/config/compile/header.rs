@@ -7,6 +7,7 @@ use crate::config::keys::IdentityHeaders as Raw;
 use crate::config::problem::At;
 use crate::config::walk::Item;
 use crate::gate::headers::{IdentityHeaders, IdentityNames};
+use crate::gate::verify::jwt::ClaimPath;
 
 /// Fields of the connection and of the message's framing (RFC 9110 section 7.6.1), and those the gateway sets itself.
 const GATEWAY: &[&str] = &[
@@ -70,7 +71,8 @@ pub(super) fn identity(work: &mut Compiler<'_>, raw: &Raw) -> IdentityHeaders {
         if item.value.is_empty() {
             work.fault(&item.at, "expected the name of a header field");
         } else if let Some(name) = identity_name(work, item, &mut seen) {
-            extra.push((attribute.as_str().into(), name));
+            let path = work.good(&item.at, ClaimPath::parse(attribute));
+            extra.extend(path.map(|path| (path, name)));
         }
     }
     IdentityHeaders::new(names, extra)

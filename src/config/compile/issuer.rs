@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Compiler;
 use super::secret::{Found, public, secret};
+use crate::config::files::MAX_KEYS;
 use crate::config::keys::{ClaimNames, Issuer as Raw, IssuerKeys};
 use crate::config::problem::At;
 use crate::config::value::measure::LONGEST;
@@ -234,7 +235,7 @@ fn public_key_ring(work: &mut Compiler<'_>, key: &Item<SecretRef>, algorithms: &
 }
 
 fn key_set_file(work: &mut Compiler<'_>, file: &Item<String>, algorithms: &[Algorithm]) -> Option<KeySource> {
-    let (path, bytes) = work.file(&file.at, &file.value)?;
+    let (path, bytes) = work.file(&file.at, &file.value, MAX_KEYS)?;
     let path = path.display();
     let set = KeyRing::parse_set(&bytes, algorithms).map_err(|fault| format!("the file {path}: {}", fault.text));
     let set = work.good(&file.at, set)?;

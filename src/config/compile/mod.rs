@@ -22,13 +22,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::files::{Files, MAX_SMALL};
+use super::files::{Files, MAX_KEYS};
 use super::keys::{Admin, Cache, Log, Realm, Server};
 use super::nearest::hint;
 use super::problem::{At, Problem, Problems};
 use super::value::measure::duration_text;
 use super::walk::Item;
-use super::{Config, Sources};
+use super::{Config, RouteSummary, Sources};
 use crate::gate::dialect;
 use crate::gate::policy::Snapshot;
 use crate::gate::route::HostTable;
@@ -64,7 +64,7 @@ pub(crate) fn compile(
     files: &mut Files,
     problems: Vec<Problem>,
 ) -> Result<Config, Problems> {
-    let mut work = Compiler { sources, files, problems, warnings: Vec::new() };
+    let mut work = Compiler { sources, files, problems, warnings: Vec::new(), routes: Vec::new() };
     let settings = settings::settings(&mut work, &input);
     let sizes = settings::sizes(&mut work, &input.server);
     work.at_most(&input.server.clock_skew, Duration::from_secs(600));
@@ -80,7 +80,7 @@ pub(crate) fn compile(
         realms.extend(realm::realm(&mut work, realm, index, &mut hosts, sizes.body).map(Arc::new));
     }
 
-    let Compiler { files, problems, warnings, .. } = work;
+    let Compiler { files, problems, warnings, routes, .. } = work;
     match settings {
         Some(settings) if problems.is_empty() && realms.len() == input.realms.len() => Ok(Config {
             settings,
@@ -94,6 +94,7 @@ pub(crate) fn compile(
                 failure_limit,
                 dialect: dialect::nameless(),
             },
+            routes,
             files: files.list().to_vec(),
             warnings: Problems::collect(warnings),
         }),
@@ -107,6 +108,7 @@ pub(crate) struct Compiler<'a> {
     files: &'a mut Files,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
+    routes: Vec<RouteSummary>,
 }
 
 impl Compiler<'_> {
@@ -125,10 +127,10 @@ impl Compiler<'_> {
         result.map_err(|fault| self.fault(at, fault)).ok()
     }
 
-    /// A file that the configuration names.
-    fn file(&mut self, at: &At, name: &str) -> Option<(PathBuf, zeroize::Zeroizing<Vec<u8>>)> {
+    /// A file of up to `limit` bytes that the configuration names.
+    fn file(&mut self, at: &At, name: &str, limit: u64) -> Option<(PathBuf, zeroize::Zeroizing<Vec<u8>>)> {
         let path = at.resolve(name);
-        match self.files.read(&path, MAX_SMALL) {
+        match self.files.read(&path, limit) {
             Ok(bytes) => Some((path, bytes)),
             Err(fault) => {
                 self.fault(at, format!("the file {} {fault}", path.display()));
@@ -142,7 +144,7 @@ impl Compiler<'_> {
         use rustls::pki_types::CertificateDer;
         use rustls::pki_types::pem::PemObject;
 
-        let (path, bytes) = self.file(at, name)?;
+        let (path, bytes) = self.file(at, name, MAX_KEYS)?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
         if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
             return Some(Arc::from(bytes.as_slice()));

@@ -7,6 +7,7 @@ use super::route::{self, RealmParts};
 use super::scope::{self, Scopes};
 use super::upstream::Upstreams;
 use super::{Compiler, RealmInput, api_key, errors, header, issuer, limit};
+use crate::config::RouteSummary;
 use crate::gate::path::PathRules;
 use crate::gate::policy::{Realm, Route};
 use crate::gate::route::{HostTable, RouteTable};
@@ -61,8 +62,10 @@ pub(super) fn realm(
         list.value.as_slice()
     });
     let names = route::names(work, written.unwrap_or_default());
-    for (index, (item, name)) in written.unwrap_or_default().iter().zip(&names).enumerate() {
-        routes.push(route::route(work, item, name.as_deref(), index, &mut parts, &mut table).map(Arc::new));
+    for (index, (item, route_name)) in written.unwrap_or_default().iter().zip(&names).enumerate() {
+        let route = route::route(work, item, route_name.as_deref(), index, &mut parts, &mut table).map(Arc::new);
+        work.routes.extend(route.as_ref().map(|route| RouteSummary::of(name, &item.value, route)));
+        routes.push(route);
     }
     for (route, item) in routes.iter().zip(written.unwrap_or_default()) {
         if let Some(route) = route {

@@ -1,8 +1,12 @@
 //! Fetching what secret references refer to.
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
 use data_encoding::{BASE64, BASE64_NOPAD, BASE64URL, BASE64URL_NOPAD, HEXLOWER_PERMISSIVE};
 
 use super::Compiler;
+use crate::config::files::MAX_SECRET;
 use crate::config::problem::At;
 use crate::config::value::secret::{Origin, SecretRef};
 use crate::config::value::word::Encoding;
@@ -21,8 +25,18 @@ pub(super) enum Found {
 
 /// Fetches a secret. Where secrets are not to be read, nothing is touched.
 pub(super) fn secret(work: &mut Compiler<'_>, reference: &Item<SecretRef>) -> Found {
-    if matches!(reference.value.origin, Origin::Inline(_)) {
-        work.warn(&reference.at, "the secret stands in the configuration; everybody who reads the file knows it");
+    match &reference.value.origin {
+        Origin::Inline(_) => {
+            work.warn(&reference.at, "the secret stands in the configuration; everybody who reads the file knows it");
+        }
+        Origin::File(name) if work.sources.secrets => {
+            let path = reference.at.resolve(name);
+            if is_readable_by_all(&path) {
+                let text = format!("the file {} can be read by every user of this machine", path.display());
+                work.warn(&reference.at, text);
+            }
+        }
+        Origin::File(_) | Origin::Env(_) => {}
     }
     if work.sources.secrets { fetch(work, &reference.at, &reference.value) } else { Found::StandIn }
 }
@@ -35,6 +49,10 @@ pub(super) fn public(work: &mut Compiler<'_>, reference: &Item<SecretRef>) -> Fo
     }
 }
 
+fn is_readable_by_all(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o004 != 0)
+}
+
 fn fetch(work: &mut Compiler<'_>, at: &At, reference: &SecretRef) -> Found {
     let (bytes, what) = match &reference.origin {
         Origin::Env(name) => match (work.sources.env)(name) {
@@ -44,7 +62,7 @@ fn fetch(work: &mut Compiler<'_>, at: &At, reference: &SecretRef) -> Found {
                 return Found::Nothing;
             }
         },
-        Origin::File(name) => match work.file(at, name) {
+        Origin::File(name) => match work.file(at, name, MAX_SECRET) {
             Some((path, bytes)) => (Secret::new(bytes.to_vec()), format!("the file {}", path.display())),
             None => return Found::Nothing,
         },
@@ -78,7 +96,6 @@ fn without_newline(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::sync::Arc;
 
     use super::*;
@@ -89,7 +106,13 @@ mod tests {
         let env = |name: &str| (name == "HEX").then(|| String::from("6162\n"));
         let sources = Sources { env: &env, secrets };
         let mut files = Files::default();
-        let mut work = Compiler { sources: &sources, files: &mut files, problems: Vec::new(), warnings: Vec::new() };
+        let mut work = Compiler {
+            sources: &sources,
+            files: &mut files,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            routes: Vec::new(),
+        };
         let at = At::file(Arc::from(Path::new("p.toml")));
         let item = Item { value: SecretRef { origin, encoding }, at, given: true };
         match secret(&mut work, &item) {

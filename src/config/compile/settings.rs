@@ -33,10 +33,13 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
     work.positive(&server.idle_timeout, HOUR);
     work.at_most(&server.shutdown_delay, HOUR);
     work.at_most(&server.shutdown_grace, HOUR);
-    for cache in [&cache.tokens, &cache.keys] {
-        if cache.value.0 > CACHE {
-            work.fault(&cache.at, format!("at most \"{}\"", size_text(CACHE)));
-        }
+    if cache.tokens.value.0 > CACHE {
+        work.fault(&cache.tokens.at, format!("at most \"{}\"", size_text(CACHE)));
+    }
+    if cache.tokens.value.0 == 0 && server.failure_limit.value.0.is_some() {
+        let text = "`cache.tokens` is 0, so no token is remembered as verified: \
+                    where failures are used up, good tokens are refused, too";
+        work.warn(&server.failure_limit.at, text);
     }
     let admin_listen = admin.listen.value.address.get().map(|address| {
         if !address.value.0.ip().is_loopback() {

@@ -96,7 +96,6 @@ section! {
     Cache {
         /// For verified tokens, by weight; 0 = off.
         default tokens: Size = r#""64MiB""#;
-        /// For API keys that were looked up, by weight; 0 = off.
-        default keys: Size = r#""256MiB""#;
     }
+    later ["keys"]
 }

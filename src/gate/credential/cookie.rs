@@ -18,15 +18,9 @@ pub(super) fn read<'r>(headers: &'r HeaderMap, name: &str) -> Result<Held<'r>, D
     }))
 }
 
-/// A `Cookie` value without the cookies that are declared places; `None` when nothing changes, an empty text when
-/// nothing is left. Every other cookie stays byte for byte what it was.
-pub fn strip_cookies(cookies: &str, places: &[RoutePlace]) -> Option<String> {
-    // Cut at ASCII characters only, so UTF-8 stays UTF-8.
-    strip(cookies.as_bytes(), places).map(|kept| String::from_utf8_lossy(&kept).into_owned())
-}
-
-/// [`strip_cookies`] for a header value, which need not be UTF-8.
-pub(in crate::gate) fn strip(cookies: &[u8], places: &[RoutePlace]) -> Option<Vec<u8>> {
+/// A `Cookie` value, which need not be UTF-8, without the cookies that are declared places; `None` when nothing changes,
+/// nothing at all when nothing is left. Every other cookie stays byte for byte what it was.
+pub fn strip_cookies(cookies: &[u8], places: &[RoutePlace]) -> Option<Vec<u8>> {
     let is_declared = |pair: &[u8]| {
         let (name, _) = split(pair);
         places.iter().any(|place| matches!(&place.place, Place::Cookie(declared) if declared.as_bytes() == name))

@@ -13,10 +13,18 @@ pub(super) fn read<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Held
     let read_line = if *name == AUTHORIZATION { read_authorization } else { read_bare };
     let lines = headers.get_all(name);
     // A proxy in front may have joined two lines to one (RFC 9110 section 5.3).
-    if lines.iter().any(|line| line.as_bytes().contains(&b',')) {
+    if lines.iter().any(|line| line.as_bytes().contains(&b',') && !is_json(line.as_bytes())) {
         return Err(ambiguous(Why::Repeated));
     }
     only(lines.into_iter().map(|line| read_line(trim(line.as_bytes()))))
+}
+
+/// Whether the credential is an object: the commas of a signature in JSON (RFC 7515 section 7.2) join no lines. It is one
+/// credential, a malformed one.
+fn is_json(line: &[u8]) -> bool {
+    let line = trim(line);
+    let text = line.split(|&byte| byte == b' ').find(|part| !part.is_empty() && !part.eq_ignore_ascii_case(b"Bearer"));
+    text.is_some_and(|text| text.starts_with(b"{"))
 }
 
 fn read_bare(line: &[u8]) -> Held<'_> {

@@ -12,7 +12,6 @@ use std::borrow::Cow;
 use http::HeaderName;
 use http::header;
 
-pub(super) use cookie::strip as strip_cookie_bytes;
 pub use cookie::strip_cookies;
 pub use query::strip_query;
 
@@ -80,21 +79,21 @@ impl Place {
 }
 
 /// What was found in the declared places.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Presented<'r> {
     /// Nothing, or `Basic …`, or an empty Bearer.
     Nothing,
-    /// One text, at the place with this index in the route's list.
+    /// One text, at one of the route's places.
     One {
-        /// Index into the route's places.
-        place: usize,
+        /// Where.
+        place: &'r RoutePlace,
         /// The text, exactly as sent (query: percent-decoded); visible ASCII without blanks, not empty.
         text: Cow<'r, str>,
     },
     /// One place holds what cannot be a credential.
     Malformed {
-        /// Index into the route's places.
-        place: usize,
+        /// Where.
+        place: &'r RoutePlace,
         /// Scheme or form.
         why: Why,
     },
@@ -104,10 +103,10 @@ pub enum Presented<'r> {
 ///
 /// # Errors
 /// 400 `ambiguous_credential` when two places are filled or one is filled twice, even with equal values.
-pub fn find<'r>(request: &Request<'r>, places: &[RoutePlace]) -> Result<Presented<'r>, Denial> {
+pub fn find<'r>(request: &Request<'r>, places: &'r [RoutePlace]) -> Result<Presented<'r>, Denial> {
     let mut presented = Presented::Nothing;
-    for (place, declared) in places.iter().enumerate() {
-        let held = match &declared.place {
+    for place in places {
+        let held = match &place.place {
             Place::Header(name) => field::read(request.headers, name)?,
             Place::Query(name) => query::read(request.query.unwrap_or_default(), name)?,
             Place::Cookie(name) => cookie::read(request.headers, name)?,
@@ -117,7 +116,7 @@ pub fn find<'r>(request: &Request<'r>, places: &[RoutePlace]) -> Result<Presente
             Held::Text(text) => Presented::One { place, text },
             Held::Malformed(why) => Presented::Malformed { place, why },
         };
-        if presented != Presented::Nothing {
+        if !matches!(presented, Presented::Nothing) {
             return Err(ambiguous(Why::TwoPlaces));
         }
         presented = found;

@@ -6,6 +6,7 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::alias::AliasSet;
+use crate::gate::verify::jwt::ClaimPath;
 use crate::identity::Principal;
 
 /// The ten default names, in the order of [`IdentityNames`]. They are stripped from every request, even when renamed or
@@ -63,7 +64,7 @@ impl Default for IdentityNames {
 #[derive(Debug)]
 pub struct IdentityHeaders {
     names: IdentityNames,
-    extra: Vec<(Box<str>, HeaderName)>,
+    extra: Vec<(ClaimPath, HeaderName)>,
     owned: AliasSet,
 }
 
@@ -75,9 +76,8 @@ impl Default for IdentityHeaders {
 }
 
 impl IdentityHeaders {
-    /// `names` as configured, `extra`: attribute or claim (a top-level name, or a JSON pointer with a leading `/`) to
-    /// header.
-    pub fn new(names: IdentityNames, extra: Vec<(Box<str>, HeaderName)>) -> Self {
+    /// `names` as configured, `extra`: attribute or claim to header.
+    pub fn new(names: IdentityNames, extra: Vec<(ClaimPath, HeaderName)>) -> Self {
         let IdentityNames { subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant } = &names;
         let configured = [subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant];
         let owned = DEFAULT_NAMES
@@ -116,18 +116,11 @@ impl IdentityHeaders {
         put(names.roles.as_ref(), list(principal.roles.iter().map(|role| &**role)));
         put(names.plan.as_ref(), principal.plan.as_deref().and_then(one));
         put(names.tenant.as_ref(), principal.tenant.as_deref().and_then(one));
-        for (attribute, name) in &self.extra {
-            put(Some(name), find(principal, attribute).and_then(render));
+        for (path, name) in &self.extra {
+            put(Some(name), path.find(&principal.attributes).and_then(render));
         }
         headers.into()
     }
-}
-
-fn find<'p>(principal: &'p Principal, attribute: &str) -> Option<&'p Value> {
-    let Some(path) = attribute.strip_prefix('/') else { return principal.attributes.get(attribute) };
-    // RFC 6901: the first step is taken here, for attributes are a map and not a value.
-    let (first, rest) = path.find('/').map_or((path, ""), |at| path.split_at(at));
-    principal.attributes.get(&first.replace("~1", "/").replace("~0", "~"))?.pointer(rest)
 }
 
 fn render(value: &Value) -> Option<HeaderValue> {

@@ -9,7 +9,7 @@ mod tests;
 use http::header::COOKIE;
 use http::{HeaderName, HeaderValue};
 
-use super::credential::{Place, strip_cookie_bytes};
+use super::credential::{Place, strip_cookies};
 use super::outcome::Permit;
 use super::policy::RoutePlace;
 use super::request::RequestId;
@@ -80,6 +80,8 @@ fn is_stripped(permit: &Permit, name: &str) -> bool {
         || (!permit.peer_trusted() && alias::is_from_proxies(name))
         || is_other_spelling(name, [&FORWARDED_FOR, &FORWARDED_PROTO, &FORWARDED_HOST, &REQUEST_ID])
         || is_other_spelling(name, permit.route().places.iter().filter_map(header_of))
+        || is_other_spelling(name, permit.route().add_headers.iter().map(|(own, _)| own))
+        || is_other_spelling(name, &permit.route().remove_headers)
 }
 
 /// An alias beside the name itself: an application could read it in place of what was judged or set.
@@ -132,7 +134,7 @@ fn empty_places<H: HeaderSink>(places: &[RoutePlace], headers: &mut H) {
 
 fn empty_cookies<H: HeaderSink>(places: &[RoutePlace], headers: &mut H) {
     let lines = headers.values(&COOKIE);
-    let stripped: Vec<_> = lines.iter().map(|line| strip_cookie_bytes(line.as_bytes(), places)).collect();
+    let stripped: Vec<_> = lines.iter().map(|line| strip_cookies(line.as_bytes(), places)).collect();
     if stripped.iter().all(Option::is_none) {
         return;
     }

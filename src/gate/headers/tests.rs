@@ -8,6 +8,7 @@ use serde_json::json;
 use super::*;
 use crate::gate::policy::{Auth, Realm, Route, Timeouts, Upstream};
 use crate::gate::verify::Verified;
+use crate::gate::verify::jwt::ClaimPath;
 use crate::identity::{CredentialKind, Principal, ScopeSet};
 
 /// The upstream's view as a map.
@@ -26,6 +27,10 @@ impl HeaderSink for Map {
     fn set(&mut self, name: HeaderName, value: HeaderValue) {
         self.0.insert(name, value);
     }
+}
+
+fn path(text: &str) -> ClaimPath {
+    ClaimPath::parse(text).unwrap()
 }
 
 fn name(text: &str) -> HeaderName {
@@ -114,7 +119,16 @@ impl Case {
             let headers = realm.identity_headers.prepare(&realm.name, &principal);
             Arc::new(Verified { principal, headers, expires: None, allow_ips: vec![], issuer: None })
         });
-        Permit { realm, route, identity, target: None, client_ip: None, peer_trusted: self.trusted, quota: None }
+        Permit {
+            realm,
+            route,
+            identity,
+            target: None,
+            client_ip: None,
+            peer_trusted: self.trusted,
+            quota: None,
+            credential_in_url: false,
+        }
     }
 
     /// The lines that the upstream sees, sorted, for a peer at `peer`.
@@ -167,7 +181,7 @@ fn every_spelling_of_an_owned_name_is_removed_on_public_routes_too() {
 #[test]
 fn default_names_stay_owned_when_renamed_or_left_out() {
     let names = IdentityNames { subject: Some(name("remote-user")), client: None, ..IdentityNames::default() };
-    let headers = IdentityHeaders::new(names, vec![("email".into(), name("x-email"))]);
+    let headers = IdentityHeaders::new(names, vec![(path("email"), name("x-email"))]);
     for owned in ["X-Auth-Subject", "x_auth_client", "Remote_User", "X.Email"] {
         assert!(headers.owns(owned), "{owned}");
     }
@@ -198,7 +212,7 @@ fn identity_is_told_encoded_and_what_is_absent_has_no_header() {
 #[test]
 fn a_claim_becomes_at_most_one_bounded_header_of_a_plain_value() {
     let told = |claim: &str| {
-        let headers = IdentityHeaders::new(IdentityNames::default(), vec![(claim.into(), name("x-claim"))]);
+        let headers = IdentityHeaders::new(IdentityNames::default(), vec![(path(claim), name("x-claim"))]);
         let told: Vec<_> = headers.prepare("r", &principal()).iter().filter(|(n, _)| n == "x-claim").cloned().collect();
         assert!(told.len() <= 1);
         told.first().map(|(_, v)| v.to_str().unwrap().to_owned())
@@ -218,11 +232,8 @@ fn a_claim_becomes_at_most_one_bounded_header_of_a_plain_value() {
 
 #[test]
 fn two_extras_with_one_name_make_one_header() {
-    let extra = vec![
-        ("number".into(), name("x-claim")),
-        ("yes".into(), name("x-claim")),
-        ("yes".into(), name("x-auth-subject")),
-    ];
+    let extra =
+        vec![(path("number"), name("x-claim")), (path("yes"), name("x-claim")), (path("yes"), name("x-auth-subject"))];
     let prepared = IdentityHeaders::new(IdentityNames::default(), extra).prepare("r", &principal());
     assert_eq!(prepared.iter().filter(|(n, _)| n == "x-claim").map(|(_, v)| v).collect::<Vec<_>>(), ["7"]);
     assert_eq!(prepared.iter().filter(|(n, _)| n == "x-auth-subject").map(|(_, v)| v).collect::<Vec<_>>(), ["usr%201"]);

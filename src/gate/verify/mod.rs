@@ -99,11 +99,8 @@ impl Authenticator {
         };
         let verification = match presented {
             Presented::Nothing => return case.absent(trail),
-            Presented::Malformed { why, .. } => case.malformed(why),
-            Presented::One { place, text } => match route.places.get(place) {
-                Some(place) => self.verify(&case, place, &text, trail).await,
-                None => Verification::Unavailable(Reason::Internal, Why::Format),
-            },
+            Presented::Malformed { place, why } => malformed(place, why),
+            Presented::One { place, text } => self.verify(&case, place, &text, trail).await,
         };
         match verification {
             Verification::Verified(identity) => {
@@ -134,7 +131,7 @@ impl Authenticator {
 
     async fn verify(&self, case: &Case<'_>, place: &RoutePlace, text: &str, trail: &mut Trail) -> Verification {
         if text.len() > case.snapshot.sizes.token {
-            return case.malformed(Why::Size);
+            return malformed(place, Why::Size);
         }
         let forms = place.api_keys.iter().filter_map(|&index| case.realm.api_keys.get(index));
         for form in forms {
@@ -149,7 +146,7 @@ impl Authenticator {
             trail.pass("credential", || jwt::describe(text));
             return self.verify_token(case, text, trail).await;
         }
-        Verification::Rejected(Reason::KeyMalformed, Why::Prefix)
+        malformed(place, Why::Prefix)
     }
 
     /// A cached token costs one digest and one look into the cache; only a token seen first is taken apart.
@@ -225,12 +222,6 @@ impl Case<'_> {
         denial
     }
 
-    /// Something stands where a credential belongs and is none.
-    fn malformed(&self, why: Why) -> Verification {
-        let only_keys = self.route.auth.api_key && !self.route.auth.jwt;
-        Verification::Rejected(if only_keys { Reason::KeyMalformed } else { Reason::TokenInvalid }, why)
-    }
-
     fn verify_key(&self, form: &api_key::ApiKeyForm, text: &str) -> Verification {
         if let Err(why) = form.check(text) {
             return Verification::Rejected(Reason::KeyMalformed, why);
@@ -253,6 +244,11 @@ impl Case<'_> {
             ..Denial::because(Reason::RateLimited, Why::FailureLimit)
         }
     }
+}
+
+/// Something stands where a credential belongs and is none: no key where only keys stand, else no token.
+fn malformed(place: &RoutePlace, why: Why) -> Verification {
+    Verification::Rejected(if place.jwt { Reason::TokenInvalid } else { Reason::KeyMalformed }, why)
 }
 
 fn describe(principal: &Principal) -> String {

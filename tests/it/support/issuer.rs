@@ -2,14 +2,13 @@
 //! gateway has to survive. Runs on a thread of its own, stops when dropped.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -18,11 +17,13 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsage
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
-use tokio::sync::oneshot;
+use tokio::net::TcpSocket;
+use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
 use super::keys::{Key, key_set};
 use super::token::{Issues, Signer};
+use super::{DEADLINE, eventually};
 
 /// Path of the OpenID configuration.
 pub(crate) const CONFIGURATION: &str = "/.well-known/openid-configuration";
@@ -54,10 +55,14 @@ pub(crate) enum Answer {
     Slow(Duration),
     /// Not at all; the connection stays open.
     Hang,
+    /// In the next way that is set for the path, as soon as one is.
+    Hold,
     /// With this status and the document.
     Status(u16),
     /// With a redirect (307) to this URL.
     Redirect(String),
+    /// With this status, and this value of `Location`.
+    Location(u16, String),
     /// With status 200 and these bytes.
     Bytes(Vec<u8>),
     /// With the document, padded by blanks to this size: still JSON.
@@ -69,8 +74,10 @@ struct State {
     configuration: Value,
     keys: Value,
     answers: HashMap<String, Answer>,
-    hits: HashMap<String, u64>,
+    requests: HashMap<String, Vec<HeaderMap>>,
     connections: u64,
+    listening: bool,
+    down: bool,
     tls: Arc<ServerConfig>,
     signer: Signer,
 }
@@ -81,6 +88,8 @@ pub(crate) struct Issuer {
     url: String,
     authority: Authority,
     state: Arc<Mutex<State>>,
+    listens: watch::Sender<bool>,
+    changed: watch::Sender<()>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -93,8 +102,17 @@ impl Issuer {
 
     /// An issuer in good order with this one key.
     pub(crate) fn with_key(kid: &str, key: &Key) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-        let address = listener.local_addr().expect("an address");
+        let issuer = Self::not_listening(kid, key);
+        issuer.up();
+        issuer
+    }
+
+    /// An issuer whose port is closed until [`Issuer::up`].
+    pub(crate) fn not_listening(kid: &str, key: &Key) -> Self {
+        // Bound already: nobody else can take the port meanwhile.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a free port");
+        let address = socket.local_addr().expect("an address");
         let url = format!("https://{address}");
         let authority = Authority::new("Test authority");
         let state = Arc::new(Mutex::new(State {
@@ -109,20 +127,36 @@ impl Issuer {
             }),
             keys: key_set([key.jwk(kid)]),
             answers: HashMap::new(),
-            hits: HashMap::new(),
+            requests: HashMap::new(),
             connections: 0,
+            listening: false,
+            down: false,
             tls: authority.server_config(Certificate::Good),
             signer: Signer::new(&url, key.clone()).kid(kid),
         }));
         let (stop, stopped) = oneshot::channel();
+        let (listens, may_listen) = watch::channel(false);
+        let (changed, changes) = watch::channel(());
         let thread = std::thread::Builder::new()
             .name("it-issuer".to_owned())
             .spawn({
                 let state = state.clone();
-                move || serve(listener, state, stopped)
+                move || serve(socket, may_listen, state, changes, stopped)
             })
             .expect("a thread");
-        Self { url, authority, state, stop: Some(stop), thread: Some(thread) }
+        Self { url, authority, state, listens, changed, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Breaks off every connection, new ones too, from now on.
+    pub(crate) fn down(&self) {
+        self.lock().down = true;
+    }
+
+    /// Takes connections.
+    pub(crate) fn up(&self) {
+        self.lock().down = false;
+        self.listens.send_replace(true);
+        eventually("the issuer listens", || self.lock().listening.then_some(()));
     }
 
     /// The `iss` of its tokens, and where its documents are found.
@@ -177,6 +211,7 @@ impl Issuer {
     /// Answers `path` in this way from now on.
     pub(crate) fn answer(&self, path: &str, answer: Answer) {
         self.lock().answers.insert(path.to_owned(), answer);
+        self.changed.send_replace(());
     }
 
     /// Shows this certificate on new connections.
@@ -186,12 +221,17 @@ impl Issuer {
 
     /// Requests for `path` so far.
     pub(crate) fn hits(&self, path: &str) -> u64 {
-        self.lock().hits.get(path).copied().unwrap_or(0)
+        self.lock().requests.get(path).map_or(0, |requests| requests.len() as u64)
+    }
+
+    /// The header fields of every request for `path`.
+    pub(crate) fn requests(&self, path: &str) -> Vec<HeaderMap> {
+        self.lock().requests.get(path).cloned().unwrap_or_default()
     }
 
     /// Requests for anything so far.
     pub(crate) fn all_hits(&self) -> u64 {
-        self.lock().hits.values().sum()
+        self.lock().requests.values().map(|requests| requests.len() as u64).sum()
     }
 
     /// TCP connections so far, failed handshakes included.
@@ -219,23 +259,35 @@ impl Drop for Issuer {
     }
 }
 
-fn serve(listener: TcpListener, state: Arc<Mutex<State>>, stopped: oneshot::Receiver<()>) {
+fn serve(
+    socket: TcpSocket,
+    mut may_listen: watch::Receiver<bool>,
+    state: Arc<Mutex<State>>,
+    changes: watch::Receiver<()>,
+    stopped: oneshot::Receiver<()>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        listener.set_nonblocking(true).expect("non-blocking");
-        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
         let accept = async {
+            if may_listen.wait_for(|may| *may).await.is_err() {
+                return;
+            }
+            let listener = socket.listen(1024).expect("a listener");
+            state.lock().expect("no panic under the lock").listening = true;
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
                 let acceptor = {
                     let mut state = state.lock().expect("no panic under the lock");
                     state.connections += 1;
+                    if state.down {
+                        continue;
+                    }
                     TlsAcceptor::from(state.tls.clone())
                 };
-                let state = state.clone();
+                let (state, changes) = (state.clone(), changes.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = acceptor.accept(stream).await else { return };
-                    let service = service_fn(|request| respond(request, state.clone()));
+                    let service = service_fn(|request| respond(request, state.clone(), changes.clone()));
                     // A client that goes away is none of our business.
                     drop(
                         hyper::server::conn::http1::Builder::new()
@@ -253,31 +305,50 @@ fn serve(listener: TcpListener, state: Arc<Mutex<State>>, stopped: oneshot::Rece
     runtime.shutdown_background();
 }
 
-async fn respond(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// The connection is broken off instead of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the issuer is down")]
+struct Down;
+
+async fn respond(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+    mut changes: watch::Receiver<()>,
+) -> Result<Response<Full<Bytes>>, Down> {
     let path = request.uri().path().to_owned();
-    let (answer, document) = {
-        let mut state = state.lock().expect("no panic under the lock");
-        *state.hits.entry(path.clone()).or_default() += 1;
-        let document = match path.as_str() {
-            CONFIGURATION => Some(state.configuration.to_string()),
-            JWKS => Some(state.keys.to_string()),
-            _ => None,
-        };
-        (state.answers.get(&path).cloned().unwrap_or(Answer::Document), document)
+    let state = || state.lock().expect("no panic under the lock");
+    if state().down {
+        return Err(Down);
+    }
+    state().requests.entry(path.clone()).or_default().push(request.headers().clone());
+    let answer = || state().answers.get(&path).cloned().unwrap_or(Answer::Document);
+    let changed = changes.wait_for(|()| !matches!(answer(), Answer::Hold));
+    // Held for ever would hang the test run instead of failing it.
+    drop(tokio::time::timeout(DEADLINE, changed).await);
+    let document = match path.as_str() {
+        CONFIGURATION => Some(state().configuration.to_string()),
+        JWKS => Some(state().keys.to_string()),
+        _ => None,
     };
     let missing = document.is_none();
     let mut body = document.unwrap_or_default().into_bytes();
     let mut response = Response::builder().header("content-type", "application/json");
+    // Nobody who asks for keys has a use for it.
+    response = response.header("set-cookie", "session=issuer; Path=/; Secure");
     if missing {
         response = response.status(404);
     }
-    match answer {
-        Answer::Document => {}
+    match answer() {
+        Answer::Document | Answer::Hold => {}
         Answer::Slow(delay) => tokio::time::sleep(delay).await,
         Answer::Hang => std::future::pending().await,
         Answer::Status(status) => response = response.status(status),
         Answer::Redirect(url) => {
             response = response.status(307).header("location", url);
+            body.clear();
+        }
+        Answer::Location(status, url) => {
+            response = response.status(status).header("location", url);
             body.clear();
         }
         Answer::Bytes(bytes) => {

@@ -140,6 +140,13 @@ impl Key {
         Self(Arc::new(Material::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("P-256 key"))))
     }
 
+    /// A key on P-256 that was made elsewhere.
+    pub(crate) fn p256_from_pkcs8(der: &[u8]) -> Self {
+        Self(Arc::new(Material::P256(
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der).expect("P-256 key"),
+        )))
+    }
+
     /// A new key on P-384.
     pub(crate) fn p384() -> Self {
         Self(Arc::new(Material::P384(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).expect("P-384 key"))))

@@ -26,20 +26,26 @@ impl Log {
 
     /// Every complete line, read as JSON.
     pub(crate) fn lines(&self) -> Vec<Value> {
-        complete_lines(&self.0.bytes.lock().expect("no panic under the lock"))
+        complete_lines(&self.0.bytes.lock().expect("no panic under the lock"), None)
     }
 
     /// The one line about a request; waits until it is written.
     pub(crate) fn line_for(&self, request_id: &str) -> Value {
-        self.line_where(&format!("request_id {request_id}"), |line| line["request_id"] == request_id)
+        let what = format!("request_id {request_id}");
+        self.await_line(&what, Some(request_id), |line| line["request_id"] == request_id)
     }
 
     /// The first line that `fits`; waits until it is written.
     pub(crate) fn line_where(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.await_line(what, None, fits)
+    }
+
+    /// Where the text that the line must hold is known, others are not even read: a suite asks for hundreds of lines.
+    fn await_line(&self, what: &str, text: Option<&str>, fits: impl Fn(&Value) -> bool) -> Value {
         let watch = Stopwatch::start();
         let mut bytes = self.0.bytes.lock().expect("no panic under the lock");
         loop {
-            if let Some(line) = complete_lines(&bytes).into_iter().find(&fits) {
+            if let Some(line) = complete_lines(&bytes, text).into_iter().find(&fits) {
                 return line;
             }
             let left = DEADLINE.saturating_sub(watch.elapsed());
@@ -61,11 +67,13 @@ impl Write for Log {
     }
 }
 
-fn complete_lines(bytes: &[u8]) -> Vec<Value> {
+/// Complete lines, or those of them that hold a text.
+fn complete_lines(bytes: &[u8], text: Option<&str>) -> Vec<Value> {
     let complete = bytes.iter().rposition(|&b| b == b'\n').map_or(0, |at| at + 1);
     bytes[..complete]
         .split(|&b| b == b'\n')
         .filter(|line| !line.is_empty())
+        .filter(|line| text.is_none_or(|text| String::from_utf8_lossy(line).contains(text)))
         .map(|line| serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {}", String::from_utf8_lossy(line))))
         .collect()
 }

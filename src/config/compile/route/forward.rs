@@ -6,9 +6,10 @@ use super::Compiler;
 use crate::config::compile::header::{alias, settable};
 use crate::config::keys::{Route as Raw, RouteHeaders};
 use crate::gate::headers::IdentityHeaders;
+use crate::gate::route::Pattern;
 
 /// What is cut from the front of the path: whole segments that every path of the route begins with.
-pub(super) fn strip_prefix(work: &mut Compiler<'_>, raw: &Raw) -> Option<Box<str>> {
+pub(super) fn strip_prefix(work: &mut Compiler<'_>, raw: &Raw, pattern: Option<&Pattern>) -> Option<Box<str>> {
     let item = raw.strip_prefix.get()?;
     let prefix = item.value.as_str();
     let trimmed = prefix.trim_end_matches('/');
@@ -16,22 +17,10 @@ pub(super) fn strip_prefix(work: &mut Compiler<'_>, raw: &Raw) -> Option<Box<str
         work.fault(&item.at, "expected the beginning of a path, such as \"/v1\"");
     } else if trimmed != prefix {
         work.fault(&item.at, format!("ends with a slash; write {trimmed:?}"));
-    } else if raw.path.value().is_some_and(|path| !begins(literal_part(path), prefix)) {
+    } else if pattern.is_some_and(|pattern| !begins(pattern.literal_prefix(), prefix)) {
         work.fault(&item.at, "the route's `path` does not begin with these segments, as literals");
     }
     Some(prefix.into())
-}
-
-/// The part of a pattern before `{name}` and `**`.
-fn literal_part(pattern: &str) -> &str {
-    let mut end = 0;
-    for segment in pattern.split_inclusive('/') {
-        if segment.starts_with('{') || segment.starts_with("**") {
-            break;
-        }
-        end += segment.len();
-    }
-    pattern.get(..end).unwrap_or(pattern)
 }
 
 fn begins(path: &str, prefix: &str) -> bool {
@@ -73,11 +62,12 @@ mod tests {
 
     #[test]
     fn a_prefix_is_cut_at_the_end_of_a_literal_segment_only() {
-        assert!(begins(literal_part("/v1/orders/{id}"), "/v1"));
-        assert!(begins(literal_part("/v1/**"), "/v1"));
-        assert!(begins(literal_part("/v1"), "/v1"));
-        assert!(!begins(literal_part("/v1/{id}/x"), "/v1/x"));
-        assert!(!begins(literal_part("/v10/**"), "/v1"));
-        assert!(!begins(literal_part("/{version}/a"), "/v1"));
+        let cuts = |pattern: &str, prefix| begins(Pattern::parse(pattern).unwrap().literal_prefix(), prefix);
+        assert!(cuts("/v1/orders/{id}", "/v1"));
+        assert!(cuts("/v1/**", "/v1"));
+        assert!(cuts("/v1", "/v1"));
+        assert!(!cuts("/v1/{id}/x", "/v1/x"));
+        assert!(!cuts("/v10/**", "/v1"));
+        assert!(!cuts("/{version}/a", "/v1"));
     }
 }

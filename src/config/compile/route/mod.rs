@@ -24,6 +24,7 @@ use crate::gate::network::NetworkSet;
 use crate::gate::policy::{Route, Upstream};
 use crate::gate::route::{Pattern, RouteTable};
 use crate::gate::verify::api_key::ApiKeyForm;
+use crate::gate::verify::jwt::ClaimPath;
 
 /// What routes of a realm refer to.
 pub(super) struct RealmParts<'a> {
@@ -111,7 +112,7 @@ pub(super) fn route(
     let limits = limits(work, &raw.limits, parts.limits);
     let upstream = upstream(work, item, parts);
     let timeouts = route_timeouts(work, &raw.timeouts);
-    let strip_prefix = forward::strip_prefix(work, raw);
+    let strip_prefix = forward::strip_prefix(work, raw, pattern.as_ref());
     let (add_headers, remove_headers) = forward::headers(work, &raw.headers.value, parts.identity);
 
     Some(Route {
@@ -173,11 +174,11 @@ fn one_of(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -> Vec<Box<st
     list.value.iter().map(|item| item.value.as_str().into()).collect()
 }
 
-fn attributes(work: &mut Compiler<'_>, entries: &[(String, Item<Any>)]) -> Vec<(Box<str>, Vec<Value>)> {
+fn attributes(work: &mut Compiler<'_>, entries: &[(String, Item<Any>)]) -> Vec<(ClaimPath, Vec<Value>)> {
     let plain = |value: &Value| value.is_string() || value.is_boolean() || value.is_i64();
     entries
         .iter()
-        .map(|(name, item)| {
+        .filter_map(|(name, item)| {
             work.plain(&item.at, name);
             let values = match &item.value.0 {
                 Value::Array(values) => values.clone(),
@@ -188,7 +189,7 @@ fn attributes(work: &mut Compiler<'_>, entries: &[(String, Item<Any>)]) -> Vec<(
             } else if !values.iter().all(plain) {
                 work.fault(&item.at, "expected text, an integer, a boolean, or a list of these");
             }
-            (name.as_str().into(), values)
+            Some((work.good(&item.at, ClaimPath::parse(name))?, values))
         })
         .collect()
 }

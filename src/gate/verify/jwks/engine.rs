@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::state::State;
 use super::{Fetch, RemoteKeySet, document};
 use crate::clock::{Clock, UnixMillis};
 use crate::jwt::KeyRing;
@@ -15,20 +14,20 @@ use crate::jwt::KeyRing;
 const TURN: Duration = Duration::from_secs(1);
 
 /// Keeps all sets of the current snapshot fresh; runs until dropped, which ends running attempts too. `current` is asked
-/// every turn for the sets in force. Intervals are measured with `clock`; real time only paces the turns.
+/// every turn for the sets in force; whoever puts others in force notifies `wake`, so that nobody has to wait for the
+/// next turn. Intervals are measured with `clock`; real time only paces the turns.
 pub async fn maintain(
     current: impl Fn() -> Vec<Arc<RemoteKeySet>> + Send + Sync,
+    wake: Arc<Notify>,
     fetch: Arc<dyn Fetch>,
     clock: Arc<dyn Clock>,
 ) {
-    let wake = Arc::new(Notify::new());
     let mut attempts = JoinSet::new();
     loop {
         let now = clock.now();
         for set in current() {
-            let state = set.state.load_full();
-            if state.claim(&set.spec, now, &wake) {
-                let attempt = Attempt { set, state, began: now, open: true };
+            if set.state.claim(&set.spec, now, &wake) {
+                let attempt = Attempt { set, began: now, open: true };
                 attempts.spawn(attempt.make(Arc::clone(&fetch)));
             }
         }
@@ -45,7 +44,6 @@ pub async fn maintain(
 /// released.
 struct Attempt {
     set: Arc<RemoteKeySet>,
-    state: Arc<State>,
     began: UnixMillis,
     open: bool,
 }
@@ -59,7 +57,7 @@ impl Attempt {
             Ok(Err(cause)) => Err(cause),
             Err(_) => Err(format!("no complete answer within {:?}", spec.timeout)),
         };
-        self.state.land(spec, self.began, result);
+        self.set.state.land(spec, self.began, result);
         self.open = false;
     }
 }
@@ -67,7 +65,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         if self.open {
-            self.state.land(self.set.spec(), self.began, Err("the attempt was broken off".to_owned()));
+            self.set.state.land(self.set.spec(), self.began, Err("the attempt was broken off".to_owned()));
         }
     }
 }

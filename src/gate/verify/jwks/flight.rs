@@ -1,5 +1,7 @@
 //! The record of attempts to fetch one key set: when the next is due, how the last ended, which key ids proved to be
 //! unknown. Plain data with a little arithmetic; [`super::state`] guards it with a lock.
+//!
+//! What happened is kept, not what follows from it: a reload may change every duration, and then the new ones count.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,11 +30,13 @@ pub(super) struct Flight {
     pub(super) wanted: bool,
     /// When the last attempt began, successful or not: pauses and cool-down count from here.
     began: Option<UnixMillis>,
-    /// From `began` to the next attempt that nobody has to ask for.
-    pause: Duration,
     /// Failures in a row.
     failures: u32,
-    /// Unknown key ids and until when they are believed to be unknown.
+    /// Whether there were usable keys at the last failure.
+    keys_serve: bool,
+    /// Makes the pause after the last attempt a random one.
+    dice: u32,
+    /// Unknown key ids and when that was proven.
     absent: HashMap<Box<str>, UnixMillis>,
     /// Wakes the one who fetches.
     engine: Option<Arc<Notify>>,
@@ -51,8 +55,21 @@ impl Flight {
     }
 
     /// Whether the next attempt that nobody has to ask for is still to come.
-    pub(super) fn pausing(&self, now: UnixMillis) -> bool {
-        self.began.is_some_and(|began| apart(began, now) < self.pause)
+    pub(super) fn pausing(&self, spec: &RemoteSpec, now: UnixMillis) -> bool {
+        self.began.is_some_and(|began| apart(began, now) < self.pause(spec))
+    }
+
+    /// From the last attempt to the next that nobody has to ask for.
+    fn pause(&self, spec: &RemoteSpec) -> Duration {
+        let Some(earlier_failures) = self.failures.checked_sub(1) else {
+            return between(spec.refresh, 900, 1000, self.dice);
+        };
+        if self.keys_serve {
+            // There is no hurry, and an issuer in trouble is spared.
+            return between(spec.cooldown, 1000, 1250, self.dice);
+        }
+        let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(earlier_failures));
+        between(doubled.min(spec.cooldown), 750, 1000, self.dice)
     }
 
     /// Whether an unknown key id is no reason for an attempt yet.
@@ -62,7 +79,7 @@ impl Flight {
 
     /// Begins an attempt if one is due. Claimed before the fetch, so that nothing that happens during it begins another.
     pub(super) fn claim(&mut self, spec: &RemoteSpec, now: UnixMillis) -> bool {
-        let due = !self.pausing(now) || (self.wanted && !self.cooling(spec, now));
+        let due = !self.pausing(spec, now) || (self.wanted && !self.cooling(spec, now));
         if self.aloft || !due {
             return false;
         }
@@ -73,27 +90,22 @@ impl Flight {
     }
 
     /// Records a good end; whether failures came before it.
-    pub(super) fn succeed(&mut self, spec: &RemoteSpec) -> bool {
+    pub(super) fn succeed(&mut self) -> bool {
         self.aloft = false;
         self.refreshed = self.refreshed.saturating_add(1);
         self.last_error = None;
-        self.pause = between(spec.refresh, 900, 1000);
+        self.dice = roll();
         std::mem::take(&mut self.failures) > 0
     }
 
     /// Records a bad end; whether it is the first after a good one.
-    pub(super) fn fail(&mut self, spec: &RemoteSpec, error: &str, keys_serve: bool) -> bool {
+    pub(super) fn fail(&mut self, error: &str, keys_serve: bool) -> bool {
         self.aloft = false;
         self.failed = self.failed.saturating_add(1);
         self.last_error = Some(error.to_owned());
-        let doubled = FIRST_RETRY.saturating_mul(2u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
-        self.pause = if keys_serve {
-            // There is no hurry, and an issuer in trouble is spared.
-            between(spec.cooldown, 1000, 1250)
-        } else {
-            between(doubled.min(spec.cooldown), 750, 1000)
-        };
+        self.keys_serve = keys_serve;
+        self.dice = roll();
         self.failures == 1
     }
 
@@ -110,17 +122,17 @@ impl Flight {
     }
 
     /// Whether `kid` proved to be unknown a short while ago.
-    pub(super) fn is_absent(&self, kid: &str, now: UnixMillis) -> bool {
-        self.absent.get(kid).is_some_and(|until| now < *until)
+    pub(super) fn is_absent(&self, spec: &RemoteSpec, kid: &str, now: UnixMillis) -> bool {
+        self.absent.get(kid).is_some_and(|proven| still_absent(spec, *proven, now))
     }
 
     /// Remembers that `kid` proved to be unknown; forgets nothing for it that still holds.
     pub(super) fn remember_absent(&mut self, spec: &RemoteSpec, kid: &str, now: UnixMillis) {
         if self.absent.len() >= MOST_ABSENT {
-            self.absent.retain(|_, until| now < *until);
+            self.absent.retain(|_, proven| still_absent(spec, *proven, now));
         }
         if self.absent.len() < MOST_ABSENT {
-            self.absent.insert(kid.into(), now.plus(spec.cooldown.saturating_mul(ABSENT_COOLDOWNS)));
+            self.absent.insert(kid.into(), now);
         }
     }
 
@@ -150,11 +162,20 @@ fn apart(a: UnixMillis, b: UnixMillis) -> Duration {
     a.since(b).max(b.since(a))
 }
 
-/// `base` times a random factor between `from` and `to` thousandths: instances must not knock all at once.
-fn between(base: Duration, from: u32, to: u32) -> Duration {
+fn still_absent(spec: &RemoteSpec, proven: UnixMillis, now: UnixMillis) -> bool {
+    apart(proven, now) < spec.cooldown.saturating_mul(ABSENT_COOLDOWNS)
+}
+
+/// `base` times a factor between `from` and `to` thousandths, which `dice` choose.
+fn between(base: Duration, from: u32, to: u32, dice: u32) -> Duration {
     let width = to.saturating_sub(from).saturating_add(1);
-    let step = getrandom::u32().unwrap_or_default().checked_rem(width).unwrap_or_default();
+    let step = dice.checked_rem(width).unwrap_or_default();
     base.saturating_mul(from.saturating_add(step)) / 1000
+}
+
+/// Instances must not knock all at once.
+fn roll() -> u32 {
+    getrandom::u32().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -182,30 +203,42 @@ mod tests {
     fn without_keys_the_pauses_grow_from_a_second_to_the_cool_down() {
         let (mut flight, spec) = (Flight::default(), spec());
         for most in [1, 2, 4, 8, 16, 30, 30, 30] {
-            flight.fail(&spec, "down", false);
+            flight.fail("down", false);
             let (low, high) = (Duration::from_millis(most * 750), Duration::from_secs(most));
-            assert!((low..=high).contains(&flight.pause), "{most}: {:?}", flight.pause);
+            assert!((low..=high).contains(&flight.pause(&spec)), "{most}: {:?}", flight.pause(&spec));
         }
         for _ in 0..100 {
-            flight.fail(&spec, "down", false);
+            flight.fail("down", false);
         }
-        assert!(flight.pause <= spec.cooldown);
+        assert!(flight.pause(&spec) <= spec.cooldown);
     }
 
     #[test]
     fn while_keys_serve_a_failure_is_repeated_after_the_cool_down_and_not_before() {
         let (mut flight, spec) = (Flight::default(), spec());
-        flight.fail(&spec, "down", true);
-        assert!((spec.cooldown..=spec.cooldown * 5 / 4).contains(&flight.pause), "{:?}", flight.pause);
+        flight.fail("down", true);
+        assert!((spec.cooldown..=spec.cooldown * 5 / 4).contains(&flight.pause(&spec)), "{:?}", flight.pause(&spec));
     }
 
     #[test]
     fn a_refresh_is_never_later_than_configured() {
         let (mut flight, spec) = (Flight::default(), spec());
         for _ in 0..50 {
-            flight.succeed(&spec);
-            assert!((spec.refresh * 9 / 10..=spec.refresh).contains(&flight.pause), "{:?}", flight.pause);
+            flight.succeed();
+            assert!((spec.refresh * 9 / 10..=spec.refresh).contains(&flight.pause(&spec)), "{:?}", flight.pause(&spec));
         }
+    }
+
+    #[test]
+    fn changed_timings_count_from_the_last_attempt_on() {
+        let (mut flight, spec) = (Flight::default(), spec());
+        assert!(flight.claim(&spec, START));
+        flight.succeed();
+        flight.remember_absent(&spec, "gone", START);
+        let hasty = RemoteSpec { refresh: spec.refresh / 10, cooldown: spec.cooldown / 10, ..spec.clone() };
+        let soon = START.plus(hasty.refresh);
+        assert!(flight.pausing(&spec, soon) && !flight.pausing(&hasty, soon));
+        assert!(flight.is_absent(&spec, "gone", soon) && !flight.is_absent(&hasty, "gone", soon));
     }
 
     #[test]
@@ -213,7 +246,7 @@ mod tests {
         let (mut flight, spec) = (Flight::default(), spec());
         assert!(flight.claim(&spec, START));
         assert!(!flight.claim(&spec, START.plus(spec.refresh)), "one is being made");
-        flight.succeed(&spec);
+        flight.succeed();
         assert!(!flight.claim(&spec, START));
         flight.wanted = true;
         assert!(!flight.claim(&spec, START.plus(Duration::from_millis(29_999))));
@@ -224,7 +257,7 @@ mod tests {
     fn a_clock_that_was_set_back_stops_nothing() {
         let (mut flight, spec) = (Flight::default(), spec());
         assert!(flight.claim(&spec, START));
-        flight.succeed(&spec);
+        flight.succeed();
         assert!(flight.claim(&spec, UnixMillis(START.0 - 86_400_000)));
     }
 
@@ -235,9 +268,9 @@ mod tests {
             flight.remember_absent(&spec, &format!("kid-{n}"), START);
         }
         assert_eq!(flight.absent.len(), MOST_ABSENT);
-        assert!(flight.is_absent("kid-0", START.plus(spec.cooldown)));
+        assert!(flight.is_absent(&spec, "kid-0", START.plus(spec.cooldown)));
         let later = START.plus(spec.cooldown * ABSENT_COOLDOWNS);
-        assert!(!flight.is_absent("kid-0", later));
+        assert!(!flight.is_absent(&spec, "kid-0", later));
         flight.remember_absent(&spec, "new", later);
         assert_eq!(flight.absent.len(), 1);
     }

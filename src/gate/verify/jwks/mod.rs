@@ -14,8 +14,6 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
 pub use self::document::{acceptable_url, discovery_url};
 pub use self::engine::maintain;
 use self::state::{Advice, Missing, State};
@@ -79,12 +77,12 @@ pub trait Fetch: Send + Sync + std::fmt::Debug {
     async fn fetch(&self, request: FetchRequest) -> Result<Vec<u8>, String>;
 }
 
-/// A key set with its state. The state survives reloads that do not change the specification: see
-/// [`RemoteKeySet::share_state_of`].
+/// A key set with its state. The state survives reloads that do not change which keys are meant: see
+/// [`RemoteKeySet::continuing`].
 #[derive(Debug)]
 pub struct RemoteKeySet {
     spec: RemoteSpec,
-    state: ArcSwap<State>,
+    state: Arc<State>,
 }
 
 /// Longer key ids are nobody's.
@@ -97,6 +95,8 @@ pub enum KeyLookup {
     Keys(Vec<Arc<VerifyKey>>),
     /// The set is fresh and has none: 401.
     Unknown,
+    /// The set is fresh and has keys of this id, but none for the algorithm: 401.
+    OtherAlgorithms,
     /// Cannot be told: 503.
     Unavailable(Why),
 }
@@ -121,17 +121,17 @@ pub struct KeySetStatus {
 impl RemoteKeySet {
     /// A set that has not been fetched yet.
     pub fn new(spec: RemoteSpec) -> Self {
-        Self { spec, state: ArcSwap::from_pointee(State::new()) }
+        Self { spec, state: Arc::new(State::new()) }
     }
 
-    /// Goes on with the state of `previous` (keys, cool-down, figures) if it is specified the same; whether it is. Meant
-    /// for a set of a new snapshot, before that is put in force: a reload then neither forgets keys nor fetches.
-    pub fn share_state_of(&self, previous: &Self) -> bool {
-        let same = self.spec == previous.spec;
-        if same {
-            self.state.store(previous.state.load_full());
-        }
-        same
+    /// A set as this one is specified that goes on with what `previous` has learnt (keys, cool-down, figures): a reload
+    /// then neither forgets keys nor fetches. Only if both mean the same keys, which they do when place, authorities and
+    /// algorithms are equal; a set by another name or with other timings may go on.
+    pub fn continuing(&self, previous: &Self) -> Option<Self> {
+        let RemoteSpec { location, ca, algorithms, .. } = &self.spec;
+        let before = &previous.spec;
+        let same = *location == before.location && *ca == before.ca && *algorithms == before.algorithms;
+        same.then(|| Self { spec: self.spec.clone(), state: Arc::clone(&previous.state) })
     }
 
     /// What was configured.
@@ -143,12 +143,12 @@ impl RemoteKeySet {
     /// of any set in this process have the same number; 0 before the first good fetch. Read it before [`Self::find`]:
     /// what older keys proved must not be remembered under a newer number.
     pub fn generation(&self) -> u64 {
-        self.state.load().generation()
+        self.state.generation()
     }
 
     /// Whether there are keys and they are not older than `max_stale`.
     pub fn usable(&self, now: UnixMillis) -> bool {
-        self.state.load().usable(now)
+        self.state.usable(&self.spec, now)
     }
 
     /// The keys for a token's header. May wait for one fetch, at most the set's timeout.
@@ -156,20 +156,21 @@ impl RemoteKeySet {
         if kid.is_some_and(|kid| kid.len() > LONGEST_KID) {
             return KeyLookup::Unknown;
         }
-        let missing = match self.state.load().look(kid, algorithm, now) {
+        let Self { spec, state } = self;
+        let missing = match state.look(spec, kid, algorithm, now) {
             Ok(keys) => return KeyLookup::Keys(keys),
             Err(missing) => missing,
         };
-        let state = self.state.load_full();
         let id = kid.unwrap_or_default();
-        let mut ticket = match state.advise(&self.spec, missing, id, now) {
+        let mut ticket = match state.advise(spec, missing, id, now) {
             Advice::Answer(answer) => return answer,
             Advice::Wait(ticket) => ticket,
         };
-        let ended = ticket.wait(self.spec.timeout).await;
-        match state.look(kid, algorithm, now) {
+        let ended = ticket.wait(spec.timeout).await;
+        match state.look(spec, kid, algorithm, now) {
             Ok(keys) => KeyLookup::Keys(keys),
-            Err(Missing::NoSuchKey) if ended => state.conclude(&self.spec, &ticket, id, now),
+            Err(Missing::OtherAlgorithms) => KeyLookup::OtherAlgorithms,
+            Err(Missing::NoSuchKey) if ended => state.conclude(spec, &ticket, id, now),
             Err(Missing::NoSuchKey) => KeyLookup::Unavailable(Why::KeySetFailing),
             Err(Missing::NeverLoaded) => KeyLookup::Unavailable(Why::KeySetNeverLoaded),
             Err(Missing::Stale) => KeyLookup::Unavailable(Why::KeySetStale),
@@ -178,6 +179,6 @@ impl RemoteKeySet {
 
     /// Figures.
     pub fn status(&self) -> KeySetStatus {
-        self.state.load().status()
+        self.state.status()
     }
 }

@@ -12,7 +12,7 @@ use super::flight::Flight;
 use super::{KeyLookup, KeySetStatus, RemoteSpec};
 use crate::clock::UnixMillis;
 use crate::gate::outcome::Why;
-use crate::jwt::{Algorithm, KeyFault, KeyRing, ParsedKeySet, VerifyKey};
+use crate::jwt::{Algorithm, KeyFault, KeyRing, NoKey, ParsedKeySet, VerifyKey};
 
 /// Requests that wait for one key set at the same time; more are turned away at once.
 pub(super) const MOST_WAITERS: usize = 256;
@@ -24,13 +24,18 @@ const LONGEST_LOGGED_KID: usize = 64;
 /// Numbers contents of key sets in the whole process: two contents never share a number, not even across reloads.
 static NEXT_GENERATION: AtomicU64 = AtomicU64::new(1);
 
-/// Keys, and until when they serve.
+/// Keys, and when they were fetched.
 #[derive(Debug)]
 struct Loaded {
     ring: Arc<KeyRing>,
     fetched_at: UnixMillis,
-    usable_until: UnixMillis,
     generation: u64,
+}
+
+impl Loaded {
+    fn usable(&self, spec: &RemoteSpec, now: UnixMillis) -> bool {
+        now < self.fetched_at.plus(spec.max_stale)
+    }
 }
 
 /// Why a look-up shows no key.
@@ -39,6 +44,8 @@ pub(super) enum Missing {
     NeverLoaded,
     Stale,
     NoSuchKey,
+    /// Which a fresher set would not change.
+    OtherAlgorithms,
 }
 
 /// What is to be done about a key that is missing.
@@ -71,7 +78,8 @@ impl Drop for Seat {
     }
 }
 
-/// The state of one key set. Outlives the [`super::RemoteKeySet`] that began it when a reload keeps the specification.
+/// The state of one key set. Outlives the [`super::RemoteKeySet`] that began it when a reload keeps what it is about;
+/// names and timings are no part of it, so they come with every call.
 #[derive(Debug)]
 pub(super) struct State {
     loaded: ArcSwapOption<Loaded>,
@@ -95,24 +103,27 @@ impl State {
         self.loaded.load().as_ref().map_or(0, |loaded| loaded.generation)
     }
 
-    pub(super) fn usable(&self, now: UnixMillis) -> bool {
-        self.loaded.load().as_ref().is_some_and(|loaded| now < loaded.usable_until)
+    pub(super) fn usable(&self, spec: &RemoteSpec, now: UnixMillis) -> bool {
+        self.loaded.load().as_ref().is_some_and(|loaded| loaded.usable(spec, now))
     }
 
     /// Looks at the keys in use; takes no lock.
     pub(super) fn look(
         &self,
+        spec: &RemoteSpec,
         kid: Option<&str>,
         algorithm: Algorithm,
         now: UnixMillis,
     ) -> Result<Vec<Arc<VerifyKey>>, Missing> {
         let loaded = self.loaded.load();
         let loaded = loaded.as_ref().ok_or(Missing::NeverLoaded)?;
-        if now >= loaded.usable_until {
+        if !loaded.usable(spec, now) {
             return Err(Missing::Stale);
         }
-        let keys = loaded.ring.find(kid, algorithm);
-        if keys.is_empty() { Err(Missing::NoSuchKey) } else { Ok(keys) }
+        loaded.ring.find(kid, algorithm).map_err(|why| match why {
+            NoKey::OtherAlgorithms => Missing::OtherAlgorithms,
+            NoKey::Unknown => Missing::NoSuchKey,
+        })
     }
 
     /// What to do about a missing key: answer at once, or wait for an attempt.
@@ -120,13 +131,14 @@ impl State {
         let mut flight = self.lock();
         let (too_early, at_once) = match missing {
             Missing::Stale => {
-                if !flight.pausing(now) {
+                if !flight.pausing(spec, now) {
                     flight.wake_engine();
                 }
                 return Advice::Answer(KeyLookup::Unavailable(Why::KeySetStale));
             }
-            Missing::NeverLoaded => (flight.pausing(now), KeyLookup::Unavailable(Why::KeySetNeverLoaded)),
-            Missing::NoSuchKey if flight.is_absent(kid, now) => return Advice::Answer(KeyLookup::Unknown),
+            Missing::OtherAlgorithms => return Advice::Answer(KeyLookup::OtherAlgorithms),
+            Missing::NeverLoaded => (flight.pausing(spec, now), KeyLookup::Unavailable(Why::KeySetNeverLoaded)),
+            Missing::NoSuchKey if flight.is_absent(spec, kid, now) => return Advice::Answer(KeyLookup::Unknown),
             Missing::NoSuchKey if flight.failing() => {
                 (flight.cooling(spec, now), KeyLookup::Unavailable(Why::KeySetFailing))
             }
@@ -180,13 +192,13 @@ impl State {
     fn land_well(&self, spec: &RemoteSpec, began: UnixMillis, ParsedKeySet { ring, skipped }: ParsedKeySet) {
         let keys = ring.len();
         // First the keys, then the announcement: those who are released must find them.
-        let changed = self.put_in_force(spec, began, ring);
+        let changed = self.put_in_force(began, ring);
         let (recovered, new_skips) = {
             let mut flight = self.lock();
             if changed {
                 flight.forget_absent();
             }
-            let news = (flight.succeed(spec), flight.note_skipped(&skipped));
+            let news = (flight.succeed(), flight.note_skipped(&skipped));
             self.announce_end(&flight);
             news
         };
@@ -208,7 +220,7 @@ impl State {
     fn land_badly(&self, spec: &RemoteSpec, began: UnixMillis, error: &str) {
         let first = {
             let mut flight = self.lock();
-            let first = flight.fail(spec, error, self.usable(began));
+            let first = flight.fail(error, self.usable(spec, began));
             self.announce_end(&flight);
             first
         };
@@ -218,7 +230,7 @@ impl State {
     }
 
     /// Lets readers see the fetched keys; whether they differ from those before.
-    fn put_in_force(&self, spec: &RemoteSpec, fetched_at: UnixMillis, ring: KeyRing) -> bool {
+    fn put_in_force(&self, fetched_at: UnixMillis, ring: KeyRing) -> bool {
         let before = self.loaded.load();
         let same = before.as_ref().filter(|loaded| loaded.ring.same_keys(&ring));
         let changed = same.is_none();
@@ -226,8 +238,7 @@ impl State {
             Some(loaded) => (Arc::clone(&loaded.ring), loaded.generation),
             None => (Arc::new(ring), NEXT_GENERATION.fetch_add(1, Ordering::Relaxed)),
         };
-        let usable_until = fetched_at.plus(spec.max_stale);
-        self.loaded.store(Some(Arc::new(Loaded { ring, fetched_at, usable_until, generation })));
+        self.loaded.store(Some(Arc::new(Loaded { ring, fetched_at, generation })));
         changed
     }
 
@@ -270,13 +281,5 @@ fn log_skipped(spec: &RemoteSpec, skipped: &[(String, KeyFault)]) {
     }
     if let Some(more) = skipped.len().checked_sub(MOST_SKIPPED_LOGGED).filter(|more| *more > 0) {
         tracing::warn!(issuer = %spec.name, more, "more keys of the key set are not used");
-    }
-}
-
-#[cfg(test)]
-impl State {
-    /// Makes the fetching side take a turn now.
-    pub(super) fn nudge(&self) {
-        self.lock().wake_engine();
     }
 }

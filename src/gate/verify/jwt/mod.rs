@@ -14,7 +14,7 @@ use crate::clock::UnixMillis;
 use crate::gate::outcome::{Reason, Why};
 use crate::gate::policy::Roles;
 use crate::identity::Principal;
-use crate::jwt::{Algorithm, Compact, Fault, Header, KeyRing, VerifyKey};
+use crate::jwt::{Algorithm, Compact, Fault, Header, KeyRing, NoKey, VerifyKey};
 
 /// Somebody whose tokens are believed, and under which conditions.
 #[derive(Debug)]
@@ -154,12 +154,29 @@ pub fn describe(token: &str) -> String {
     };
     let Header { alg, kid, typ } = &compact.header;
     let claims = compact.claims().unwrap_or_default();
-    let shown = |value: &Option<_>| value.as_ref().map_or_else(|| "absent".to_owned(), |value| format!("{value:?}"));
-    let mut text = format!("a JWT: alg {alg}, kid {}, typ {}; unproven: ", shown(kid), shown(typ));
-    let told: Vec<_> =
-        ["iss", "aud", "sub", "exp"].iter().filter_map(|name| Some(format!("{name} {}", claims.get(*name)?))).collect();
+    let quoted = |text: &Option<String>| text.as_ref().map_or_else(|| "absent".to_owned(), |text| format!("{text:?}"));
+    let mut text = format!("a JWT: alg {alg}, kid {}, typ {}; unproven: ", cut(&quoted(kid)), cut(&quoted(typ)));
+    let told: Vec<_> = ["iss", "aud", "sub", "exp"]
+        .iter()
+        .filter_map(|name| Some(format!("{name} {}", cut(&claims.get(*name)?.to_string()))))
+        .collect();
     text.push_str(&told.join(", "));
     text
+}
+
+/// What a token says, as it may be shown: no characters that steer a terminal or turn text around, and not all of it.
+fn cut(text: &str) -> String {
+    const MOST: usize = 64;
+    let mut shown = String::with_capacity(MOST);
+    for c in text.chars() {
+        let escaped: String = if matches!(c, ' '..='~') { c.into() } else { c.escape_unicode().collect() };
+        if shown.len() + escaped.len() > MOST {
+            shown.push('…');
+            break;
+        }
+        shown.push_str(&escaped);
+    }
+    shown
 }
 
 /// The issuer whose keys shall judge the token. Nobody who is not configured is ever asked for keys.
@@ -209,15 +226,18 @@ impl KeySource {
     async fn find(&self, header: &Header, now: UnixMillis) -> Result<Vec<Arc<VerifyKey>>, Failure> {
         let kid = header.kid.as_deref();
         let keys = match self {
-            Self::Static(ring) if !ring.knows(kid) => return Err(Why::Kid.into()),
             Self::Static(ring) => ring.find(kid, header.alg),
             Self::Remote(set) => match set.find(kid, header.alg, now).await {
-                KeyLookup::Keys(keys) => keys,
-                KeyLookup::Unknown => return Err(Why::Kid.into()),
+                KeyLookup::Keys(keys) => Ok(keys),
+                KeyLookup::Unknown => Err(NoKey::Unknown),
+                KeyLookup::OtherAlgorithms => Err(NoKey::OtherAlgorithms),
                 KeyLookup::Unavailable(why) => return Err(Failure::Unavailable(why)),
             },
         };
-        if keys.is_empty() { Err(Why::Alg.into()) } else { Ok(keys) }
+        keys.map_err(|why| match why {
+            NoKey::Unknown => Why::Kid.into(),
+            NoKey::OtherAlgorithms => Why::Alg.into(),
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Where a value stands in the claims: by name, or by JSON pointer.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 /// Where a value stands in the claims.
@@ -29,8 +31,8 @@ impl ClaimPath {
         Ok(Self::Pointer(text.into()))
     }
 
-    /// The value in `claims`.
-    pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+    /// The value in `claims`, or in a client's attributes.
+    pub(in crate::gate) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
         let pointer = match self {
             Self::Name(name) => return claims.get(&**name),
             Self::Pointer(pointer) => pointer,
@@ -39,6 +41,15 @@ impl ClaimPath {
         let (first, rest) = pointer.split_at_checked(end)?;
         let first = first.strip_prefix('/')?.replace("~1", "/").replace("~0", "~");
         claims.get(&first)?.pointer(rest)
+    }
+}
+
+impl fmt::Display for ClaimPath {
+    /// As it was written.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(text) | Self::Pointer(text) => f.write_str(text),
+        }
     }
 }
 

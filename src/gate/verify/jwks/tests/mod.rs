@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::*;
@@ -47,6 +47,7 @@ struct Stage {
     set: Arc<RemoteKeySet>,
     network: Arc<Network>,
     clock: Arc<SettableClock>,
+    wake: Arc<Notify>,
     engine: JoinHandle<()>,
 }
 
@@ -92,14 +93,15 @@ impl Stage {
         });
         let clock = Arc::new(SettableClock::new(UnixMillis(1_700_000_000_000)));
         let set = Arc::new(RemoteKeySet::new(spec));
-        let in_force = Arc::clone(&set);
+        let (in_force, wake) = (Arc::clone(&set), Arc::new(Notify::new()));
         let engine = tokio::spawn(maintain(
             move || vec![Arc::clone(&in_force)],
+            Arc::clone(&wake),
             Arc::clone(&network) as Arc<dyn Fetch>,
             Arc::clone(&clock) as Arc<dyn Clock>,
         ));
         settle().await;
-        Self { set, network, clock, engine }
+        Self { set, network, clock, wake, engine }
     }
 
     fn answers(&self, answer: impl Fn(&str) -> Result<Vec<u8>, String> + Send + 'static) {
@@ -116,7 +118,7 @@ impl Stage {
 
     async fn pass(&self, time: Duration) {
         self.clock.advance(time);
-        self.set.state.load().nudge();
+        self.wake.notify_one();
         settle().await;
     }
 
@@ -164,6 +166,7 @@ fn down(_: &str) -> Result<Vec<u8>, String> {
 fn short(lookup: &KeyLookup) -> String {
     match lookup {
         KeyLookup::Keys(keys) => keys.iter().map(|key| key.kid().unwrap_or("-")).collect::<Vec<_>>().join("+"),
+        KeyLookup::OtherAlgorithms => "other algorithms".to_owned(),
         KeyLookup::Unknown => "unknown".to_owned(),
         KeyLookup::Unavailable(why) => why.to_string(),
     }

@@ -67,16 +67,45 @@ async fn a_token_without_a_key_id_may_use_any_key_of_its_algorithm() {
 #[tokio::test]
 async fn a_reload_that_changes_nothing_keeps_the_keys_and_fetches_nothing() {
     let stage = Stage::new(at_url(), serves(&[&key("k1")])).await;
-    let reloaded = RemoteKeySet::new(at_url());
-    assert!(reloaded.share_state_of(&stage.set));
+    let reloaded = RemoteKeySet::new(at_url()).continuing(&stage.set).unwrap();
     assert_eq!(reloaded.generation(), stage.set.generation());
     assert_eq!(short(&reloaded.find(Some("k1"), Algorithm::EdDSA, stage.clock.now()).await), "k1");
     stage.pass(REFRESH).await;
     assert_eq!((reloaded.status().refreshed, stage.calls()), (2, 2));
+}
 
-    let other = RemoteKeySet::new(RemoteSpec { algorithms: vec![Algorithm::ES256], ..at_url() });
-    assert!(!other.share_state_of(&stage.set));
-    assert!(!other.usable(stage.clock.now()));
+#[tokio::test]
+async fn a_set_that_means_the_same_keys_goes_on_with_them_under_its_own_timings() {
+    let stage = Stage::new(at_url(), serves(&[&key("k1")])).await;
+    let short_lived = RemoteSpec { name: "other".into(), refresh: COOLDOWN, max_stale: REFRESH, ..at_url() };
+    let reloaded = RemoteKeySet::new(short_lived).continuing(&stage.set).unwrap();
+    assert_eq!(short(&reloaded.find(Some("k1"), Algorithm::EdDSA, stage.clock.now()).await), "k1");
+    stage.clock.advance(REFRESH);
+    assert!(stage.set.usable(stage.clock.now()));
+    assert!(!reloaded.usable(stage.clock.now()));
+    assert_eq!(stage.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_set_that_means_other_keys_starts_with_none() {
+    let stage = Stage::new(at_url(), serves(&[&key("k1")])).await;
+    for other in [
+        RemoteSpec { algorithms: vec![Algorithm::ES256], ..at_url() },
+        RemoteSpec { ca: Some(b"another authority".as_slice().into()), ..at_url() },
+        spec(Location::Url("https://id.example/other".into())),
+        spec(Location::Discovery(URL.into())),
+    ] {
+        assert!(RemoteKeySet::new(other).continuing(&stage.set).is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_known_key_for_another_algorithm_is_no_reason_to_fetch() {
+    let stage = Stage::new(at_url(), serves(&[&key("k1")])).await;
+    stage.clock.advance(COOLDOWN);
+    let lookup = stage.set.find(Some("k1"), Algorithm::ES256, stage.clock.now()).await;
+    assert_eq!(short(&lookup), "other algorithms");
+    assert_eq!(stage.calls(), 1);
 }
 
 const ISSUER: &str = "https://id.example/realms/a";

@@ -172,6 +172,16 @@ fn the_type_is_one_of_the_issuers_or_absent() {
 }
 
 #[test]
+fn what_is_told_of_an_unproven_token_is_short_and_harmless() {
+    let long = "x".repeat(5000);
+    let header = format!("{{\"alg\":\"HS256\",\"kid\":\"\u{9b}31m\u{202e}{long}\"}}");
+    let told = describe(&signed(&header, &claims_with(&json!({"sub": format!("\r\n\u{9b}{long}"), "aud": [long]}))));
+    assert!(told.len() < 500 && told.bytes().filter(|b| !b.is_ascii_graphic() && *b != b' ').count() < 12, "{told}");
+    assert!(told.starts_with("a JWT: alg HS256, kid \"\\u{9b}31m\\u{202e}xxx"), "{told}");
+    assert!(told.contains("typ absent; unproven: iss \"https://good\", aud [\"xxx"), "{told}");
+}
+
+#[test]
 fn a_bad_signature_is_told_before_anything_in_the_claims() {
     let flaws = [json!({"exp": 1}), json!({"aud": "you"}), json!({"sub": 1}), json!({"nbf": "x"}), json!({})];
     let duplicate = r#"{"iss":"https://good","a":1,"a":2}"#.to_owned();

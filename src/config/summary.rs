@@ -1,0 +1,63 @@
+//! What `check` tells of each route: in the words of the file, so that a reader finds it again.
+
+use super::keys::Route as Raw;
+use super::walk::{Item, Slot};
+use crate::gate::network::NetworkSet;
+use crate::gate::policy::Route;
+
+/// A route in a few words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteSummary {
+    /// The realm's name.
+    pub realm: String,
+    /// The route's name: metric label.
+    pub name: String,
+    /// Its methods; empty = all.
+    pub methods: Vec<String>,
+    /// Its pattern.
+    pub path: String,
+    /// What it takes as proof, as `auth` has it.
+    pub auth: Vec<&'static str>,
+    /// Where its requests go: an upstream's name, or `host:port`.
+    pub upstream: String,
+    /// What it demands: the key, and its values. Of addresses only the numbers of networks.
+    pub needs: Vec<(&'static str, Vec<String>)>,
+}
+
+impl RouteSummary {
+    /// Of a route and what it was made of.
+    pub(super) fn of(realm: &str, raw: &Raw, route: &Route) -> Self {
+        let auth = [
+            ("public", route.auth.public),
+            ("jwt", route.auth.jwt),
+            ("api_key", route.auth.api_key),
+            ("anonymous", route.auth.anonymous),
+        ];
+        let attributes = route.attributes.iter().map(|(name, _)| name.to_string());
+        let networks = |set: &Option<NetworkSet>, what: &str| set.as_ref().map(|set| format!("{} {what}", set.len()));
+        let addresses = networks(&route.allow_ips, "allowed").into_iter().chain(networks(&route.deny_ips, "denied"));
+        let needs = [
+            ("issuers", texts(&raw.issuers)),
+            ("scopes", texts(&raw.scopes)),
+            ("scopes_any", texts(&raw.scopes_any)),
+            ("roles", texts(&raw.roles)),
+            ("plan", texts(&raw.plan)),
+            ("attributes", attributes.collect()),
+            ("addresses", addresses.collect()),
+            ("limits", texts(&raw.limits)),
+        ];
+        Self {
+            realm: realm.to_owned(),
+            name: route.name.to_string(),
+            methods: texts(&raw.methods),
+            path: raw.path.value().cloned().unwrap_or_default(),
+            auth: auth.into_iter().filter(|(_, taken)| *taken).map(|(word, _)| word).collect(),
+            upstream: route.upstream.name.to_string(),
+            needs: needs.into_iter().filter(|(_, values)| !values.is_empty()).collect(),
+        }
+    }
+}
+
+fn texts(slot: &Slot<Vec<Item<String>>>) -> Vec<String> {
+    slot.value().into_iter().flatten().map(|item| item.value.clone()).collect()
+}

@@ -1,0 +1,112 @@
+//! What stands in the documents works: every configuration in them loads, every file they point to exists.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use portcullis::config::{Sources, load};
+use tempfile::TempDir;
+
+/// From the root of the crate, where tests run.
+fn documents() -> Vec<PathBuf> {
+    let mut paths = vec![PathBuf::from("README.md")];
+    for entry in fs::read_dir("docs").expect("docs") {
+        paths.push(entry.expect("an entry").path());
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    paths
+}
+
+/// The fenced blocks of one language, without their fences.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut open: Option<String> = None;
+    for line in text.lines() {
+        match (&mut open, line.trim_end().strip_prefix("```")) {
+            (None, Some(tag)) => open = Some(if tag == language { String::new() } else { String::from("\0") }),
+            (Some(block), Some("")) => {
+                if !block.starts_with('\0') {
+                    blocks.push(std::mem::take(block));
+                }
+                open = None;
+            }
+            (Some(block), _) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+/// Loads the files of one configuration.
+fn check(files: &[(&str, &str)]) -> Result<(), String> {
+    let directory = TempDir::new().expect("a directory");
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, text).expect("a file");
+    }
+    let sources = Sources { env: &|_| None, secrets: false };
+    load(directory.path(), &sources).map(|_| ()).map_err(|problems| problems.to_string())
+}
+
+#[test]
+fn every_configuration_in_the_documents_loads() {
+    let mut seen = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).expect("a document");
+        let blocks = blocks(&text, "toml");
+        let mut main: Option<(&str, &str)> = None;
+        for block in &blocks {
+            let first = block.lines().next().unwrap_or_default();
+            let name = first.strip_prefix("# ").unwrap_or_default();
+            assert!(
+                name == "portcullis.toml" || (name.starts_with("realms/") && name.ends_with(".toml")),
+                "{}: a configuration begins with the name of its file, not {first:?}",
+                path.display()
+            );
+            if name == "portcullis.toml" {
+                main = Some((name, block));
+                continue;
+            }
+            let files: Vec<_> = main.into_iter().chain([(name, block.as_str())]).collect();
+            check(&files).unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen}");
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let mut broken = Vec::new();
+    let more = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(PathBuf::from);
+    for path in documents().into_iter().chain(more) {
+        let text = fs::read_to_string(&path).expect("a document");
+        let from = path.parent().unwrap_or(Path::new(""));
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap_or_default();
+            if !target.is_empty() && !target.contains("://") && !from.join(target).exists() {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_configuration_that_is_shipped_loads_without_its_secrets() {
+    let sources = Sources { env: &|_| None, secrets: false };
+    let mut seen = 0;
+    for path in ["config/quickstart"]
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(fs::read_dir("config/examples").expect("examples").map(|entry| entry.expect("an entry").path()))
+    {
+        load(&path, &sources).unwrap_or_else(|problems| panic!("{problems}"));
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
