@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::{ExitCode, WRONG, environment, failed, print_problems, start};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, Problems, Sources};
+use crate::config::{self, Attempt, Config, Sources};
 use crate::gate::verify::api_key::PlainKey;
 use crate::jwt::{self, Algorithm, SigningKey};
 use crate::reload::Source;
@@ -32,7 +32,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
         Ok(secrets) => Arc::new(secrets),
         Err(error) => return failed(&format!("the system gives no randomness: {error}")),
     };
-    let config = match secrets.load(path) {
+    let config = match secrets.load(path).outcome {
         Ok(config) => config,
         Err(problems) => {
             print_problems(&problems);
@@ -77,9 +77,9 @@ impl Secrets {
         })
     }
 
-    fn load(&self, path: &Path) -> Result<Config, Problems> {
+    fn load(&self, path: &Path) -> Attempt {
         let env = |name: &str| self.env(name).or_else(|| environment(name));
-        config::load(path, &Sources { env: &env, secrets: true })
+        config::attempt(path, &Sources { env: &env, secrets: true })
     }
 
     fn env(&self, name: &str) -> Option<String> {

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use zeroize::Zeroizing;
 
 use super::{ExplainArgs, FAILED, FINE, WRONG, load, print_problems};
-use crate::clock::{Clock, SystemClock, UnixMillis};
+use crate::clock::{Clock, SettableClock, SystemClock, UnixMillis};
 use crate::gate::Gate;
 use crate::gate::outcome::Permit;
 use crate::gate::policy::Snapshot;
@@ -146,7 +146,8 @@ async fn judge(snapshot: Arc<Snapshot>, parsed: &Parsed) -> Verdict {
         move || sets.clone(),
         Arc::default(),
         Arc::new(HttpFetch::new()),
-        Arc::new(SystemClock) as Arc<dyn Clock>,
+        // The time of the question: keys that are fetched for it are fresh at that time.
+        Arc::new(SettableClock::new(parsed.now)) as Arc<dyn Clock>,
     ));
     let request = Request {
         method: &parsed.method,
@@ -224,9 +225,10 @@ impl Verdict {
     }
 }
 
-/// What was sent must not steer the terminal it is shown on.
+/// A text that may quote the request, as it can be shown on a terminal.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    let escaped = |c: char| -> Vec<char> { if matches!(c, '"' | '\'') { vec![c] } else { c.escape_debug().collect() } };
+    text.chars().flat_map(escaped).collect()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::clock::UnixMillis;
-use crate::config::{self, Config, Problems, Sources};
+use crate::config::{self, Attempt, Config, Problems, Sources};
 use crate::reload::Source;
 use crate::server::{Options, Server};
 use crate::telemetry::logging;
@@ -131,7 +131,11 @@ pub fn run() -> ExitCode {
 /// # Errors
 /// Every problem there is.
 pub fn load(path: &Path, secrets: bool) -> Result<Config, Problems> {
-    config::load(path, &Sources { env: &environment, secrets })
+    attempt(path, secrets).outcome
+}
+
+fn attempt(path: &Path, secrets: bool) -> Attempt {
+    config::attempt(path, &Sources { env: &environment, secrets })
 }
 
 #[allow(clippy::disallowed_methods)] // the command line is one of the two places that may ask
@@ -153,7 +157,7 @@ fn serve(path: &Path) -> ExitCode {
         }
     };
     let from = path.to_owned();
-    let source = Source { path: path.to_owned(), load: Box::new(move || load(&from, true)) };
+    let source = Source { path: path.to_owned(), load: Box::new(move || attempt(&from, true)) };
     match start(config, source) {
         Ok(server) => {
             server.run();

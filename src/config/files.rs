@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::problem::{At, Problem};
@@ -23,17 +24,25 @@ pub(crate) const MAX_SECRET: u64 = 64 << 10;
 /// So many bad lines of one list are told.
 const MAX_TOLD: usize = 20;
 
-/// Every file that was asked for, the configuration first. A file that could not be read counts too: its appearance is a
-/// change.
+/// A file that a configuration is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// SHA-256 of what was read; none where nothing could be: its appearance is a change.
+    pub digest: Option<[u8; 32]>,
+}
+
+/// Every file that was asked for, the configuration first.
 #[derive(Debug, Default)]
 pub(crate) struct Files {
-    order: Vec<PathBuf>,
+    order: Vec<SourceFile>,
 }
 
 impl Files {
     /// The files, each once.
-    pub(crate) fn into_paths(self) -> Vec<PathBuf> {
-        self.order
+    pub(crate) fn list(&self) -> &[SourceFile] {
+        &self.order
     }
 
     /// Reads a file of up to `limit` bytes.
@@ -41,22 +50,12 @@ impl Files {
     /// # Errors
     /// A text for people, without the file's name.
     pub(crate) fn read(&mut self, path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
-        if !self.order.iter().any(|known| known == path) {
-            self.order.push(path.to_path_buf());
+        let read = read(path, limit);
+        if !self.order.iter().any(|known| known.path == path) {
+            let digest = read.as_ref().ok().map(|bytes| Sha256::digest(bytes).into());
+            self.order.push(SourceFile { path: path.to_path_buf(), digest });
         }
-        // Before it is opened: opening a pipe waits for somebody who writes into it.
-        match fs::metadata(path).map_err(|error| cause(&error))? {
-            meta if meta.is_dir() => return Err(String::from("is a directory")),
-            meta if !meta.is_file() => return Err(String::from("is no regular file")),
-            _ => {}
-        }
-        let mut bytes = Zeroizing::new(Vec::new());
-        let file = File::open(path).map_err(|error| cause(&error))?;
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| cause(&error))?;
-        if bytes.len() as u64 > limit {
-            return Err(format!("is larger than {limit} bytes"));
-        }
-        Ok(bytes)
+        read
     }
 
     /// Reads a configuration file.
@@ -115,6 +114,22 @@ impl Files {
         }
         (bad == 0 && !networks.is_empty()).then_some(networks)
     }
+}
+
+fn read(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, String> {
+    // Before it is opened: opening a pipe waits for somebody who writes into it.
+    match fs::metadata(path).map_err(|error| cause(&error))? {
+        meta if meta.is_dir() => return Err(String::from("is a directory")),
+        meta if !meta.is_file() => return Err(String::from("is no regular file")),
+        _ => {}
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = File::open(path).map_err(|error| cause(&error))?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| cause(&error))?;
+    if bytes.len() as u64 > limit {
+        return Err(format!("is larger than {limit} bytes"));
+    }
+    Ok(bytes)
 }
 
 fn bad_rest(bad: usize) -> String {
@@ -206,7 +221,7 @@ mod tests {
         assert_eq!(files.read(&path, 4).unwrap_err(), "is larger than 4 bytes");
         assert_eq!(files.read(&path, 5).unwrap().as_slice(), b"12345");
         assert!(files.read(dir.path(), 5).is_err());
-        assert_eq!(files.into_paths(), [path, dir.path().to_path_buf()]);
+        assert_eq!(files.list().iter().map(|file| &file.path).collect::<Vec<_>>(), [&path, dir.path()]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod walk;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ use zeroize::Zeroizing;
 use crate::gate::policy::Snapshot;
 
 use compile::RealmInput;
-pub use files::realm_files;
 use files::{Files, Layout};
+pub use files::{SourceFile, realm_files};
 use keys::{Realm, Root};
 use problem::At;
 pub use problem::{Problem, Problems};
@@ -51,7 +51,7 @@ pub struct Config {
     /// Every route in a few words, in the order of the files.
     pub routes: Vec<RouteSummary>,
     /// Every file that was read, the configuration first: a change of one of them is a reason to load again.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<SourceFile>,
     /// What is allowed but should be looked at: literal secrets, weak-looking secrets, empty lists.
     pub warnings: Problems,
 }
@@ -104,13 +104,32 @@ impl fmt::Debug for Sources<'_> {
     }
 }
 
+/// What came of loading a configuration.
+#[derive(Debug)]
+pub struct Attempt {
+    /// The configuration, or every problem there is.
+    pub outcome: Result<Config, Problems>,
+    /// Every file that was asked for, also those that are not there: a change of one of them is a reason to try again.
+    pub files: Vec<SourceFile>,
+}
+
 /// Loads `path`: a directory (`portcullis.toml` and `realms/*.toml`) or one file.
 ///
 /// # Errors
 /// Every problem there is.
 pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
-    let mut problems = Vec::new();
+    attempt(path, sources).outcome
+}
+
+/// Loads like [`load`], and tells which files it takes also when they are no good.
+pub fn attempt(path: &Path, sources: &Sources<'_>) -> Attempt {
     let mut files = Files::default();
+    let outcome = assemble(path, sources, &mut files);
+    Attempt { outcome, files: files.list().to_vec() }
+}
+
+fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Config, Problems> {
+    let mut problems = Vec::new();
     let layout = Layout::of(path).map_err(|fault| Problems(vec![At::file(Arc::from(path)).problem(fault)]))?;
 
     let main = match &layout.main {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::config::{Config, Problem, Problems, Settings};
+use crate::config::{Attempt, Config, Problem, Problems, Settings, SourceFile};
 use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
 use crate::telemetry::Telemetry;
@@ -23,7 +23,7 @@ pub struct Source {
     /// The file or directory that was asked for.
     pub path: PathBuf,
     /// Loads it, checks included.
-    pub load: Box<dyn Fn() -> Result<Config, Problems> + Send + Sync>,
+    pub load: Box<dyn Fn() -> Attempt + Send + Sync>,
 }
 
 impl fmt::Debug for Source {
@@ -59,7 +59,7 @@ impl Reloader {
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
-        files: &[PathBuf],
+        files: &[SourceFile],
         source: Option<Source>,
         prepare: Prepare,
         in_force: Arc<Notify>,
@@ -103,15 +103,17 @@ impl Reloader {
     fn reload(&self, watch: &mut Watch) -> Result<u64, Problems> {
         // The look is taken before the files are read: what changes while they are is seen by the next look.
         let before = watch.look();
-        let loaded = match &self.source {
+        let Attempt { outcome, files } = match &self.source {
             Some(source) => (source.load)(),
-            None => Err(problem(PathBuf::new(), "--config", "the gateway was not started from files")),
+            None => {
+                let nothing = problem(PathBuf::new(), "--config", "the gateway was not started from files");
+                Attempt { outcome: Err(nothing), files: Vec::new() }
+            }
         };
-        let files = loaded.as_ref().map(|config| config.files.clone()).unwrap_or_default();
-        let outcome = self.conclude(loaded);
+        let outcome = self.conclude(outcome);
         match &outcome {
-            Ok(_) => watch.attempted(before, files.into_iter()),
-            Err(problems) => watch.attempted_in_vain(before, problems.0.iter().map(|problem| problem.file.clone())),
+            Ok(_) => watch.attempted(before, &files),
+            Err(_) => watch.attempted_in_vain(before, &files),
         }
         outcome
     }
@@ -195,7 +197,7 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
 
 fn restart_needed(config: &Config, keys: &[&str]) -> Problems {
     const TEXT: &str = "takes effect at start only: restart the gateway, or take the change back";
-    let file = config.files.first().cloned().unwrap_or_default();
+    let file = config.files.first().map(|file| file.path.clone()).unwrap_or_default();
     Problems(keys.iter().flat_map(|key| problem(file.clone(), key, TEXT).0).collect())
 }
 

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::config::realm_files;
+use crate::config::{SourceFile, realm_files};
 
 /// Of a file no more than this is looked at; one that is larger is none that `config` would take.
 const MAX_FILE: u64 = 64 << 20;
 
-/// Digest of each file; none for what is no readable file.
-pub(super) type Look = BTreeMap<PathBuf, Option<[u8; 32]>>;
+/// Digest of each file that is there and can be read.
+pub(super) type Look = BTreeMap<PathBuf, [u8; 32]>;
 
 /// The files of a configuration, and what they held when they were last tried.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Watch {
     root: PathBuf,
     /// Files of the configuration in force.
     files: BTreeSet<PathBuf>,
-    /// Files that a refused configuration has complained about.
+    /// Files that a refused configuration has asked for.
     suspects: BTreeSet<PathBuf>,
     tried: Look,
     /// What differed from `tried` at the last look.
@@ -32,19 +32,22 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches `files`, and in the directory `root` (if it is one) also realms that are not among them yet.
-    pub(super) fn new(root: PathBuf, files: &[PathBuf]) -> Self {
-        let files = files.iter().cloned().collect();
-        let mut watch = Self { root, files, suspects: BTreeSet::new(), tried: Look::new(), unsettled: None };
-        watch.tried = watch.look();
+    /// Watches `files`, which a configuration was just made of, and in the directory `root` (if it is one) also what is
+    /// not among them yet.
+    pub(super) fn new(root: PathBuf, files: &[SourceFile]) -> Self {
+        let suspects = BTreeSet::new();
+        let mut watch = Self { root, files: BTreeSet::new(), suspects, tried: Look::new(), unsettled: None };
+        watch.attempted(Look::new(), files);
         watch
     }
 
     /// The files as they are now.
     pub(super) fn look(&self) -> Look {
-        let realms = realm_files(&self.root).unwrap_or_default();
-        let all: BTreeSet<&PathBuf> = self.files.iter().chain(&self.suspects).chain(&realms).collect();
-        all.into_iter().map(|path| (path.clone(), digest(path))).collect()
+        self.watched().into_iter().filter_map(|path| digest(&path).map(|digest| (path, digest))).collect()
+    }
+
+    fn watched(&self) -> BTreeSet<PathBuf> {
+        self.files.iter().chain(&self.suspects).cloned().chain(expected_files(&self.root)).collect()
     }
 
     /// Whether the files differ from what was tried last, and have been the same at two looks.
@@ -62,26 +65,36 @@ impl Watch {
     }
 
     /// A configuration made of `files` is in force; `before` is what was there before it was read.
-    pub(super) fn attempted(&mut self, before: Look, files: impl Iterator<Item = PathBuf>) {
-        self.files = files.collect();
+    pub(super) fn attempted(&mut self, before: Look, files: &[SourceFile]) {
+        self.files = files.iter().map(|file| file.path.clone()).collect();
         self.suspects.clear();
-        self.remember(&before);
+        self.remember(before, files);
     }
 
-    /// A configuration was refused because of `suspects`; a change of one of them is a reason to try again.
-    pub(super) fn attempted_in_vain(&mut self, before: Look, suspects: impl Iterator<Item = PathBuf>) {
-        self.suspects = suspects.filter(|path| !path.as_os_str().is_empty()).collect();
-        self.remember(&before);
+    /// A configuration made of `suspects` was refused; a change of one of them is a reason to try again.
+    pub(super) fn attempted_in_vain(&mut self, before: Look, suspects: &[SourceFile]) {
+        self.suspects = suspects.iter().map(|file| file.path.clone()).collect();
+        self.remember(before, suspects);
     }
 
-    fn remember(&mut self, before: &Look) {
-        let then = |(path, now): (PathBuf, _)| {
-            let known = before.get(&path).copied().unwrap_or(now);
-            (path, known)
-        };
-        self.tried = self.look().into_iter().map(then).collect();
+    /// What was tried is what was read, whatever the files hold by now; of those that were not read, what was there
+    /// before.
+    fn remember(&mut self, before: Look, files: &[SourceFile]) {
+        self.tried = before;
+        self.tried.extend(files.iter().filter_map(|file| Some((file.path.clone(), file.digest?))));
+        let watched = self.watched();
+        self.tried.retain(|path, _| watched.contains(path));
         self.unsettled = None;
     }
+}
+
+/// What `config` would look for in the directory `root` now.
+fn expected_files(root: &Path) -> Vec<PathBuf> {
+    let mut files = realm_files(root).unwrap_or_default();
+    if root.is_dir() {
+        files.push(root.join("portcullis.toml"));
+    }
+    files
 }
 
 fn digest(path: &Path) -> Option<[u8; 32]> {
@@ -113,14 +126,18 @@ mod tests {
         let (main, realm) = (dir.path().join("portcullis.toml"), dir.path().join("realms/shop.toml"));
         fs::write(&main, "a").unwrap();
         fs::write(&realm, "b").unwrap();
-        let watch = Watch::new(dir.path().to_owned(), &[main.clone(), realm]);
+        let watch = Watch::new(dir.path().to_owned(), &read([&main, &realm]));
         (dir, watch, main)
+    }
+
+    fn read<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Vec<SourceFile> {
+        paths.into_iter().map(|path| SourceFile { path: path.clone(), digest: digest(path) }).collect()
     }
 
     /// What a reload that succeeds does to the watch.
     fn reloaded(watch: &mut Watch) {
-        let files = watch.files.clone();
-        watch.attempted(watch.look(), files.into_iter());
+        let there: Vec<_> = watch.look().into_keys().collect();
+        watch.attempted(watch.look(), &read(&there));
     }
 
     #[test]
@@ -169,7 +186,7 @@ mod tests {
         fs::write(&main, "names a list that is not there").unwrap();
         assert!(!watch.settled_change());
         assert!(watch.settled_change());
-        watch.attempted_in_vain(watch.look(), [list.clone()].into_iter());
+        watch.attempted_in_vain(watch.look(), &read([&main, &list]));
         assert!(!watch.settled_change());
         assert!(!watch.settled_change());
         fs::write(&list, "192.0.2.0/24").unwrap();
@@ -178,14 +195,41 @@ mod tests {
     }
 
     #[test]
-    fn a_change_while_the_files_are_read_is_not_lost() {
-        let (_dir, mut watch, main) = configuration();
+    fn a_change_after_a_file_was_read_is_not_lost() {
+        let (dir, mut watch, main) = configuration();
+        let list = dir.path().join("list");
+        fs::write(&list, "first named by what is loaded now").unwrap();
         let before = watch.look();
-        fs::write(&main, "changed while it was read").unwrap();
-        let files = watch.files.clone();
-        watch.attempted(before, files.into_iter());
+        watch.attempted(before.clone(), &read([&main, &list]));
+        assert!(!watch.settled_change());
+        for path in [&main, &list] {
+            let files = read([&main, &list]);
+            fs::write(path, "changed after it was read").unwrap();
+            watch.attempted(before.clone(), &files);
+            assert!(!watch.settled_change());
+            assert!(watch.settled_change(), "{path:?}");
+        }
+        // What is no part of it any more does not count any more.
+        watch.attempted(watch.look(), &read([&main]));
+        fs::write(&list, "whatever").unwrap();
+        assert!(!watch.settled_change());
+        assert!(!watch.settled_change());
+        // The same at the very start.
+        let files = read([&main]);
+        fs::write(&main, "changed once more").unwrap();
+        assert_ne!(Watch::new(dir.path().to_owned(), &files).tried, watch.look());
+    }
+
+    #[test]
+    fn a_realm_that_appears_while_files_are_read_is_not_lost() {
+        let (dir, mut watch, main) = configuration();
+        let before = watch.look();
+        fs::write(dir.path().join("realms/late.toml"), "c").unwrap();
+        watch.attempted(before, &read([&main]));
         assert!(!watch.settled_change());
         assert!(watch.settled_change());
+        reloaded(&mut watch);
+        assert!(!watch.settled_change());
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Three services of pingora, each with a runtime of its own: `control` (key sets, names, reload), `proxy` (requests),
 //! `admin` (metrics and health). Nothing is global, so that tests run several gateways in one process.
 
+mod authorities;
 mod control;
 mod listen;
 mod shutdown;
@@ -169,6 +170,8 @@ impl Handle {
 #[derive(Debug, Default)]
 struct Health {
     serving: AtomicBool,
+    /// An order to end is heard from now on: a signal before that would end the process in its own way.
+    attentive: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -200,7 +203,9 @@ impl Server {
             clock: options.clock,
         });
 
-        let mut engine = Engine::new_with_opt_and_conf(None, engine_conf(&settings, options.work_stealing));
+        let mut conf = engine_conf(&settings, options.work_stealing);
+        conf.ca_file = authorities::ca_file(&gateway.live.load().snapshot);
+        let mut engine = Engine::new_with_opt_and_conf(None, conf);
         engine.bootstrap();
         let health = Arc::new(Health::default());
         let (orders, order) = watch::channel(Order::Run);
@@ -264,8 +269,8 @@ impl Server {
 
     /// Serves until it is told to stop, by a signal or by a [`Handle`].
     pub fn run(self) {
-        tracing::info!(listen = ?self.local_addrs, admin = %self.admin_addr, "serving");
-        self.engine.run(RunArgs { shutdown_signal: Box::new(self.shutdown) });
+        let shutdown = self.shutdown.announcing(self.local_addrs, self.admin_addr);
+        self.engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
         self.handle.gateway.telemetry.flush(LAST_FLUSH);
         tracing::info!("stopped");
     }
@@ -301,7 +306,9 @@ impl Report for Teller {
 
     fn readiness(&self) -> Readiness {
         let live = self.gateway.live.load();
-        let ready = self.health.serving.load(Ordering::Acquire) && !self.health.stopping.load(Ordering::Acquire);
+        let Health { serving, attentive, stopping } = &*self.health;
+        let ready =
+            [serving, attentive].iter().all(|yes| yes.load(Ordering::Acquire)) && !stopping.load(Ordering::Acquire);
         let realms = realm_states(&live.snapshot, &*self.gateway.clock);
         Readiness { ready, generation: live.snapshot.generation, realms }
     }

@@ -5,6 +5,7 @@
 //! sleep for the whole grace, so it is told only when everything has been waited for.
 
 use std::future::pending;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -44,6 +45,8 @@ pub(super) struct Shutdown {
     closed: watch::Sender<bool>,
     /// Open connections.
     open: watch::Sender<usize>,
+    /// Where requests arrive, and the admin listener.
+    announced: Option<(Vec<SocketAddr>, SocketAddr)>,
 }
 
 impl Shutdown {
@@ -57,7 +60,13 @@ impl Shutdown {
             closing: watch::Sender::new(false),
             closed: watch::Sender::new(false),
             open: watch::Sender::new(0),
+            announced: None,
         }
+    }
+
+    /// Logs where is served, as soon as an order to end would be heard.
+    pub(super) fn announcing(self, listen: Vec<SocketAddr>, admin: SocketAddr) -> Self {
+        Self { announced: Some((listen, admin)), ..self }
     }
 
     /// Tells the listeners when to close.
@@ -73,6 +82,12 @@ impl Shutdown {
     /// To count open connections by.
     pub(super) fn connections(&self) -> watch::Sender<usize> {
         self.open.clone()
+    }
+
+    /// The listeners are told before the senders are dropped: the engine would take that for a fault.
+    fn stop(&self) -> ShutdownSignal {
+        self.closing.send_replace(true);
+        ShutdownSignal::FastShutdown
     }
 
     async fn finish(&self) {
@@ -101,16 +116,20 @@ async fn reached<T>(sender: &watch::Sender<T>, condition: impl FnMut(&T) -> bool
 impl ShutdownSignalWatch for Shutdown {
     async fn recv(&self) -> ShutdownSignal {
         let mut asked = Asked::new(self.signals, self.orders.clone());
+        self.health.attentive.store(true, Ordering::Release);
+        if let Some((listen, admin)) = &self.announced {
+            tracing::info!(?listen, %admin, "serving");
+        }
         let first = asked.next(Order::Run).await;
         self.health.stopping.store(true, Ordering::Release);
         if first == Order::Stop {
             tracing::info!("stopping at once");
-            return ShutdownSignal::FastShutdown;
+            return self.stop();
         }
         tracing::info!(delay = ?self.delay, grace = ?self.grace, "stopping when running requests are finished");
         tokio::select! {
             () = self.finish() => ShutdownSignal::GracefulTerminate,
-            _ = asked.next(Order::Finish) => ShutdownSignal::FastShutdown,
+            _ = asked.next(Order::Finish) => self.stop(),
         }
     }
 }
@@ -121,6 +140,8 @@ struct Asked {
     terminate: Option<Signal>,
     interrupt: Option<Signal>,
     quit: Option<Signal>,
+    /// Obeyed elsewhere, and taken over from the system here: one that comes early must not end the process.
+    _hangup: Option<Signal>,
 }
 
 impl Asked {
@@ -131,12 +152,13 @@ impl Asked {
             terminate: on(SignalKind::terminate()),
             interrupt: on(SignalKind::interrupt()),
             quit: on(SignalKind::quit()),
+            _hangup: on(SignalKind::hangup()),
         }
     }
 
     /// The next signal, or an order that goes beyond `present`.
     async fn next(&mut self, present: Order) -> Order {
-        let Self { orders, terminate, interrupt, quit } = self;
+        let Self { orders, terminate, interrupt, quit, _hangup } = self;
         let ordered = async {
             let beyond = orders.wait_for(|order| *order != Order::Run && *order != present);
             let order = beyond.await.map(|order| *order).ok();

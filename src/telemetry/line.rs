@@ -75,7 +75,7 @@ pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, n
     line.text("request_id", Some(ending.request_id.as_str()), cap::NAME);
     line.text("realm", names.realm, cap::NAME);
     line.text("route", names.route, cap::NAME);
-    line.text("method", Some(ending.method), cap::METHOD);
+    line.text("method", Some(&redactor.clean(ending.method)), cap::METHOD);
     line.text("path", Some(&redactor.clean(ending.path)), cap::PATH);
     line.number("status", u64::from(ending.status));
     line.text("outcome", Some(ending.outcome.as_str()), cap::NAME);

@@ -181,7 +181,11 @@ fn a_secret_is_found_where_its_reference_says() {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("permissions");
         let config = loaded(&files).unwrap_or_else(|problems| panic!("{reference}: {problems}"));
         assert_eq!(config.warnings, Problems::default(), "{reference}");
-        assert!(reference.contains("env") || config.files.iter().any(|file| file.ends_with("s")), "{:?}", config.files);
+        assert!(
+            reference.contains("env") || config.files.iter().any(|file| file.path.ends_with("s")),
+            "{:?}",
+            config.files
+        );
         // Whoever may log in can read it: allowed, for containers mount secrets so, but worth a word.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
         let warned = loaded(&files).expect("good").warnings.to_string();

@@ -5,6 +5,7 @@
 
 mod api_keys;
 mod client_address;
+mod commands;
 mod config_files;
 mod contract;
 mod decisions;
@@ -15,7 +16,10 @@ mod generated_pages;
 mod headers;
 mod key_sets;
 mod layers;
+mod observability;
 mod paths;
+mod reload;
+mod serving;
 mod support;
 mod support_works;
 mod tokens;

@@ -61,7 +61,7 @@ pub(crate) struct RealmInput {
 pub(crate) fn compile(
     input: Input,
     sources: &Sources<'_>,
-    files: Files,
+    files: &mut Files,
     problems: Vec<Problem>,
 ) -> Result<Config, Problems> {
     let mut work = Compiler { sources, files, problems, warnings: Vec::new(), routes: Vec::new() };
@@ -95,7 +95,7 @@ pub(crate) fn compile(
                 dialect: dialect::nameless(),
             },
             routes,
-            files: files.into_paths(),
+            files: files.list().to_vec(),
             warnings: Problems::collect(warnings),
         }),
         _ => Err(Problems::collect(problems)),
@@ -105,7 +105,7 @@ pub(crate) fn compile(
 /// What compiling needs all over: where secrets come from, and where problems go.
 pub(crate) struct Compiler<'a> {
     sources: &'a Sources<'a>,
-    files: Files,
+    files: &'a mut Files,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     routes: Vec<RouteSummary>,

@@ -105,9 +105,10 @@ mod tests {
     fn found(origin: Origin, encoding: Option<Encoding>, secrets: bool) -> Result<Vec<u8>, String> {
         let env = |name: &str| (name == "HEX").then(|| String::from("6162\n"));
         let sources = Sources { env: &env, secrets };
+        let mut files = Files::default();
         let mut work = Compiler {
             sources: &sources,
-            files: Files::default(),
+            files: &mut files,
             problems: Vec::new(),
             warnings: Vec::new(),
             routes: Vec::new(),

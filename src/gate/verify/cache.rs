@@ -83,8 +83,12 @@ impl TokenCache {
         }
     }
 
+    /// How many there are. Puts the cache in order first, which counts lazily: for who looks now and then.
     pub(super) fn entries(&self) -> u64 {
-        self.0.as_ref().map_or(0, Cache::entry_count)
+        self.0.as_ref().map_or(0, |cache| {
+            cache.run_pending_tasks();
+            cache.entry_count()
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl FrontDoor {
     /// A front door before `gateway`. `conf` must allow two tries (`max_retries = 2`) for an upstream to be asked again.
     ///
     /// # Panics
-    /// The engine does when it cannot load the system's certificate authorities: build it at start, not later.
+    /// The engine does when it cannot load the certificate authorities that `conf` names: see to it before.
     pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience) -> Self {
         let proxy = Arc::new(http_proxy(conf, Forwarder(Arc::clone(&gateway))));
         Self { proxy, gateway, patience }

@@ -36,15 +36,19 @@ impl Caller {
 
     /// A new connection.
     pub(crate) fn connect(&self) -> Connection {
+        self.try_connect().unwrap_or_else(|e| panic!("cannot connect to {}: {e}", self.address))
+    }
+
+    /// A new connection, if somebody listens.
+    pub(crate) fn try_connect(&self) -> std::io::Result<Connection> {
         let stream = match self.source {
             None => TcpStream::connect(self.address),
             Some(source) => connect_from(source, self.address),
-        };
-        let stream = stream.unwrap_or_else(|e| panic!("cannot connect to {}: {e}", self.address));
+        }?;
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
         stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
-        Connection { stream, buffer: Vec::new() }
+        Ok(Connection { stream, buffer: Vec::new() })
     }
 
     /// Sends exactly these bytes on a new connection, and reads one answer.

@@ -2,6 +2,7 @@
 //! dropped, and fails the test when a thread of it has panicked.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex};
@@ -9,19 +10,20 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use portcullis::clock::{SettableClock, UnixMillis};
-use portcullis::config::{Config, Problems, Sources};
+use portcullis::config::{Attempt, Config, Problems, Sources};
 use portcullis::outbound::HttpFetch;
+use portcullis::reload::Source;
 use portcullis::server::{Handle, Options, Server};
 use tempfile::TempDir;
 
 use super::caller::{Call, Caller, Reply};
 use super::log::Log;
+use super::process::Served;
 use super::realms::{HOUSE_SECRET, Standard};
 use super::upstream::Upstream;
 use super::{NOW, eventually};
 
 /// A gateway in the making.
-#[derive(Debug)]
 pub(crate) struct Builder {
     listen: Vec<String>,
     server: String,
@@ -30,6 +32,14 @@ pub(crate) struct Builder {
     env: HashMap<String, String>,
     places: Vec<(String, SocketAddr)>,
     now: UnixMillis,
+    watch_every: Option<Duration>,
+    sink: Option<Box<dyn Write + Send>>,
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("realms", &self.realms).finish_non_exhaustive()
+    }
 }
 
 impl Builder {
@@ -95,6 +105,18 @@ impl Builder {
         self
     }
 
+    /// Looks at its files this often.
+    pub(crate) fn watch_every(mut self, period: Duration) -> Self {
+        self.watch_every = Some(period);
+        self
+    }
+
+    /// Writes the access log here; [`Gateway::log`] stays empty.
+    pub(crate) fn sink(mut self, sink: impl Write + Send + 'static) -> Self {
+        self.sink = Some(Box::new(sink));
+        self
+    }
+
     /// Starts; a configuration that is refused fails the test.
     #[track_caller]
     pub(crate) fn start(self) -> Gateway {
@@ -108,22 +130,16 @@ impl Builder {
     pub(crate) fn try_start(self) -> Result<Gateway, Problems> {
         panics_on_record();
         let panics_before = PANICS.lock().expect("the list").len();
-        let directory = TempDir::new().expect("a directory");
-        let place = |text: &str| {
-            self.places.iter().fold(text.to_owned(), |text, (name, at)| text.replace(name, &at.to_string()))
-        };
-        for (number, realm) in self.realms.iter().enumerate() {
-            write(directory.path(), &format!("realms/realm{number}.toml"), place(realm).as_bytes());
-        }
-        for (name, content) in &self.files {
-            write(directory.path(), name, content);
-        }
-        write(directory.path(), "portcullis.toml", self.main_file(&place(&self.server)).as_bytes());
+        let directory = self.write();
 
         let clock = Arc::new(SettableClock::new(self.now));
         let log = Log::default();
         let config = load(directory.path(), &self.env)?;
-        let options = Options::embedded(clock.clone(), Arc::new(HttpFetch::new()), Box::new(log.clone()));
+        let sink: Box<dyn Write + Send> = self.sink.unwrap_or_else(|| Box::new(log.clone()));
+        let mut options = Options::embedded(clock.clone(), Arc::new(HttpFetch::new()), sink);
+        let (from, env) = (directory.path().to_owned(), self.env.clone());
+        let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &env)) };
+        (options.source, options.watch_every) = (Some(source), self.watch_every);
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
         let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
         let thread =
@@ -140,6 +156,29 @@ impl Builder {
             thread: Some(thread),
             panics_before,
         })
+    }
+
+    /// Writes the files of the configuration.
+    pub(crate) fn write(&self) -> TempDir {
+        let directory = TempDir::new().expect("a directory");
+        let place = |text: &str| {
+            self.places.iter().fold(text.to_owned(), |text, (name, at)| text.replace(name, &at.to_string()))
+        };
+        for (number, realm) in self.realms.iter().enumerate() {
+            write(directory.path(), &format!("realms/realm{number}.toml"), place(realm).as_bytes());
+        }
+        for (name, content) in &self.files {
+            write(directory.path(), name, content);
+        }
+        write(directory.path(), "portcullis.toml", self.main_file(&place(&self.server)).as_bytes());
+        directory
+    }
+
+    /// Starts the binary instead, as a process of its own, with the time of this machine.
+    #[track_caller]
+    pub(crate) fn serve(self) -> Served {
+        let directory = self.write();
+        Served::start(directory, &self.env)
     }
 
     fn main_file(&self, server: &str) -> String {
@@ -180,6 +219,8 @@ impl Gateway {
             env: HashMap::new(),
             places: Vec::new(),
             now: NOW,
+            watch_every: None,
+            sink: None,
         }
     }
 
@@ -293,6 +334,19 @@ impl Gateway {
         self.handle.reload(config).map(drop)
     }
 
+    /// Reads the files again as a running process does when it is told to; returns the new generation.
+    ///
+    /// # Errors
+    /// Why the old configuration stays.
+    pub(crate) fn reload_from_source(&self) -> Result<u64, Problems> {
+        self.handle.reloader().reload_now()
+    }
+
+    /// The number of the configuration in force.
+    pub(crate) fn generation(&self) -> u64 {
+        self.handle.gateway().live.load().snapshot.generation
+    }
+
     /// Moves the gateway's time forward.
     pub(crate) fn pass(&self, time: Duration) {
         self.clock.advance(time);
@@ -317,8 +371,12 @@ impl Drop for Gateway {
 }
 
 fn load(directory: &Path, env: &HashMap<String, String>) -> Result<Config, Problems> {
+    attempt(directory, env).outcome
+}
+
+fn attempt(directory: &Path, env: &HashMap<String, String>) -> Attempt {
     let lookup = |name: &str| env.get(name).cloned();
-    portcullis::config::load(directory, &Sources { env: &lookup, secrets: true })
+    portcullis::config::attempt(directory, &Sources { env: &lookup, secrets: true })
 }
 
 fn write(directory: &Path, name: &str, content: &[u8]) {

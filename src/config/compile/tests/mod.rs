@@ -86,7 +86,7 @@ fn a_single_file_says_the_same_as_a_directory() {
     let text = "[server]\nfailure_limit = '600/m'\n[realms.shop]\nhosts = ['shop.example']\nupstream = 'http://127.0.0.1:9000'\n[[realms.shop.routes]]\npath = '/'\nauth = ['public']\n";
     fs::write(&path, text).unwrap();
     let config = load(&path, &Sources { env: &env, secrets: true }).unwrap();
-    assert_eq!(config.files, [path]);
+    assert_eq!(config.files.iter().map(|file| &file.path).collect::<Vec<_>>(), [&path]);
     assert_eq!(&*config.snapshot.realms[0].name, "shop");
     let limiter = config.snapshot.failure_limit.unwrap();
     assert_eq!((&*limiter.spec().name, limiter.spec().rate.count), ("failure_limit", 600));
@@ -170,7 +170,7 @@ fn every_file_that_was_read_is_named() {
     let rest = "[[routes]]\npath = '/'\nauth = ['public']\nallow_ips_file = '../lists/office'\n";
     let files = [("portcullis.toml", ""), ("realms/shop.toml", &shop_text(rest)), ("lists/office", "10.0.0.0/8\n")];
     let config = load_files(&files, true).unwrap();
-    let names: Vec<_> = config.files.iter().map(|file| file.file_name().unwrap().to_str().unwrap()).collect();
+    let names: Vec<_> = config.files.iter().map(|file| file.path.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["portcullis.toml", "shop.toml", "office"]);
 }
 

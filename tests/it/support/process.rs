@@ -1,0 +1,211 @@
+//! The binary itself, as a process: commands that end, and a gateway that serves until it is told to stop.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::caller::{Call, Caller, Reply};
+use super::eventually;
+use super::log::Log;
+
+/// The binary that was built with these tests.
+const BINARY: &str = env!("CARGO_BIN_EXE_portcullis");
+
+/// A command in the making; of the environment it is given only what it is told.
+#[derive(Debug)]
+pub(crate) struct Run {
+    command: Command,
+    input: Vec<u8>,
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Run {
+    pub(crate) fn new<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(arguments).env_clear();
+        Self { command, input: Vec::new() }
+    }
+
+    /// With the configuration at `path`.
+    pub(crate) fn config(mut self, path: &Path) -> Self {
+        self.command.arg("--config").arg(path);
+        self
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub(crate) fn envs(mut self, env: &HashMap<String, String>) -> Self {
+        self.command.envs(env);
+        self
+    }
+
+    /// What is on its standard input.
+    pub(crate) fn input(mut self, text: impl Into<Vec<u8>>) -> Self {
+        self.input = text.into();
+        self
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub(crate) fn end(self) -> Ended {
+        let input = self.input.clone();
+        let mut process = self.spawn(Stdio::piped());
+        // Whoever does not read to the end has read enough.
+        drop(process.child.stdin.take().map(|mut stdin| stdin.write_all(&input)));
+        let code = process.wait();
+        process.read_rest();
+        Ended { code, out: process.out.text(), err: process.err.text() }
+    }
+
+    /// Starts it and lets it run.
+    #[track_caller]
+    pub(crate) fn start(self) -> Process {
+        self.spawn(Stdio::null())
+    }
+
+    #[track_caller]
+    fn spawn(mut self, stdin: Stdio) -> Process {
+        let spawned = self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let mut child = spawned.unwrap_or_else(|e| panic!("{BINARY}: {e}"));
+        let (out, err) = (Log::default(), Log::default());
+        let readers = [
+            copy(child.stdout.take().expect("piped"), out.clone()),
+            copy(child.stderr.take().expect("piped"), err.clone()),
+        ];
+        Process { child, out, err, readers: readers.into() }
+    }
+}
+
+fn copy(mut from: impl Read + Send + 'static, mut to: Log) -> std::thread::JoinHandle<()> {
+    std::thread::spawn(move || {
+        std::io::copy(&mut from, &mut to).expect("a pipe can be read");
+    })
+}
+
+/// A running process; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// Standard output so far.
+    pub(crate) out: Log,
+    /// Standard error so far.
+    pub(crate) err: Log,
+    readers: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Process {
+    /// Waits for its end, and returns its exit code; the negative number of the signal that ended it.
+    #[track_caller]
+    pub(crate) fn wait(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt;
+        let status = eventually("the process ends", || self.child.try_wait().expect("a process of ours"));
+        status.code().unwrap_or_else(|| -status.signal().expect("a signal"))
+    }
+
+    /// Whether it has not ended yet.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a process of ours").is_none()
+    }
+
+    /// Sends a signal: `TERM`, say.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill can be run").success(), "{name} was not sent");
+    }
+
+    /// Waits until everything it has written is read; it must have ended.
+    fn read_rest(&mut self) {
+        for reader in self.readers.drain(..) {
+            reader.join().expect("the reader ran");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A gateway that runs as a process of its own.
+#[derive(Debug)]
+pub(crate) struct Served {
+    pub(crate) process: Process,
+    pub(crate) addrs: Vec<SocketAddr>,
+    pub(crate) admin: SocketAddr,
+    directory: TempDir,
+}
+
+impl Served {
+    /// Starts `portcullis serve` with this configuration, whose log is in JSON, and waits until it serves.
+    #[track_caller]
+    pub(crate) fn start(directory: TempDir, env: &HashMap<String, String>) -> Self {
+        let process = Run::new(["serve"]).config(directory.path()).envs(env).start();
+        Self::of(process, directory)
+    }
+
+    /// Waits until `process` serves.
+    #[track_caller]
+    pub(crate) fn of(process: Process, directory: TempDir) -> Self {
+        let line = process.err.line_where("serving", |line| line["message"] == "serving");
+        let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
+        let addrs =
+            text("listen").trim_matches(['[', ']']).split(", ").map(|a| a.parse().expect("an address")).collect();
+        let admin = text("admin").parse().expect("an address");
+        let served = Self { process, addrs, admin, directory };
+        eventually("the gateway is ready", || (served.admin_get("/readyz").status == 200).then_some(()));
+        served
+    }
+
+    /// A caller of the first listener.
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::new(self.addrs[0])
+    }
+
+    /// A GET request to the first listener.
+    pub(crate) fn get(&self, target: &str) -> Call {
+        self.caller().get(target)
+    }
+
+    /// The answer of the admin listener.
+    #[track_caller]
+    pub(crate) fn admin_get(&self, path: &str) -> Reply {
+        Caller::new(self.admin).host(&self.admin.to_string()).get(path).send()
+    }
+
+    /// The value of the only sample that begins with this.
+    #[track_caller]
+    pub(crate) fn metric(&self, sample: &str) -> Option<f64> {
+        let text = self.admin_get("/metrics").is(200).text();
+        let line = text.lines().find(|line| line.starts_with(sample))?;
+        line.rsplit_once(' ')?.1.parse().ok()
+    }
+
+    /// The directory of the configuration.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The first line of the operational log with this message; waits for it.
+    pub(crate) fn says(&self, message: &str) -> Value {
+        self.process.err.line_where(message, |line| line["message"].as_str().is_some_and(|m| m.contains(message)))
+    }
+}
