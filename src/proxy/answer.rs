@@ -10,6 +10,7 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
+use tokio::time::timeout;
 
 use super::adapt;
 use super::exchange::Exchange;
@@ -20,6 +21,9 @@ use crate::gate::outcome::{Denial, Reason, Why};
 const DRAINED: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How long a client may go on sending after its connection was ended, as long as it pauses no longer than the latter.
+const LINGERING: Duration = Duration::from_secs(10);
+const LINGERING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Answers a denial. The connection stays open unless what follows on it is in doubt.
 ///
@@ -30,6 +34,7 @@ pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denia
     let kept = settle_body(session, denial);
     write(session, rendered).await?;
     if !kept {
+        exchange.record(session, false);
         part(session).await;
     }
     Ok(())
@@ -38,33 +43,37 @@ pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denia
 /// Answers a fault of the exchange with the upstream, as far as an answer has not begun and the client is still there.
 /// The engine closes the connection afterwards.
 pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> FailToProxy {
-    let denial = classify(error.etype(), error.esource());
-    if let Some(denial) = &denial {
-        exchange.refused(denial);
+    let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    let Some(denial) = classify(error) else { return silent };
+    if session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101) {
+        exchange.refused(&denial);
+        return silent;
     }
-    let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
-    let Some(denial) = denial.filter(|_| !begun) else {
-        return FailToProxy { error_code: 0, can_reuse_downstream: false };
-    };
     let rendered = render(exchange, &denial);
     let error_code = rendered.status;
     session.set_keepalive(None);
     match write(session, rendered).await {
-        Ok(()) => part(session).await,
+        Ok(()) => {
+            exchange.record(session, true);
+            part(session).await;
+        }
         Err(error) => tracing::debug!(kind = error.reason_str(), "the client left before it was told of a fault"),
     }
-    FailToProxy { error_code, can_reuse_downstream: false }
+    FailToProxy { error_code, ..silent }
 }
 
 /// What a fault means for the client; none when the client itself is gone.
-fn classify(kind: &ErrorType, source: &ErrorSource) -> Option<Denial> {
+fn classify(error: &Error) -> Option<Denial> {
     use ErrorType as T;
-    let denial = match (source, kind) {
+    let denial = match (&error.esource, &error.etype) {
         (_, T::HTTPStatus(413)) => Denial::new(Reason::PayloadTooLarge),
         (ErrorSource::Upstream, T::ConnectTimedout | T::TLSHandshakeTimedout | T::ReadTimedout | T::WriteTimedout) => {
             Denial::because(Reason::UpstreamTimeout, Why::Connection)
         }
         (ErrorSource::Upstream, _) => Denial::because(Reason::UpstreamUnavailable, Why::Connection),
+        (ErrorSource::Downstream, T::ReadError) if malformed(error) => {
+            Denial::because(Reason::BadRequest, Why::Framing)
+        }
         (ErrorSource::Downstream, T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed) => {
             return None;
         }
@@ -73,6 +82,12 @@ fn classify(kind: &ErrorType, source: &ErrorSource) -> Option<Denial> {
         (ErrorSource::Internal | ErrorSource::Unset, _) => Denial::new(Reason::Internal),
     };
     Some(denial)
+}
+
+/// Whether reading failed because of what was read (`front_door::window`), and not because of the connection.
+fn malformed(error: &Error) -> bool {
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
 fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
@@ -112,23 +127,15 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
     session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())
 }
 
-/// Ends the sending side and reads a little of what still arrives: with unread bytes the kernel would reset the connection
+/// Ends the sending side and reads for a while what still arrives: with unread bytes the kernel would reset the connection
 /// and the client could lose the answer.
 async fn part(session: &mut Session) {
     if session.is_http2() || session.is_body_done() {
         return;
     }
     session.as_downstream_mut().shutdown().await;
-    let drain = async {
-        let mut left = DRAINED;
-        while let Ok(Some(chunk)) = session.read_request_body().await {
-            left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    if tokio::time::timeout(DRAIN_TIME, drain).await.is_err() {
+    let rest = async { while let Ok(Ok(Some(_))) = timeout(LINGERING_PAUSE, session.read_request_body()).await {} };
+    if timeout(LINGERING, rest).await.is_err() {
         tracing::debug!("a refused request's body did not end in time");
     }
 }
@@ -207,13 +214,13 @@ mod tests {
     fn a_client_that_leaves_is_no_fault_of_the_upstream() {
         for kind in [ErrorType::ReadError, ErrorType::WriteError, ErrorType::ConnectionClosed, ErrorType::WriteTimedout]
         {
-            assert_eq!(classify(&kind, &ErrorSource::Downstream), None, "{kind:?}");
+            assert_eq!(classify(&Error::new_down(kind.clone())), None, "{kind:?}");
         }
     }
 
     #[test]
     fn faults_become_the_status_that_says_whose_they_are() {
-        let status = |kind, source| classify(&kind, &source).unwrap().reason.public().status;
+        let status = |kind, source| classify(&Error::create(kind, source, None, None)).unwrap().reason.public().status;
         assert_eq!(status(ErrorType::ConnectRefused, ErrorSource::Upstream), 502);
         assert_eq!(status(ErrorType::InvalidCert, ErrorSource::Upstream), 502);
         assert_eq!(status(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream), 502);
@@ -223,5 +230,8 @@ mod tests {
         assert_eq!(status(ErrorType::new("InvalidChunk"), ErrorSource::Downstream), 400);
         assert_eq!(status(ErrorType::ReadTimedout, ErrorSource::Downstream), 408);
         assert_eq!(status(ErrorType::InternalError, ErrorSource::Unset), 500);
+        let malformed = std::io::Error::from(std::io::ErrorKind::InvalidData);
+        let malformed = Error::because(ErrorType::ReadError, "", malformed).into_down();
+        assert_eq!(classify(&malformed).map(|denial| denial.reason), Some(Reason::BadRequest));
     }
 }
