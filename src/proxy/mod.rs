@@ -123,7 +123,11 @@ impl ProxyHttp for Forwarder {
     async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
         let live = Arc::clone(&exchange.live);
         let timeouts = exchange.timeouts()?;
-        let next = live.upstreams.of(exchange.permit()?).and_then(|target| target.next(timeouts, exchange.at));
+        let tunnel = adapt::wants_websocket(session.req_header()) == Ok(true);
+        let next = live.upstreams.of(exchange.permit()?).and_then(|target| match tunnel {
+            true => target.next_tunnel(timeouts, exchange.at),
+            false => target.next(timeouts, exchange.at),
+        });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
         exchange.try_upstream(server);
         session.set_read_timeout(timeouts.write);

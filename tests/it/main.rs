@@ -5,6 +5,7 @@
 
 mod client_address;
 mod decisions;
+mod framing;
 mod gallery;
 mod headers;
 mod layers;

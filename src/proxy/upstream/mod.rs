@@ -3,12 +3,14 @@
 
 mod resolver;
 mod server;
+mod tunnel;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::protocols::tls::CaType;
@@ -89,6 +91,16 @@ impl Target {
         Some((server, peer))
     }
 
+    /// Like [`Target::next`], for a request for a WebSocket: on a connection of its own.
+    pub(super) fn next_tunnel(&self, timeouts: Timeouts, now: UnixMillis) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
+        let (server, mut peer) = self.next(timeouts, now)?;
+        peer.options.custom_l4 = Some(Arc::new(tunnel::Unhurried));
+        peer.options.idle_timeout = Some(Duration::ZERO);
+        // Those that wait for other requests are not of its kind.
+        peer.group_key = !peer.group_key;
+        Some((server, peer))
+    }
+
     fn server(&self, now: UnixMillis) -> Option<(&Arc<Server>, SocketAddr)> {
         let count = self.servers.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +154,6 @@ fn authorities(pem: &[u8]) -> Result<Arc<CaType>, &'static str> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::time::Duration;
 
     use pingora::upstreams::peer::Peer;
 

@@ -312,6 +312,11 @@ impl Connection {
         self.stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
     }
 
+    /// The same connection, for a thread that only writes.
+    pub(crate) fn split(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("a second handle"), buffer: Vec::new() }
+    }
+
     /// Our end of the connection.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.stream.local_addr().expect("an address")
