@@ -10,7 +10,6 @@ use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
-use tokio::time::timeout;
 
 use super::adapt;
 use super::exchange::Exchange;
@@ -21,9 +20,6 @@ use crate::gate::outcome::{Denial, Reason, Why};
 const DRAINED: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// How long a client may go on sending after its connection was ended, as long as it pauses no longer than the latter.
-const LINGERING: Duration = Duration::from_secs(10);
-const LINGERING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Answers a denial. The connection stays open unless what follows on it is in doubt.
 ///
@@ -31,13 +27,8 @@ const LINGERING_PAUSE: Duration = Duration::from_secs(1);
 /// The client could not be written to.
 pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denial: &Denial) -> Result<()> {
     let rendered = render(exchange, denial);
-    let kept = settle_body(session, denial);
-    write(session, rendered).await?;
-    if !kept {
-        exchange.record(session, false);
-        part(session).await;
-    }
-    Ok(())
+    settle_body(session, denial);
+    write(session, rendered).await
 }
 
 /// Answers a fault of the exchange with the upstream, as far as an answer has not begun and the client is still there.
@@ -54,8 +45,9 @@ pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: 
     session.set_keepalive(None);
     match write(session, rendered).await {
         Ok(()) => {
+            // The engine would just close. To end it in order may take a while, which is not the request's any more.
             exchange.record(session, true);
-            part(session).await;
+            session.as_downstream_mut().shutdown().await;
         }
         Err(error) => tracing::debug!(kind = error.reason_str(), "the client left before it was told of a fault"),
     }
@@ -98,7 +90,7 @@ fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
 }
 
 /// Decides what becomes of a body that nobody will read, and with it whether the connection is kept.
-fn settle_body(session: &mut Session, denial: &Denial) -> bool {
+fn settle_body(session: &mut Session, denial: &Denial) {
     let doubtful = session.is_upgrade_req() || denial.why == Some(Why::Framing) || denial.reason == Reason::Internal;
     let drainable = session.is_body_done() || {
         let headers = &session.req_header().headers;
@@ -107,13 +99,12 @@ fn settle_body(session: &mut Session, denial: &Denial) -> bool {
     };
     if doubtful || !drainable {
         session.set_keepalive(None);
-        return false;
+        return;
     }
     // The engine would announce the end of the connection whenever a body is unread.
     let downstream = session.as_downstream_mut();
     downstream.set_close_on_response_before_downstream_finish(false);
     downstream.set_total_drain_timeout(Some(DRAIN_TIME));
-    downstream.get_keepalive().is_some()
 }
 
 async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
@@ -125,19 +116,6 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
     let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { Bytes::from(rendered.body) };
     session.write_response_header(Box::new(header), false).await.map_err(|error| error.into_down())?;
     session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())
-}
-
-/// Ends the sending side and reads for a while what still arrives: with unread bytes the kernel would reset the connection
-/// and the client could lose the answer.
-async fn part(session: &mut Session) {
-    if session.is_http2() || session.is_body_done() {
-        return;
-    }
-    session.as_downstream_mut().shutdown().await;
-    let rest = async { while let Ok(Ok(Some(_))) = timeout(LINGERING_PAUSE, session.read_request_body()).await {} };
-    if timeout(LINGERING, rest).await.is_err() {
-        tracing::debug!("a refused request's body did not end in time");
-    }
 }
 
 #[cfg(test)]
@@ -160,9 +138,9 @@ mod tests {
         Rendered { status: 401, headers, body: b"{}".to_vec() }
     }
 
-    async fn answer_to(request: &str, denial: Denial) -> (String, bool) {
+    async fn answer_to(request: &str, denial: Denial) -> String {
         let (mut session, mut client) = session(request).await;
-        let kept = settle_body(&mut session, &denial);
+        settle_body(&mut session, &denial);
         write(&mut session, rendered()).await.unwrap();
         let mut answer = vec![0; 4096];
         let count = client.read(&mut answer).await.unwrap();
@@ -172,7 +150,7 @@ mod tests {
             client.read_exact(&mut rest).await.unwrap();
             answer.push_str(std::str::from_utf8(&rest).unwrap());
         }
-        (answer, kept)
+        answer
     }
 
     #[tokio::test]
@@ -182,8 +160,8 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n",
         ] {
-            let (answer, kept) = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
-            assert!(kept && answer.contains("\r\nConnection: keep-alive\r\n"), "{request:?}: {answer}");
+            let answer = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
+            assert!(answer.contains("\r\nConnection: keep-alive\r\n"), "{request:?}: {answer}");
             assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
         }
     }
@@ -197,16 +175,17 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
         ] {
-            let (answer, _) = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
+            let answer = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
             assert!(answer.contains("\r\nConnection: close\r\n"), "{request:?}: {answer}");
         }
         let doubt = Denial::because(Reason::BadRequest, Why::Framing);
-        assert!(!answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n", doubt).await.1);
+        let answer = answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n", doubt).await;
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     }
 
     #[tokio::test]
     async fn the_answer_to_head_has_the_length_and_no_body() {
-        let (answer, _) = answer_to("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Denial::new(Reason::TokenInvalid)).await;
+        let answer = answer_to("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Denial::new(Reason::TokenInvalid)).await;
         assert!(answer.contains("Content-Length: 2\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
     }
 

@@ -62,10 +62,6 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
         return fault();
     }
-    // The engine takes folded lines (RFC 9112 section 5.2) as they are.
-    if response.headers.values().any(|value| value.as_bytes().contains(&b'\n')) {
-        return fault();
-    }
     let identity = &exchange.permit()?.realm().identity_headers;
     let ours: Vec<HeaderName> = response.headers.keys().filter(|name| identity.owns(name.as_str())).cloned().collect();
     for name in &ours {

@@ -8,6 +8,7 @@ mod decisions;
 mod framing;
 mod gallery;
 mod headers;
+mod hostile_upstream;
 mod layers;
 mod paths;
 mod support;

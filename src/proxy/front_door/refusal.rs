@@ -9,13 +9,11 @@ use pingora::protocols::http::date::get_cached_date;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::window::LINGER;
 use crate::gate::dialect::Rendered;
 
 /// For writing the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a client may go on sending after its connection was ended, as long as it pauses no longer than the latter.
-const LINGERING: Duration = Duration::from_secs(10);
-const LINGERING_PAUSE: Duration = Duration::from_secs(1);
 
 /// Sends the answer, ends the sending side and lets the client read: closing at once while bytes arrive would make the
 /// kernel reset the connection and throw the answer away.
@@ -28,9 +26,9 @@ pub(super) async fn send(mut stream: Stream, rendered: &Rendered, head_only: boo
     });
     if let Ok(Ok(())) = written.await {
         let mut chunk = [0; 4096];
-        let rest = async { while let Ok(Ok(1..)) = timeout(LINGERING_PAUSE, stream.read(&mut chunk)).await {} };
-        if timeout(LINGERING, rest).await.is_err() {
-            tracing::debug!("a refused client did not stop sending in time");
+        let rest = async { while let Ok(1..) = stream.read(&mut chunk).await {} };
+        if timeout(LINGER, rest).await.is_err() {
+            tracing::debug!("a refused client did not end its side in time");
         }
     }
 }

@@ -28,6 +28,10 @@ const AHEAD: usize = 64 * 1024;
 /// to him for this long.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// How long a client may go on sending after its connection was ended: closing while bytes arrive would make the kernel
+/// reset it, and the client could lose the answer.
+pub(super) const LINGER: Duration = Duration::from_secs(5);
+
 /// A view of one request on a connection.
 #[derive(Debug)]
 pub(in crate::proxy) struct Window {
@@ -37,6 +41,7 @@ pub(in crate::proxy) struct Window {
     upgradable: bool,
     arrived: Stopwatch,
     farewell: Option<Pin<Box<Sleep>>>,
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 /// How much the engine may still read.
@@ -84,7 +89,7 @@ impl Window {
             Some(body) => Allowed::Exactly(u64::try_from(head).unwrap_or(u64::MAX).saturating_add(body)),
             None => Allowed::Chunked(head, Chunks::new()),
         };
-        Self { inner, held, allowed, upgradable: shape.upgrade, arrived, farewell: None }
+        Self { inner, held, allowed, upgradable: shape.upgrade, arrived, farewell: None, linger: None }
     }
 
     /// Started at the first byte of the request.
@@ -170,7 +175,23 @@ impl AsyncWrite for Window {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            if matches!(this.allowed, Allowed::Exactly(0) | Allowed::Everything) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        while linger.as_mut().poll(cx).is_pending() {
+            let mut chunk = [0; 4096];
+            let mut chunk = ReadBuf::new(&mut chunk);
+            let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut chunk));
+            if read.is_err() || chunk.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -332,6 +353,29 @@ mod tests {
         let mut seen = [0; 6];
         window.read_exact(&mut seen).await.unwrap();
         assert!(window.close().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_within_its_body_may_send_the_rest_before_the_connection_is_closed() {
+        let (mut window, mut client) = window(b"HEADbody", 4, plain(1 << 20));
+        let begun = Instant::now();
+        let ending = tokio::spawn(async move { AsyncWriteExt::shutdown(&mut window).await.unwrap() });
+        assert_eq!(client.read(&mut [0; 64]).await.unwrap(), 0);
+        client.write_all(&vec![b'x'; 1 << 20]).await.unwrap();
+        drop(client);
+        ending.await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_not_held_for_a_client_that_never_ends() {
+        for (length, patience) in [(100, LINGER), (0, Duration::ZERO)] {
+            let (mut window, _client) = window(b"HEAD", 4, plain(length));
+            assert_eq!(window.read(&mut [0; 64]).await.unwrap(), 4);
+            let begun = Instant::now();
+            AsyncWriteExt::shutdown(&mut window).await.unwrap();
+            assert!(begun.elapsed().abs_diff(patience) < Duration::from_millis(2), "{length}: {:?}", begun.elapsed());
+        }
     }
 
     #[tokio::test(start_paused = true)]

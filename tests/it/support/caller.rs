@@ -236,6 +236,25 @@ impl Connection {
         }
     }
 
+    /// Reads one interim answer.
+    pub(crate) fn read_interim(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
+                let head: Vec<u8> = self.buffer.drain(..at + 4).collect();
+                return Some(Reply::parse_head(&head)).filter(|reply| reply.status < 200);
+            }
+            if !self.fill() {
+                return None;
+            }
+        }
+    }
+
+    /// Everything until the connection ends, however it does.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        while self.fill() {}
+        std::mem::take(&mut self.buffer)
+    }
+
     fn read_body(&mut self, reply: &Reply) -> Vec<u8> {
         match (reply.header("content-length"), reply.header("transfer-encoding")) {
             (Some(length), None) => {

@@ -9,6 +9,7 @@ pub(crate) mod issuer;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod realms;
+pub(crate) mod scripted;
 pub(crate) mod token;
 pub(crate) mod upstream;
 
