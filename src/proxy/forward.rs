@@ -68,7 +68,10 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         response.remove_header(name);
     }
     response.set_version(Version::HTTP_11);
-    if response.status.is_informational() && !switching {
+    let interim = response.status.is_informational() && !switching;
+    // The engine would end the connection of a client that waited for 100 (Continue).
+    session.as_downstream_mut().set_close_on_response_before_downstream_finish(!interim);
+    if interim {
         exchange.interim = exchange.interim.saturating_add(1);
         return if exchange.interim > MAX_INTERIM { fault() } else { Ok(()) };
     }

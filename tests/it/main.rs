@@ -5,6 +5,7 @@
 
 mod client_address;
 mod decisions;
+mod forwarding;
 mod framing;
 mod gallery;
 mod headers;

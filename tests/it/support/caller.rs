@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -211,6 +212,24 @@ impl Connection {
         }
     }
 
+    /// Sends as many of these bytes as are taken at once; none when nothing is taken for so long.
+    pub(crate) fn write_some(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        self.stream.set_write_timeout(Some(patience)).expect("a timeout");
+        let count = self.stream.write(bytes).unwrap_or(0);
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
+        count
+    }
+
+    /// Reads the head of an answer, and leaves its body.
+    pub(crate) fn read_head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head += &self.line();
+            head += "\r\n";
+        }
+        head
+    }
+
     /// Reads one answer, interim answers (100) skipped; none when the connection ends first. An answer to HEAD has no
     /// body whatever its length says.
     pub(crate) fn read_reply(&mut self, to_head: bool) -> Option<Reply> {
@@ -236,12 +255,13 @@ impl Connection {
         }
     }
 
-    /// Reads one interim answer.
+    /// Reads one interim answer; none when the next one is none, which is not taken then.
     pub(crate) fn read_interim(&mut self) -> Option<Reply> {
         loop {
             if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
-                let head: Vec<u8> = self.buffer.drain(..at + 4).collect();
-                return Some(Reply::parse_head(&head)).filter(|reply| reply.status < 200);
+                let reply = Some(Reply::parse_head(&self.buffer[..at + 4])).filter(|reply| reply.status < 200)?;
+                self.buffer.drain(..at + 4);
+                return Some(reply);
             }
             if !self.fill() {
                 return None;
