@@ -14,3 +14,4 @@ mod layers;
 mod paths;
 mod support;
 mod support_works;
+mod upstream_tls;
