@@ -27,44 +27,45 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// The client could not be written to.
 pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denial: &Denial) -> Result<()> {
     let rendered = render(exchange, denial);
-    let kept = settle_body(session, denial);
-    write(session, rendered).await?;
-    if !kept {
-        part(session).await;
-    }
-    Ok(())
+    settle_body(session, denial);
+    write(session, rendered).await
 }
 
 /// Answers a fault of the exchange with the upstream, as far as an answer has not begun and the client is still there.
 /// The engine closes the connection afterwards.
 pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> FailToProxy {
-    let denial = classify(error.etype(), error.esource());
-    if let Some(denial) = &denial {
-        exchange.refused(denial);
+    let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    let Some(denial) = classify(error) else { return silent };
+    if session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101) {
+        exchange.refused(&denial);
+        return silent;
     }
-    let begun = session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101);
-    let Some(denial) = denial.filter(|_| !begun) else {
-        return FailToProxy { error_code: 0, can_reuse_downstream: false };
-    };
     let rendered = render(exchange, &denial);
     let error_code = rendered.status;
     session.set_keepalive(None);
     match write(session, rendered).await {
-        Ok(()) => part(session).await,
+        Ok(()) => {
+            // The engine would just close. To end it in order may take a while, which is not the request's any more.
+            exchange.record(session, true);
+            session.as_downstream_mut().shutdown().await;
+        }
         Err(error) => tracing::debug!(kind = error.reason_str(), "the client left before it was told of a fault"),
     }
-    FailToProxy { error_code, can_reuse_downstream: false }
+    FailToProxy { error_code, ..silent }
 }
 
 /// What a fault means for the client; none when the client itself is gone.
-fn classify(kind: &ErrorType, source: &ErrorSource) -> Option<Denial> {
+fn classify(error: &Error) -> Option<Denial> {
     use ErrorType as T;
-    let denial = match (source, kind) {
+    let denial = match (&error.esource, &error.etype) {
         (_, T::HTTPStatus(413)) => Denial::new(Reason::PayloadTooLarge),
         (ErrorSource::Upstream, T::ConnectTimedout | T::TLSHandshakeTimedout | T::ReadTimedout | T::WriteTimedout) => {
             Denial::because(Reason::UpstreamTimeout, Why::Connection)
         }
         (ErrorSource::Upstream, _) => Denial::because(Reason::UpstreamUnavailable, Why::Connection),
+        (ErrorSource::Downstream, T::ReadError) if malformed(error) => {
+            Denial::because(Reason::BadRequest, Why::Framing)
+        }
         (ErrorSource::Downstream, T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed) => {
             return None;
         }
@@ -75,6 +76,12 @@ fn classify(kind: &ErrorType, source: &ErrorSource) -> Option<Denial> {
     Some(denial)
 }
 
+/// Whether reading failed because of what was read (`front_door::window`), and not because of the connection.
+fn malformed(error: &Error) -> bool {
+    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
+}
+
 fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
     exchange.refused(denial);
     let realm = exchange.trail.realm.as_ref();
@@ -83,7 +90,7 @@ fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
 }
 
 /// Decides what becomes of a body that nobody will read, and with it whether the connection is kept.
-fn settle_body(session: &mut Session, denial: &Denial) -> bool {
+fn settle_body(session: &mut Session, denial: &Denial) {
     let doubtful = session.is_upgrade_req() || denial.why == Some(Why::Framing) || denial.reason == Reason::Internal;
     let drainable = session.is_body_done() || {
         let headers = &session.req_header().headers;
@@ -92,13 +99,12 @@ fn settle_body(session: &mut Session, denial: &Denial) -> bool {
     };
     if doubtful || !drainable {
         session.set_keepalive(None);
-        return false;
+        return;
     }
     // The engine would announce the end of the connection whenever a body is unread.
     let downstream = session.as_downstream_mut();
     downstream.set_close_on_response_before_downstream_finish(false);
     downstream.set_total_drain_timeout(Some(DRAIN_TIME));
-    downstream.get_keepalive().is_some()
 }
 
 async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
@@ -110,27 +116,6 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
     let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { Bytes::from(rendered.body) };
     session.write_response_header(Box::new(header), false).await.map_err(|error| error.into_down())?;
     session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())
-}
-
-/// Ends the sending side and reads a little of what still arrives: with unread bytes the kernel would reset the connection
-/// and the client could lose the answer.
-async fn part(session: &mut Session) {
-    if session.is_http2() || session.is_body_done() {
-        return;
-    }
-    session.as_downstream_mut().shutdown().await;
-    let drain = async {
-        let mut left = DRAINED;
-        while let Ok(Some(chunk)) = session.read_request_body().await {
-            left = left.saturating_sub(u64::try_from(chunk.len()).unwrap_or(u64::MAX));
-            if left == 0 {
-                break;
-            }
-        }
-    };
-    if tokio::time::timeout(DRAIN_TIME, drain).await.is_err() {
-        tracing::debug!("a refused request's body did not end in time");
-    }
 }
 
 #[cfg(test)]
@@ -153,9 +138,9 @@ mod tests {
         Rendered { status: 401, headers, body: b"{}".to_vec() }
     }
 
-    async fn answer_to(request: &str, denial: Denial) -> (String, bool) {
+    async fn answer_to(request: &str, denial: Denial) -> String {
         let (mut session, mut client) = session(request).await;
-        let kept = settle_body(&mut session, &denial);
+        settle_body(&mut session, &denial);
         write(&mut session, rendered()).await.unwrap();
         let mut answer = vec![0; 4096];
         let count = client.read(&mut answer).await.unwrap();
@@ -165,7 +150,7 @@ mod tests {
             client.read_exact(&mut rest).await.unwrap();
             answer.push_str(std::str::from_utf8(&rest).unwrap());
         }
-        (answer, kept)
+        answer
     }
 
     #[tokio::test]
@@ -175,8 +160,8 @@ mod tests {
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello",
             "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 65536\r\n\r\n",
         ] {
-            let (answer, kept) = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
-            assert!(kept && answer.contains("\r\nConnection: keep-alive\r\n"), "{request:?}: {answer}");
+            let answer = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
+            assert!(answer.contains("\r\nConnection: keep-alive\r\n"), "{request:?}: {answer}");
             assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
         }
     }
@@ -190,16 +175,17 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
             "GET / HTTP/1.0\r\n\r\n",
         ] {
-            let (answer, _) = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
+            let answer = answer_to(request, Denial::new(Reason::TokenInvalid)).await;
             assert!(answer.contains("\r\nConnection: close\r\n"), "{request:?}: {answer}");
         }
         let doubt = Denial::because(Reason::BadRequest, Why::Framing);
-        assert!(!answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n", doubt).await.1);
+        let answer = answer_to("GET / HTTP/1.1\r\nHost: a\r\n\r\n", doubt).await;
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
     }
 
     #[tokio::test]
     async fn the_answer_to_head_has_the_length_and_no_body() {
-        let (answer, _) = answer_to("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Denial::new(Reason::TokenInvalid)).await;
+        let answer = answer_to("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", Denial::new(Reason::TokenInvalid)).await;
         assert!(answer.contains("Content-Length: 2\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
     }
 
@@ -207,13 +193,13 @@ mod tests {
     fn a_client_that_leaves_is_no_fault_of_the_upstream() {
         for kind in [ErrorType::ReadError, ErrorType::WriteError, ErrorType::ConnectionClosed, ErrorType::WriteTimedout]
         {
-            assert_eq!(classify(&kind, &ErrorSource::Downstream), None, "{kind:?}");
+            assert_eq!(classify(&Error::new_down(kind.clone())), None, "{kind:?}");
         }
     }
 
     #[test]
     fn faults_become_the_status_that_says_whose_they_are() {
-        let status = |kind, source| classify(&kind, &source).unwrap().reason.public().status;
+        let status = |kind, source| classify(&Error::create(kind, source, None, None)).unwrap().reason.public().status;
         assert_eq!(status(ErrorType::ConnectRefused, ErrorSource::Upstream), 502);
         assert_eq!(status(ErrorType::InvalidCert, ErrorSource::Upstream), 502);
         assert_eq!(status(ErrorType::InvalidHTTPHeader, ErrorSource::Upstream), 502);
@@ -223,5 +209,8 @@ mod tests {
         assert_eq!(status(ErrorType::new("InvalidChunk"), ErrorSource::Downstream), 400);
         assert_eq!(status(ErrorType::ReadTimedout, ErrorSource::Downstream), 408);
         assert_eq!(status(ErrorType::InternalError, ErrorSource::Unset), 500);
+        let malformed = std::io::Error::from(std::io::ErrorKind::InvalidData);
+        let malformed = Error::because(ErrorType::ReadError, "", malformed).into_down();
+        assert_eq!(classify(&malformed).map(|denial| denial.reason), Some(Reason::BadRequest));
     }
 }

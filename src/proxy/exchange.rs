@@ -12,9 +12,13 @@ use super::upstream::Server;
 use super::{Gateway, Live, adapt};
 use crate::clock::{Stopwatch, UnixMillis};
 use crate::gate::outcome::{Denial, Permit, Reason, Why};
+use crate::gate::policy::Timeouts;
 use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
 use crate::telemetry::{Ending, Outcome};
+
+/// A body may come as slowly as this, in bytes a second, beyond the time for one write.
+const SLOWEST_BODY: u64 = 500;
 
 /// State of one request. Written down exactly once, by [`Exchange::record`] or, when that is never reached, on drop.
 #[derive(Debug)]
@@ -30,8 +34,8 @@ pub struct Exchange {
     pub(super) permit: Option<Permit>,
     /// How often an upstream was tried.
     pub(super) tries: u8,
-    /// Body bytes that went upstream in this try.
-    pub(super) body: u64,
+    /// Interim answers (1xx) so far.
+    pub(super) interim: u8,
     /// The server that was tried last.
     pub(super) server: Option<Arc<Server>>,
     id: Option<RequestId>,
@@ -51,7 +55,7 @@ impl Exchange {
             trail: Trail::default(),
             permit: None,
             tries: 0,
-            body: 0,
+            interim: 0,
             server: None,
             id: None,
             arrived: Stopwatch::start(),
@@ -80,6 +84,20 @@ impl Exchange {
         self.permit.as_ref().or_err(ErrorType::InternalError, "forwarding without a permit")
     }
 
+    /// How long is waited in this exchange.
+    pub(super) fn timeouts(&self) -> Result<Timeouts> {
+        let route = self.permit()?.route();
+        Ok(route.timeouts.or(route.upstream.timeouts))
+    }
+
+    /// How long the next part of the body may take after `bytes` of it; none when the client has been too slow: a
+    /// connection to an upstream waits for it.
+    pub(super) fn patience(&self, write: Duration, bytes: u64) -> Option<Duration> {
+        let allowed = write.saturating_add(Duration::from_secs(bytes / SLOWEST_BODY));
+        let left = allowed.checked_sub(self.upstream.map(Stopwatch::elapsed).unwrap_or_default())?;
+        Some(left.min(write))
+    }
+
     /// Remembers why the request is refused.
     pub(super) fn refused(&mut self, denial: &Denial) {
         self.trail.reason = Some(denial.reason);
@@ -89,7 +107,6 @@ impl Exchange {
     /// Another try at an upstream begins.
     pub(super) fn try_upstream(&mut self, server: &Arc<Server>) {
         self.tries = self.tries.saturating_add(1);
-        self.body = 0;
         self.server = Some(Arc::clone(server));
         self.upstream.get_or_insert_with(Stopwatch::start);
     }

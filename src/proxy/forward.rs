@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, HOST, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
@@ -13,6 +13,9 @@ use super::adapt;
 use super::exchange::Exchange;
 use crate::gate::headers::{self, Forwarding};
 use crate::gate::limit::Quota;
+
+/// How many interim answers are passed on before the one that counts.
+const MAX_INTERIM: u8 = 16;
 
 /// Makes the head that the upstream gets. The engine has removed hop-by-hop fields before: nothing that is set here can
 /// be taken away by the client.
@@ -39,6 +42,10 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
         }
         None => {}
     }
+    if received.version == Version::HTTP_10 {
+        // Nobody would pass the 100 on (RFC 9110 section 10.1.1).
+        upstream.remove_header(&EXPECT);
+    }
     if let Some(host) = &permit.route().upstream.host {
         upstream.insert_header(HOST, &**host)?;
     }
@@ -46,27 +53,41 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
 }
 
 /// Makes the head of the upstream's answer what the client may see.
+///
+/// # Errors
+/// It cannot be passed on without doubt.
 pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exchange: &mut Exchange) -> Result<()> {
-    if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
-        return Ok(());
+    let fault = || Error::err_up(ErrorType::InvalidHTTPHeader);
+    let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
+        return fault();
     }
-    let request_id = HeaderValue::try_from(exchange.id().as_str()).or_err(ErrorType::InternalError, "request id")?;
-    let permit = exchange.permit()?;
-    let identity = &permit.realm().identity_headers;
+    let identity = &exchange.permit()?.realm().identity_headers;
     let ours: Vec<HeaderName> = response.headers.keys().filter(|name| identity.owns(name.as_str())).cloned().collect();
     for name in &ours {
         response.remove_header(name);
     }
-    // Between the gateway and the upstream only (RFC 9110 section 7.6.1); the engine leaves it.
-    response.remove_header("keep-alive");
+    response.set_version(Version::HTTP_11);
+    let interim = response.status.is_informational() && !switching;
+    // The engine would end the connection of a client that waited for 100 (Continue).
+    session.as_downstream_mut().set_close_on_response_before_downstream_finish(!interim);
+    if interim {
+        exchange.interim = exchange.interim.saturating_add(1);
+        return if exchange.interim > MAX_INTERIM { fault() } else { Ok(()) };
+    }
+    if !switching {
+        remove_hop_by_hop(response);
+    }
+    let request_id = HeaderValue::try_from(exchange.id().as_str()).or_err(ErrorType::InternalError, "request id")?;
     response.insert_header("X-Request-Id", request_id)?;
+    let permit = exchange.permit()?;
     if permit.credential_in_url() {
         response.insert_header(CACHE_CONTROL, "no-store")?;
     }
     for (name, value) in permit.quota().into_iter().flat_map(Quota::fields) {
         response.insert_header(name, value)?;
     }
-    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+    if switching {
         // A tunnel in which only the upstream speaks is no slow client; the upstream's read timeout bounds it.
         session.set_read_timeout(None);
     }
@@ -76,6 +97,20 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         session.set_keepalive(None);
     }
     Ok(())
+}
+
+/// Removes what the upstream said to this gateway only (RFC 9110 section 7.6.1). How the body is framed stays: the engine
+/// needs it. `Connection` itself is the engine's to set.
+fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    let options = response.headers.get_all(CONNECTION).iter().flat_map(|value| value.as_bytes().split(|b| *b == b','));
+    let mut names: Vec<_> = options.filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok()).collect();
+    names.retain(|name| *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING);
+    for name in &names {
+        response.remove_header(name);
+    }
+    for name in ["keep-alive", "proxy-connection"] {
+        response.remove_header(name);
+    }
 }
 
 /// Tells the operator which server failed and how. The engine's own text is left out: it may quote what was received.

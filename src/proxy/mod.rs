@@ -15,6 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::Version;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -103,6 +104,9 @@ impl ProxyHttp for Forwarder {
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         exchange.meet(session);
         session.set_write_timeout(Some(CLIENT_TAKES_NOTHING));
+        // HTTP/1.0 knows no interim answers.
+        let old = session.req_header().version == Version::HTTP_10;
+        session.set_ignore_info_resp(old);
         let judged = guard::contain(self.judge(session, exchange)).await;
         let denial = match judged {
             Ok(Ok(permit)) => {
@@ -116,14 +120,17 @@ impl ProxyHttp for Forwarder {
         Ok(true)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, exchange: &mut Exchange) -> Result<Box<HttpPeer>> {
         let live = Arc::clone(&exchange.live);
-        let permit = exchange.permit()?;
-        let route = permit.route();
-        let timeouts = route.timeouts.or(route.upstream.timeouts);
-        let next = live.upstreams.of(permit).and_then(|target| target.next(timeouts));
+        let timeouts = exchange.timeouts()?;
+        let tunnel = adapt::wants_websocket(session.req_header()) == Ok(true);
+        let next = live.upstreams.of(exchange.permit()?).and_then(|target| match tunnel {
+            true => target.next_tunnel(timeouts, exchange.at),
+            false => target.next(timeouts, exchange.at),
+        });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
         exchange.try_upstream(server);
+        session.set_read_timeout(timeouts.write);
         Ok(peer)
     }
 
@@ -139,17 +146,26 @@ impl ProxyHttp for Forwarder {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        body: &mut Option<Bytes>,
-        _end: bool,
+        _body: &mut Option<Bytes>,
+        end: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
         if session.was_upgraded() {
             return Ok(());
         }
-        let length = body.as_ref().map_or(0, Bytes::len);
-        exchange.body = exchange.body.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
-        let limit = exchange.permit.as_ref().map_or(0, |permit| permit.route().max_body);
-        if exchange.body > limit { Error::err_down(ErrorType::HTTPStatus(413)) } else { Ok(()) }
+        let bytes = u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX);
+        if bytes > exchange.permit()?.route().max_body {
+            return Error::err_down(ErrorType::HTTPStatus(413));
+        }
+        if let Some(write) = exchange.timeouts()?.write
+            && !end
+        {
+            let Some(patience) = exchange.patience(write, bytes) else {
+                return Error::err_down(ErrorType::ReadTimedout);
+            };
+            session.set_read_timeout(Some(patience));
+        }
+        Ok(())
     }
 
     async fn response_filter(
@@ -182,13 +198,17 @@ impl ProxyHttp for Forwarder {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
+        if let (Some(server), Some(address)) = (&exchange.server, peer._address.as_inet()) {
+            server.avoid(*address, exchange.at);
+        }
         forward::log_fault(exchange, peer, &error);
         error.set_retry(exchange.tries < TRIES);
         error
     }
 
-    /// Asked again only when the connection had been used before and was found dead, the method may be repeated (RFC 9110
-    /// section 9.2.2), the whole body is still at hand, and the client has seen nothing.
+    /// Asked again only when the connection had been used before and was found dead, the request changes nothing (RFC 9110
+    /// section 9.2.1) and has no body, and the client has seen nothing. PUT and DELETE could be asked again too, but the
+    /// client would be told the outcome of the second.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -198,8 +218,8 @@ impl ProxyHttp for Forwarder {
         reused: bool,
     ) -> Box<Error> {
         error.retry.decide_reuse(reused);
-        let repeatable = session.req_header().method.is_idempotent()
-            && !session.as_ref().retry_buffer_truncated()
+        let repeatable = session.req_header().method.is_safe()
+            && session.is_body_empty()
             && session.response_written().is_none()
             && exchange.tries < TRIES;
         if !repeatable {

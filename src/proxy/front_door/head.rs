@@ -343,9 +343,11 @@ fn trim(value: &[u8]) -> &[u8] {
     value.get(start..end).unwrap_or_default()
 }
 
-const TOKEN: u8 = 1;
+/// May stand in a token.
+pub(super) const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
-const VALUE: u8 = 4;
+/// May stand in a field's value.
+pub(super) const VALUE: u8 = 4;
 
 /// Which bytes may stand where: RFC 9110 section 5.6.2 (token), section 5.5 (value), RFC 3986 (target; `#` begins a
 /// fragment, which is never sent). Browsers send `{`, `}`, `|`, `^`, `` ` `` as they are, and nobody reads them in two ways.
@@ -371,7 +373,8 @@ const CLASSES: [u8; 256] = {
     classes
 };
 
-fn is(byte: u8, class: u8) -> bool {
+/// Whether a byte may stand there.
+pub(super) fn is(byte: u8, class: u8) -> bool {
     CLASSES[usize::from(byte)] & class != 0
 }
 

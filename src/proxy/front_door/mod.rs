@@ -2,6 +2,7 @@
 //! belongs here (deadlines, the strict check of heads; later the PROXY protocol and TLS, which wrap the stream before
 //! `connection` serves it); what a request may do does not.
 
+mod chunks;
 mod connection;
 mod head;
 mod refusal;

@@ -9,12 +9,11 @@ use pingora::protocols::http::date::get_cached_date;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
+use super::window::LINGER;
 use crate::gate::dialect::Rendered;
 
-/// For writing the answer, and again for letting the client finish.
+/// For writing the answer.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What is read of the rest of a refused request.
-const LEFTOVER: usize = 64 * 1024;
 
 /// Sends the answer, ends the sending side and lets the client read: closing at once while bytes arrive would make the
 /// kernel reset the connection and throw the answer away.
@@ -26,18 +25,10 @@ pub(super) async fn send(mut stream: Stream, rendered: &Rendered, head_only: boo
         AsyncWriteExt::shutdown(&mut stream).await
     });
     if let Ok(Ok(())) = written.await {
-        // The deadline is the point: what the client still has to say does not matter.
-        drop(timeout(PATIENCE, drain(&mut stream)).await);
-    }
-}
-
-async fn drain(stream: &mut Stream) {
-    let mut left = LEFTOVER;
-    let mut chunk = [0; 4096];
-    while left > 0 {
-        match stream.read(&mut chunk).await {
-            Ok(count @ 1..) => left = left.saturating_sub(count),
-            Ok(0) | Err(_) => return,
+        let mut chunk = [0; 4096];
+        let rest = async { while let Ok(1..) = stream.read(&mut chunk).await {} };
+        if timeout(LINGER, rest).await.is_err() {
+            tracing::debug!("a refused client did not end its side in time");
         }
     }
 }
@@ -86,7 +77,7 @@ mod tests {
     async fn a_client_that_goes_on_sending_still_reads_the_answer() {
         let (client, server) = duplex(1024);
         let (mut reader, mut writer) = tokio::io::split(client);
-        let sending = tokio::spawn(async move { while writer.write_all(&[b'x'; 1024]).await.is_ok() {} });
+        let sending = tokio::spawn(async move { writer.write_all(&vec![b'x'; 1 << 20]).await.unwrap() });
         send(Box::new(server), &rendered(), false).await;
         sending.await.unwrap();
         let mut answer = Vec::new();

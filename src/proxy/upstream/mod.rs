@@ -2,12 +2,15 @@
 //! snapshot; a request only copies. Which upstream a request may reach is the gate's business.
 
 mod resolver;
+mod server;
+mod tunnel;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::protocols::tls::CaType;
@@ -18,8 +21,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 pub use resolver::Resolver;
-pub(super) use resolver::Server;
+pub(super) use server::Server;
 
+use crate::clock::UnixMillis;
 use crate::gate::outcome::Permit;
 use crate::gate::policy::{Snapshot, Timeouts, Upstream, UpstreamTls};
 
@@ -71,13 +75,13 @@ impl Target {
 
     /// Whether there is a server to connect to.
     pub(super) fn reachable(&self) -> bool {
-        self.template.is_some() && self.servers.iter().any(|server| server.address(0).is_some())
+        self.template.is_some() && self.servers.iter().any(|server| server.resolved())
     }
 
-    /// The server whose turn it is, and how to connect to it. None while no name is resolved.
-    pub(super) fn next(&self, timeouts: Timeouts) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
+    /// The server whose turn it is at `now`, and how to connect to it. None while no name is resolved.
+    pub(super) fn next(&self, timeouts: Timeouts, now: UnixMillis) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
         let mut peer = Box::new(self.template.clone()?);
-        let (server, address) = self.server()?;
+        let (server, address) = self.server(now)?;
         peer._address = PeerAddress::Inet(address);
         peer.options.connection_timeout = timeouts.connect;
         peer.options.total_connection_timeout = timeouts.connect;
@@ -87,14 +91,30 @@ impl Target {
         Some((server, peer))
     }
 
-    fn server(&self) -> Option<(&Arc<Server>, SocketAddr)> {
+    /// Like [`Target::next`], for a request for a WebSocket: on a connection of its own.
+    pub(super) fn next_tunnel(&self, timeouts: Timeouts, now: UnixMillis) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
+        let (server, mut peer) = self.next(timeouts, now)?;
+        peer.options.custom_l4 = Some(Arc::new(tunnel::Unhurried));
+        peer.options.idle_timeout = Some(Duration::ZERO);
+        // Those that wait for other requests are not of its kind.
+        peer.group_key = !peer.group_key;
+        Some((server, peer))
+    }
+
+    fn server(&self, now: UnixMillis) -> Option<(&Arc<Server>, SocketAddr)> {
         let count = self.servers.len();
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        (0..count).find_map(|skip| {
+        let mut avoided = None;
+        for skip in 0..count {
             let turn = turn.wrapping_add(skip);
             let server = self.servers.get(turn.checked_rem(count)?)?;
-            Some((server, server.address(turn.checked_div(count)?)?))
-        })
+            match server.address(turn.checked_div(count)?, now) {
+                Some((address, true)) => return Some((server, address)),
+                Some((address, false)) => avoided = avoided.or(Some((server, address))),
+                None => {}
+            }
+        }
+        avoided
     }
 }
 
@@ -134,12 +154,13 @@ fn authorities(pem: &[u8]) -> Result<Arc<CaType>, &'static str> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
-    use std::time::Duration;
 
     use pingora::upstreams::peer::Peer;
 
     use super::*;
     use crate::gate::policy::ServerAddress;
+
+    const NOW: UnixMillis = UnixMillis(1_000_000);
 
     fn upstream(hosts: &[&str], tls: Option<UpstreamTls>) -> Upstream {
         let servers = hosts.iter().map(|host| ServerAddress { host: (*host).into(), port: 1 }).collect();
@@ -166,22 +187,34 @@ mod tests {
         let target = target(&["10.0.0.1", "not-resolved.invalid", "10.0.0.2"], None);
         let mut labels = Vec::new();
         for _ in 0..6 {
-            labels.push(target.next(Timeouts::default()).unwrap().0.label().to_owned());
+            labels.push(target.next(Timeouts::default(), NOW).unwrap().0.label().to_owned());
         }
         assert_eq!(labels.iter().collect::<HashSet<_>>().len(), 2, "{labels:?}");
+    }
+
+    #[test]
+    fn a_server_that_could_not_be_connected_to_is_passed_over_until_no_other_is_left() {
+        let target = target(&["10.0.0.1", "10.0.0.2"], None);
+        let next = || target.next(Timeouts::default(), NOW).unwrap();
+        let (dead, peer) = next();
+        dead.avoid(*peer._address.as_inet().unwrap(), NOW);
+        let (sound, peer) = next();
+        assert!([next(), next(), next()].iter().all(|(server, _)| Arc::ptr_eq(server, sound)));
+        sound.avoid(*peer._address.as_inet().unwrap(), NOW);
+        assert!(!Arc::ptr_eq(next().0, next().0));
     }
 
     #[test]
     fn an_upstream_without_addresses_is_out_of_reach() {
         let target = target(&["not-resolved.invalid"], None);
         assert!(!target.reachable());
-        assert!(target.next(Timeouts::default()).is_none());
+        assert!(target.next(Timeouts::default(), NOW).is_none());
     }
 
     #[test]
     fn timeouts_reach_the_connection() {
         let connect = Some(Duration::from_secs(1));
-        let (_, peer) = &target(&["10.0.0.1"], None).next(Timeouts { connect, ..Timeouts::default() }).unwrap();
+        let (_, peer) = &target(&["10.0.0.1"], None).next(Timeouts { connect, ..Timeouts::default() }, NOW).unwrap();
         assert_eq!((peer.connection_timeout(), peer.total_connection_timeout()), (connect, connect));
         assert!(!peer.tls());
     }
@@ -190,7 +223,7 @@ mod tests {
     fn a_tls_upstream_is_verified_against_its_own_authorities() {
         let ca = ca();
         let target = target(&["10.0.0.1"], tls("api.internal", Some(ca)));
-        let (_, peer) = target.next(Timeouts::default()).unwrap();
+        let (_, peer) = target.next(Timeouts::default(), NOW).unwrap();
         assert!(peer.tls() && peer.verify_cert() && peer.verify_hostname());
         assert_eq!(peer.sni(), "api.internal");
         assert_eq!(peer.get_ca().map(|ca| ca.len()), Some(1));
@@ -199,7 +232,7 @@ mod tests {
     #[test]
     fn connections_verified_by_other_authorities_are_not_shared() {
         let hash =
-            |ca| target(&["10.0.0.1"], tls("api.internal", ca)).next(Timeouts::default()).unwrap().1.reuse_hash();
+            |ca| target(&["10.0.0.1"], tls("api.internal", ca)).next(Timeouts::default(), NOW).unwrap().1.reuse_hash();
         let (one, other) = (ca(), ca());
         assert_eq!(hash(Some(Arc::clone(&one))), hash(Some(Arc::clone(&one))));
         assert_ne!(hash(Some(one)), hash(Some(other)));
@@ -212,7 +245,7 @@ mod tests {
             [tls("", None), tls("api.internal", Some(b"rubbish".as_slice().into())), tls("a", Some(Arc::new([])))]
         {
             let target = target(&["10.0.0.1"], broken);
-            assert!(!target.reachable() && target.next(Timeouts::default()).is_none());
+            assert!(!target.reachable() && target.next(Timeouts::default(), NOW).is_none());
         }
     }
 }

@@ -1,111 +1,19 @@
 //! Names of upstream servers to addresses, in the background: a request never waits for DNS.
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::clock::UnixMillis;
+use super::server::Server;
 use crate::gate::policy::{ServerAddress, Snapshot};
 
 /// How often names are asked for again.
 const REFRESH: Duration = Duration::from_secs(10);
 /// How long is waited for all names at start and at a reload, and for the answers of one refresh.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// At least this between two lines in the log about the faults of one server.
-const COMPLAINTS: Duration = Duration::from_secs(10);
-
-/// A server of an upstream with the addresses it has now.
-#[derive(Debug)]
-pub(in crate::proxy) struct Server {
-    address: ServerAddress,
-    label: Box<str>,
-    literal: bool,
-    found: ArcSwap<Vec<SocketAddr>>,
-    lost: AtomicBool,
-    complaint: AtomicI64,
-    withheld: AtomicU64,
-}
-
-impl Server {
-    fn new(address: &ServerAddress) -> Self {
-        let host = address.host.trim_start_matches('[').trim_end_matches(']');
-        let literal = host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, address.port));
-        let label =
-            if host.contains(':') { format!("[{host}]:{}", address.port) } else { format!("{host}:{}", address.port) };
-        Self {
-            address: address.clone(),
-            label: label.into(),
-            literal: literal.is_some(),
-            found: ArcSwap::from_pointee(literal.into_iter().collect()),
-            lost: AtomicBool::new(false),
-            complaint: AtomicI64::new(i64::MIN),
-            withheld: AtomicU64::new(0),
-        }
-    }
-
-    /// `host:port` as configured.
-    pub(in crate::proxy) fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// The address whose turn it is; none while the name is not resolved.
-    pub(in crate::proxy) fn address(&self, turn: usize) -> Option<SocketAddr> {
-        let found = self.found.load();
-        found.get(turn.checked_rem(found.len())?).copied()
-    }
-
-    /// Whether a fault at `now` is worth a line in the log, and how many were not since the last: an outage under load must
-    /// not become an outage of the log.
-    pub(in crate::proxy) fn complain(&self, now: UnixMillis) -> Option<u64> {
-        let last = self.complaint.load(Ordering::Relaxed);
-        let due = last == i64::MIN || now.since(UnixMillis(last)) >= COMPLAINTS;
-        if due && self.complaint.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            return Some(self.withheld.swap(0, Ordering::Relaxed));
-        }
-        self.withheld.fetch_add(1, Ordering::Relaxed);
-        None
-    }
-
-    fn resolved(&self) -> bool {
-        !self.found.load().is_empty()
-    }
-
-    /// Takes an answer over; the last good one stays when it is none, and that is said once.
-    fn learn(&self, answer: io::Result<Vec<SocketAddr>>) {
-        let fault = match answer {
-            Ok(addresses) if addresses.is_empty() => "the name has no addresses".to_owned(),
-            Ok(addresses) => return self.adopt(addresses),
-            Err(error) => error.to_string(),
-        };
-        if !self.lost.swap(true, Ordering::Relaxed) {
-            tracing::warn!(server = self.label(), fault, "an upstream server cannot be resolved");
-        }
-    }
-
-    fn adopt(&self, mut addresses: Vec<SocketAddr>) {
-        self.lost.store(false, Ordering::Relaxed);
-        addresses.sort_unstable();
-        addresses.dedup();
-        if **self.found.load() != addresses {
-            tracing::info!(server = self.label(), ?addresses, "an upstream server is resolved");
-            self.found.store(Arc::new(addresses));
-        }
-    }
-
-    async fn look_up(self: Arc<Self>) {
-        let host = &*self.address.host;
-        let answer = tokio::net::lookup_host((host, self.address.port)).await;
-        self.learn(answer.map(Iterator::collect));
-    }
-}
 
 /// All servers of the snapshots in use. Outlives reloads: a name that is known stays known.
 #[derive(Debug, Default)]
@@ -135,7 +43,7 @@ impl Resolver {
     pub async fn maintain(&self) {
         loop {
             tokio::time::sleep(REFRESH).await;
-            look_up(self.all().into_iter().filter(|server| !server.literal)).await;
+            look_up(self.all().into_iter().filter(|server| !server.is_literal())).await;
         }
     }
 
@@ -172,41 +80,6 @@ mod tests {
     }
 
     #[test]
-    fn an_address_needs_no_look_up() {
-        for (host, label, address) in [
-            ("127.0.0.1", "127.0.0.1:8080", "127.0.0.1:8080"),
-            ("[::1]", "[::1]:8080", "[::1]:8080"),
-            ("::1", "[::1]:8080", "[::1]:8080"),
-        ] {
-            let server = Server::new(&at(host));
-            assert_eq!(server.label(), label);
-            assert_eq!(server.address(7), Some(address.parse().unwrap()));
-        }
-    }
-
-    #[test]
-    fn the_last_good_answer_survives_failures() {
-        let server = Server::new(&at("api.internal"));
-        assert_eq!(server.address(0), None);
-        let good: Vec<SocketAddr> = vec!["10.0.0.2:8080".parse().unwrap(), "10.0.0.1:8080".parse().unwrap()];
-        server.learn(Ok(good.clone()));
-        server.learn(Err(io::Error::other("no answer")));
-        server.learn(Ok(Vec::new()));
-        assert_eq!(
-            [server.address(0), server.address(1), server.address(2)],
-            [Some(good[1]), Some(good[0]), Some(good[1])]
-        );
-    }
-
-    #[test]
-    fn an_outage_is_told_now_and_then_with_the_number_of_faults() {
-        let server = Server::new(&at("10.0.0.1"));
-        assert_eq!(server.complain(UnixMillis(5)), Some(0));
-        assert_eq!([server.complain(UnixMillis(6)), server.complain(UnixMillis(10_004))], [None, None]);
-        assert_eq!(server.complain(UnixMillis(10_005)), Some(2));
-    }
-
-    #[test]
     fn a_known_server_is_shared() {
         let resolver = Resolver::default();
         assert!(Arc::ptr_eq(&resolver.server(&at("a")), &resolver.server(&at("a"))));
@@ -216,7 +89,8 @@ mod tests {
     #[tokio::test]
     async fn a_name_of_this_machine_is_resolved() {
         let server = Arc::new(Server::new(&at("localhost")));
+        assert!(!server.resolved());
         look_up(std::iter::once(Arc::clone(&server))).await;
-        assert!(server.address(0).is_some_and(|address| address.ip().is_loopback() && address.port() == 8080));
+        assert!(server.resolved());
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -215,6 +216,24 @@ impl Connection {
         }
     }
 
+    /// Sends as many of these bytes as are taken at once; none when nothing is taken for so long.
+    pub(crate) fn write_some(&mut self, bytes: &[u8], patience: Duration) -> usize {
+        self.stream.set_write_timeout(Some(patience)).expect("a timeout");
+        let count = self.stream.write(bytes).unwrap_or(0);
+        self.stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
+        count
+    }
+
+    /// Reads the head of an answer, and leaves its body.
+    pub(crate) fn read_head(&mut self) -> String {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head += &self.line();
+            head += "\r\n";
+        }
+        head
+    }
+
     /// Reads one answer, interim answers (100) skipped; none when the connection ends first. An answer to HEAD has no
     /// body whatever its length says.
     pub(crate) fn read_reply(&mut self, to_head: bool) -> Option<Reply> {
@@ -238,6 +257,26 @@ impl Connection {
             }
             return Some(reply);
         }
+    }
+
+    /// Reads one interim answer; none when the next one is none, which is not taken then.
+    pub(crate) fn read_interim(&mut self) -> Option<Reply> {
+        loop {
+            if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
+                let reply = Some(Reply::parse_head(&self.buffer[..at + 4])).filter(|reply| reply.status < 200)?;
+                self.buffer.drain(..at + 4);
+                return Some(reply);
+            }
+            if !self.fill() {
+                return None;
+            }
+        }
+    }
+
+    /// Everything until the connection ends, however it does.
+    pub(crate) fn read_to_end(&mut self) -> Vec<u8> {
+        while self.fill() {}
+        std::mem::take(&mut self.buffer)
     }
 
     fn read_body(&mut self, reply: &Reply) -> Vec<u8> {
@@ -314,6 +353,11 @@ impl Connection {
     /// Says that nothing more will be sent.
     pub(crate) fn finish(&self) {
         self.stream.shutdown(std::net::Shutdown::Write).expect("shutdown");
+    }
+
+    /// The same connection, for a thread that only writes.
+    pub(crate) fn split(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("a second handle"), buffer: Vec::new() }
     }
 
     /// Our end of the connection.

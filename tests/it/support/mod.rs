@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod realms;
+pub(crate) mod scripted;
 pub(crate) mod token;
 pub(crate) mod upstream;
 
