@@ -64,16 +64,17 @@ impl Gate {
         let client = find_client(snapshot, request, trail);
         check_target_size(snapshot, request, trail)?;
         let realm = find_realm(snapshot, request, trail)?;
-        let path = check_path(&realm, request, trail)?;
-        let (route, params) = find_route(&realm, &path, request, trail)?;
-        access::check_route_addresses(&route, client.ip, trail)?;
-        let identity = self.authenticator.authenticate(snapshot, &realm, &route, request, client.ip, trail).await?;
+        let path = check_path(realm, request, trail)?;
+        let (route, params) = find_route(realm, &path, request, trail)?;
+        access::check_route_addresses(route, client.ip, trail)?;
+        let identity = self.authenticator.authenticate(snapshot, realm, route, request, client.ip, trail).await?;
         if let Some(identity) = &identity {
             access::check_own_addresses(identity, client.ip, trail)?;
-            access::check(&route, params.as_slice(), request.method, &identity.principal, trail)?;
+            access::check(route, params.as_slice(), request.method, &identity.principal, trail)?;
         }
-        let quota = access::count(&route, identity.as_deref(), client.ip, request.now, trail)?;
-        let target = forwarded_target(&realm, &route, &path, request)?;
+        let quota = access::count(route, identity.as_deref(), client.ip, request.now, trail)?;
+        let target = forwarded_target(realm, route, &path, request)?;
+        let (realm, route) = (Arc::clone(realm), Arc::clone(route));
         Ok(Permit { realm, route, identity, target, client_ip: client.ip, peer_trusted: client.peer_trusted, quota })
     }
 
@@ -104,7 +105,7 @@ fn check_target_size(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Tra
     Err(Reason::UriTooLong.into())
 }
 
-fn find_realm(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<Arc<Realm>, Denial> {
+fn find_realm<'s>(snapshot: &'s Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<&'s Arc<Realm>, Denial> {
     let host = request.host.unwrap_or_default();
     let index = snapshot.hosts.find(host).map_err(|why| {
         trail.refuse("realm", || format!("{host:?} is no host"));
@@ -116,7 +117,7 @@ fn find_realm(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> 
     };
     trail.realm = Some(Arc::clone(realm));
     trail.pass("realm", || format!("{} serves the host {host:?}", realm.name));
-    Ok(Arc::clone(realm))
+    Ok(realm)
 }
 
 fn check_path<'r>(
@@ -136,18 +137,18 @@ fn check_path<'r>(
     }
 }
 
-fn find_route<'p>(
-    realm: &Realm,
+fn find_route<'s, 'p>(
+    realm: &'s Realm,
     path: &'p str,
     request: &Request<'_>,
     trail: &mut Trail,
-) -> Result<(Arc<Route>, Params<'p>), Denial> {
+) -> Result<(&'s Arc<Route>, Params<'p>), Denial> {
     match realm.table.find(path, request.method) {
         Found::Route(index, params) => match realm.routes.get(index) {
             Some(route) => {
                 trail.route = Some(Arc::clone(route));
                 trail.pass("route", || format!("{:?}", route.name));
-                Ok((Arc::clone(route), params))
+                Ok((route, params))
             }
             None => Err(Reason::Internal.into()),
         },
