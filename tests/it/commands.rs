@@ -25,7 +25,8 @@ fn a_good_configuration_passes_with_a_word_on_standard_output() {
     let checked = house.run(&["check"]).end();
     assert_eq!(checked.code, 0, "{checked:?}");
     assert!(checked.err.lines().all(|line| line.contains(": warning: ")), "{checked:?}");
-    assert_eq!(checked.out, format!("{}: good: 1 realm, 10 routes\n", house.path().display()));
+    let summary = format!("{}: good: 1 realm, 10 routes\n", house.path().display());
+    assert!(checked.out.starts_with(&summary), "{checked:?}");
 }
 
 #[test]
