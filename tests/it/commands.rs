@@ -1,13 +1,14 @@
 //! The commands of the real binary that end by themselves: `check`, `schema`, `explain`, `key`. What they print, where,
 //! and the exit code. `serve` and `demo` are in `serving.rs`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::coverage::properties;
 use super::support::caller::status_of;
 use super::support::gateway::Gateway;
 use super::support::issuer::{Answer, Issuer, JWKS};
@@ -25,8 +26,11 @@ fn a_good_configuration_passes_with_a_word_on_standard_output() {
     let checked = house.run(&["check"]).end();
     assert_eq!(checked.code, 0, "{checked:?}");
     assert!(checked.err.lines().all(|line| line.contains(": warning: ")), "{checked:?}");
-    let summary = format!("{}: good: 1 realm, 10 routes\n", house.path().display());
-    assert!(checked.out.starts_with(&summary), "{checked:?}");
+    let heading = format!("{}: good: 1 realm, 10 routes\n", house.path().display());
+    assert!(checked.out.starts_with(&heading), "{}", checked.out);
+    let route =
+        |line: &str| line.contains("/campaigns/**") && line.contains("jwt,api_key") && line.contains("{access}");
+    assert!(checked.out.lines().any(route), "{}", checked.out);
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn the_schema_is_json_and_knows_every_key_of_the_reference() {
     let ended = Run::new(["schema"]).end();
     assert_eq!((ended.code, ended.err.as_str()), (0, ""));
     let schema: Value = serde_json::from_str(&ended.out).expect("JSON");
-    let mut known = HashSet::new();
+    let mut known = BTreeSet::new();
     properties(&schema, &mut known);
     let page = portcullis::config::reference();
     let rows: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
@@ -108,19 +112,6 @@ fn the_schema_is_json_and_knows_every_key_of_the_reference() {
         let last =
             row.rsplit('.').find(|step| !["NAME", "WORD"].contains(step)).expect("a name").trim_end_matches("[]");
         assert!(known.contains(last), "{row} is not in the schema");
-    }
-}
-
-fn properties(schema: &Value, known: &mut HashSet<String>) {
-    match schema {
-        Value::Object(members) => {
-            if let Some(Value::Object(properties)) = members.get("properties") {
-                known.extend(properties.keys().cloned());
-            }
-            members.values().for_each(|value| properties(value, known));
-        }
-        Value::Array(values) => values.iter().for_each(|value| properties(value, known)),
-        _ => {}
     }
 }
 

@@ -8,6 +8,7 @@ mod client_address;
 mod commands;
 mod config_files;
 mod contract;
+mod coverage;
 mod decisions;
 mod dialects;
 mod documents;
