@@ -5,6 +5,7 @@
 
 mod client_address;
 mod decisions;
+mod exhaustion;
 mod forwarding;
 mod framing;
 mod gallery;
