@@ -169,7 +169,7 @@ impl Verdict {
     fn status(&self) -> Option<u16> {
         let denial = self.decision.as_ref().err()?;
         let dialect = self.trail.realm.as_ref().map_or(&self.snapshot.dialect, |realm| &realm.dialect);
-        Some(dialect.render(denial, &RequestId::generate()).status)
+        Some(dialect.render(denial, &RequestId::generate(UnixMillis::default())).status)
     }
 
     fn write_text(&self, question: &ExplainArgs, out: &mut dyn Write) -> std::io::Result<()> {

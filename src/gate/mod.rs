@@ -25,7 +25,7 @@ use policy::{Realm, Route, Snapshot};
 use request::Request;
 use route::{Found, Params};
 use trail::Trail;
-use verify::Authenticator;
+use verify::{Authenticator, Case, Recognized};
 
 use crate::clock::Stopwatch;
 
@@ -68,7 +68,12 @@ impl Gate {
         let path = check_path(realm, request, trail)?;
         let (route, params) = find_route(realm, &path, request, trail)?;
         access::check_route_addresses(route, client.ip, trail)?;
-        let identity = self.authenticator.authenticate(snapshot, realm, route, request, client.ip, trail).await?;
+        let case = Case::new(snapshot, realm, route, client.ip, request.now);
+        let identity = match self.authenticator.recognize(&case, request, trail)? {
+            Recognized::Nobody => None,
+            Recognized::Proven(identity) => Some(identity),
+            Recognized::Unseen(token) => Some(self.authenticator.verify(&case, token, trail).await?),
+        };
         if let Some(identity) = &identity {
             access::check_own_addresses(identity, client.ip, trail)?;
             access::check(route, params.as_slice(), request.method, &identity.principal, trail)?;

@@ -1,14 +1,13 @@
-//! Between the engine's types and the gate's: the view of a request, and its header fields on the way to the upstream.
+//! Between the engine's types and the gate's: the view of a request.
 
 use std::net::{IpAddr, SocketAddr};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderMap, HeaderName, Method, Version};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use crate::clock::UnixMillis;
-use crate::gate::headers::HeaderSink;
 use crate::gate::outcome::{Denial, Reason, Why};
 use crate::gate::policy::Snapshot;
 use crate::gate::request::{Request, RequestId};
@@ -39,11 +38,6 @@ pub(super) fn target(header: &RequestHeader) -> Result<&str, Denial> {
     path.filter(|path| path.starts_with('/')).ok_or_else(|| Denial::because(Reason::BadRequest, Why::Framing))
 }
 
-/// Whether what the engine would forward on its own is something else than [`target`].
-pub(super) fn is_absolute(header: &RequestHeader) -> bool {
-    !header.raw_path().starts_with(b"/")
-}
-
 /// Path and query of a target.
 pub(super) fn split_query(target: &str) -> (&str, Option<&str>) {
     target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)))
@@ -63,16 +57,15 @@ pub(super) fn host(header: &RequestHeader) -> Result<Option<&str>, Denial> {
     host.to_str().map(Some).map_err(|_| Denial::because(Reason::BadRequest, Why::Host))
 }
 
-/// The id a trusted proxy gave the request, or a new one.
-pub(super) fn request_id(headers: &HeaderMap, peer: Option<IpAddr>, snapshot: &Snapshot) -> RequestId {
+/// The id that a trusted proxy gave the request.
+pub(super) fn adopted_id(headers: &HeaderMap, peer: Option<IpAddr>, snapshot: &Snapshot) -> Option<RequestId> {
     let mut sent = headers.get_all(REQUEST_ID).iter();
-    let adopted = match (sent.next(), sent.next(), peer) {
+    match (sent.next(), sent.next(), peer) {
         (Some(id), None, Some(peer)) if snapshot.trusted_proxies.contains(peer) => {
             id.to_str().ok().and_then(RequestId::adopt)
         }
         (_, _, _) => None,
-    };
-    adopted.unwrap_or_else(RequestId::generate)
+    }
 }
 
 /// The connection's other end; none on a Unix socket.
@@ -126,43 +119,6 @@ pub(super) fn version(header: &RequestHeader) -> &'static str {
     }
 }
 
-/// The header fields of the request for the upstream.
-#[derive(Debug)]
-pub(super) struct Outgoing<'a> {
-    header: &'a mut RequestHeader,
-    failed: bool,
-}
-
-impl<'a> Outgoing<'a> {
-    /// Changes `header`.
-    pub(super) fn new(header: &'a mut RequestHeader) -> Self {
-        Self { header, failed: false }
-    }
-
-    /// Whether a field could not be set: the request must not be sent then, as it would lack what the upstream relies on.
-    pub(super) fn failed(&self) -> bool {
-        self.failed
-    }
-}
-
-impl HeaderSink for Outgoing<'_> {
-    fn names(&self) -> Vec<HeaderName> {
-        self.header.headers.keys().cloned().collect()
-    }
-
-    fn values(&self, name: &HeaderName) -> Vec<HeaderValue> {
-        self.header.headers.get_all(name).iter().cloned().collect()
-    }
-
-    fn remove(&mut self, name: &HeaderName) {
-        self.header.remove_header(name);
-    }
-
-    fn set(&mut self, name: HeaderName, value: HeaderValue) {
-        self.failed |= self.header.insert_header(name, value).is_err();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,20 +165,5 @@ mod tests {
         assert_eq!(asked("POST", &[upgrade, ("Connection", "upgrade")]), None);
         assert_eq!(asked("GET", &[upgrade, ("Connection", "upgrade"), ("Content-Length", "3")]), None);
         assert_eq!(asked("GET", &[upgrade, ("Upgrade", "h2c"), ("Connection", "upgrade")]), None);
-    }
-
-    #[test]
-    fn a_field_is_replaced_whole_whatever_its_case() {
-        let mut header = request("GET", "/", &[("X-Auth-Subject", "a"), ("x-auth-subject", "b"), ("Accept", "c")]);
-        let mut sink = Outgoing::new(&mut header);
-        let name = HeaderName::from_static("x-auth-subject");
-        assert_eq!(sink.values(&name), ["a", "b"]);
-        sink.set(name.clone(), HeaderValue::from_static("ours"));
-        sink.remove(&HeaderName::from_static("accept"));
-        assert_eq!(sink.names(), [name]);
-        assert!(!sink.failed());
-        let mut wire = Vec::new();
-        header.header_to_h1_wire(&mut wire);
-        assert_eq!(wire.to_ascii_lowercase(), b"x-auth-subject: ours\r\n");
     }
 }

@@ -39,7 +39,7 @@ pub struct Exchange {
     /// The server that was tried last.
     pub(super) server: Option<Arc<Server>>,
     id: Option<RequestId>,
-    arrived: Stopwatch,
+    arrived: Option<Stopwatch>,
     upstream: Option<Stopwatch>,
     answered: Option<Duration>,
     recorded: bool,
@@ -59,7 +59,7 @@ impl Exchange {
             interim: 0,
             server: None,
             id: None,
-            arrived: Stopwatch::start(),
+            arrived: None,
             upstream: None,
             answered: None,
             recorded: false,
@@ -68,16 +68,15 @@ impl Exchange {
 
     /// Takes from the connection what it knows.
     pub(super) fn meet(&mut self, session: &Session) {
-        if let Some(window) = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>()) {
-            self.arrived = window.arrived();
-        }
+        let window = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>());
+        self.arrived = Some(window.map_or_else(Stopwatch::start, Window::arrived));
         self.trail.peer_ip = adapt::peer(session).map(|peer| peer.ip());
-        self.id = Some(adapt::request_id(&session.req_header().headers, self.trail.peer_ip, &self.live.snapshot));
+        self.id = adapt::adopted_id(&session.req_header().headers, self.trail.peer_ip, &self.live.snapshot);
     }
 
     /// The request's id.
     pub(super) fn id(&mut self) -> &RequestId {
-        self.id.get_or_insert_with(RequestId::generate)
+        self.id.get_or_insert_with(|| RequestId::generate(self.at))
     }
 
     /// The right to forward. The engine asks for an upstream only after it was granted.
@@ -138,7 +137,7 @@ impl Exchange {
         let upstream = self.answered.or_else(|| self.upstream.map(Stopwatch::elapsed));
         let ending = Ending {
             at: self.at,
-            request_id: self.id.get_or_insert_with(RequestId::generate),
+            request_id: self.id.get_or_insert_with(|| RequestId::generate(self.at)),
             trail: &self.trail,
             outcome: facts.outcome,
             status: facts.status,
@@ -147,7 +146,7 @@ impl Exchange {
             server: self.server.as_deref().map(Server::label),
             bytes_in: facts.bytes_in,
             bytes_out: facts.bytes_out,
-            duration: self.arrived.elapsed(),
+            duration: self.arrived.map(Stopwatch::elapsed).unwrap_or_default(),
             upstream,
             http_version: facts.http_version,
             user_agent: facts.user_agent,

@@ -80,20 +80,20 @@ impl Place {
 
 /// What was found in the declared places.
 #[derive(Debug)]
-pub enum Presented<'r> {
+pub enum Presented<'r, 'p> {
     /// Nothing, or `Basic …`, or an empty Bearer.
     Nothing,
     /// One text, at one of the route's places.
     One {
         /// Where.
-        place: &'r RoutePlace,
+        place: &'p RoutePlace,
         /// The text, exactly as sent (query: percent-decoded); visible ASCII without blanks, not empty.
         text: Cow<'r, str>,
     },
     /// One place holds what cannot be a credential.
     Malformed {
         /// Where.
-        place: &'r RoutePlace,
+        place: &'p RoutePlace,
         /// Scheme or form.
         why: Why,
     },
@@ -103,7 +103,7 @@ pub enum Presented<'r> {
 ///
 /// # Errors
 /// 400 `ambiguous_credential` when two places are filled or one is filled twice, even with equal values.
-pub fn find<'r>(request: &Request<'r>, places: &'r [RoutePlace]) -> Result<Presented<'r>, Denial> {
+pub fn find<'r, 'p>(request: &Request<'r>, places: &'p [RoutePlace]) -> Result<Presented<'r, 'p>, Denial> {
     let mut presented = Presented::Nothing;
     for place in places {
         let held = match &place.place {

@@ -6,8 +6,11 @@ mod identity;
 #[cfg(test)]
 mod tests;
 
-use http::header::COOKIE;
-use http::{HeaderName, HeaderValue};
+use std::io::Write as _;
+use std::net::IpAddr;
+
+use http::header::{COOKIE, MaxSizeReached};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::credential::{Place, strip_cookies};
 use super::outcome::Permit;
@@ -15,23 +18,11 @@ use super::policy::RoutePlace;
 use super::request::RequestId;
 pub use identity::{DEFAULT_NAMES, IdentityHeaders, IdentityNames};
 
-/// Header fields that can be changed: the proxy's copy for the upstream, or a map in tests.
-pub trait HeaderSink {
-    /// All distinct names.
-    fn names(&self) -> Vec<HeaderName>;
-    /// The values of one name, in order.
-    fn values(&self, name: &HeaderName) -> Vec<HeaderValue>;
-    /// Removes all values of `name`.
-    fn remove(&mut self, name: &HeaderName);
-    /// Replaces all values of `name` by one.
-    fn set(&mut self, name: HeaderName, value: HeaderValue);
-}
-
 /// What is known of the connection when headers are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {
     /// Address of the connection's other end.
-    pub peer: Option<std::net::IpAddr>,
+    pub peer: Option<IpAddr>,
     /// `http` or `https`: how the client reached the gateway.
     pub scheme: &'a str,
     /// The host that the client asked for.
@@ -45,33 +36,41 @@ static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto"
 static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Fields that [`set_forwarding`] sets.
+const FORWARDING_FIELDS: usize = 4;
+/// Characters of the longest IPv6 address as text.
+const LONGEST_ADDRESS: usize = 45;
+
 /// Makes the request's header fields what the upstream may see: strips owned names, credentials and (from untrusted
 /// peers) forwarding headers, then sets forwarding, request id, identity and the route's own headers.
 ///
 /// Fields that would change method or path after the decision (`X-HTTP-Method-Override`, `X-Original-URL` and their
 /// kin) are removed from every peer: a trusted proxy hands them on as the client sent them.
-pub fn apply<H: HeaderSink>(permit: &Permit, forwarding: &Forwarding<'_>, headers: &mut H) {
+///
+/// # Errors
+/// There are more fields than a map takes. The request must not be sent then: it would lack what the upstream relies on.
+pub fn apply(permit: &Permit, forwarding: &Forwarding<'_>, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
     let route = permit.route();
-    for name in headers.names() {
-        if is_stripped(permit, name.as_str()) {
-            headers.remove(&name);
-        }
+    let stripped: Vec<_> = headers.keys().filter(|name| is_stripped(permit, name.as_str())).cloned().collect();
+    for name in &stripped {
+        headers.remove(name);
     }
-    set_forwarding(permit.peer_trusted(), forwarding, headers);
+    let identity = permit.identity().map_or(&[][..], |verified| &verified.headers);
+    headers.try_reserve(FORWARDING_FIELDS + identity.len() + route.add_headers.len())?;
+    set_forwarding(permit.peer_trusted(), forwarding, headers)?;
     if !route.forward_credential {
-        empty_places(&route.places, headers);
+        empty_places(&route.places, headers)?;
     }
-    if let Some(verified) = permit.identity() {
-        for (name, value) in &verified.headers {
-            headers.set(name.clone(), value.clone());
-        }
+    for (name, value) in identity {
+        headers.try_insert(name, value.clone())?;
     }
     for name in &route.remove_headers {
         headers.remove(name);
     }
     for (name, value) in &route.add_headers {
-        headers.set(name.clone(), value.clone());
+        headers.try_insert(name, value.clone())?;
     }
+    Ok(())
 }
 
 fn is_stripped(permit: &Permit, name: &str) -> bool {
@@ -96,49 +95,63 @@ fn header_of(place: &RoutePlace) -> Option<&HeaderName> {
     }
 }
 
-fn set_forwarding<H: HeaderSink>(peer_trusted: bool, forwarding: &Forwarding<'_>, headers: &mut H) {
-    set_or_remove(&FORWARDED_FOR, forwarded_for(peer_trusted, forwarding, headers), headers);
+fn set_forwarding(
+    peer_trusted: bool,
+    forwarding: &Forwarding<'_>,
+    headers: &mut HeaderMap,
+) -> Result<(), MaxSizeReached> {
+    let text = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
+    set_or_remove(&FORWARDED_FOR, forwarded_for(peer_trusted, forwarding, headers), headers)?;
     for (name, ours) in [(&FORWARDED_PROTO, forwarding.scheme), (&FORWARDED_HOST, forwarding.host)] {
-        let said = peer_trusted && headers.values(name).iter().any(|value| !value.is_empty());
+        let said = peer_trusted && headers.get_all(name).iter().any(|value| !value.is_empty());
         if !said {
-            set_or_remove(name, HeaderValue::from_str(ours).ok().filter(|ours| !ours.is_empty()), headers);
+            set_or_remove(name, text(ours), headers)?;
         }
     }
-    set_or_remove(&REQUEST_ID, HeaderValue::from_str(forwarding.request_id.as_str()).ok(), headers);
+    set_or_remove(&REQUEST_ID, text(forwarding.request_id.as_str()), headers)
 }
 
 /// The list that a trusted proxy sent with the peer at its end; the peer alone otherwise; nothing for a Unix socket.
-fn forwarded_for<H: HeaderSink>(peer_trusted: bool, forwarding: &Forwarding<'_>, headers: &H) -> Option<HeaderValue> {
-    let peer = forwarding.peer?.to_canonical().to_string();
+fn forwarded_for(peer_trusted: bool, forwarding: &Forwarding<'_>, headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut room = [0; LONGEST_ADDRESS];
+    let peer = text_of(forwarding.peer?.to_canonical(), &mut room)?;
     if !peer_trusted {
-        return HeaderValue::try_from(peer).ok();
+        return HeaderValue::from_bytes(peer).ok();
     }
     let mut list = Vec::new();
-    for line in headers.values(&FORWARDED_FOR).iter().filter(|line| !line.is_empty()) {
+    for line in headers.get_all(&FORWARDED_FOR).iter().filter(|line| !line.is_empty()) {
         list.extend_from_slice(line.as_bytes());
         list.extend_from_slice(b", ");
     }
-    list.extend_from_slice(peer.as_bytes());
+    list.extend_from_slice(peer);
     HeaderValue::try_from(list).ok()
 }
 
+fn text_of(address: IpAddr, room: &mut [u8; LONGEST_ADDRESS]) -> Option<&[u8]> {
+    let mut free = room.as_mut_slice();
+    write!(free, "{address}").ok()?;
+    let left = free.len();
+    room.get(..LONGEST_ADDRESS - left)
+}
+
 /// Empties the declared places. The query is not a header field: the gate takes credentials out of it.
-fn empty_places<H: HeaderSink>(places: &[RoutePlace], headers: &mut H) {
+fn empty_places(places: &[RoutePlace], headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
     for name in places.iter().filter_map(header_of) {
         headers.remove(name);
     }
     if places.iter().any(|place| matches!(place.place, Place::Cookie(_))) {
-        empty_cookies(places, headers);
+        empty_cookies(places, headers)?;
     }
+    Ok(())
 }
 
-fn empty_cookies<H: HeaderSink>(places: &[RoutePlace], headers: &mut H) {
-    let lines = headers.values(&COOKIE);
+fn empty_cookies(places: &[RoutePlace], headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
+    let lines = headers.get_all(&COOKIE);
     let stripped: Vec<_> = lines.iter().map(|line| strip_cookies(line.as_bytes(), places)).collect();
     if stripped.iter().all(Option::is_none) {
-        return;
+        return Ok(());
     }
-    // Several lines become one (RFC 9113 section 8.2.3): a sink sets one value.
+    // Several lines become one (RFC 9113 section 8.2.3).
     let mut joined = Vec::new();
     for (line, stripped) in lines.iter().zip(&stripped) {
         let kept = stripped.as_deref().unwrap_or(line.as_bytes());
@@ -150,12 +163,15 @@ fn empty_cookies<H: HeaderSink>(places: &[RoutePlace], headers: &mut H) {
         }
     }
     let value = if joined.is_empty() { None } else { HeaderValue::try_from(joined).ok() };
-    set_or_remove(&COOKIE, value, headers);
+    set_or_remove(&COOKIE, value, headers)
 }
 
-fn set_or_remove<H: HeaderSink>(name: &HeaderName, value: Option<HeaderValue>, headers: &mut H) {
+fn set_or_remove(name: &HeaderName, value: Option<HeaderValue>, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
     match value {
-        Some(value) => headers.set(name.clone(), value),
-        None => headers.remove(name),
+        Some(value) => headers.try_insert(name, value).map(drop),
+        None => {
+            headers.remove(name);
+            Ok(())
+        }
     }
 }

@@ -6,6 +6,7 @@ mod cache;
 pub mod jwks;
 pub mod jwt;
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -57,11 +58,33 @@ pub(super) struct Authenticator {
     cache: TokenCache,
 }
 
+/// Who asks, as far as it can be told at once.
+pub(super) enum Recognized<'r> {
+    /// Nobody has to say.
+    Nobody,
+    /// Somebody with a good credential.
+    Proven(Arc<Verified>),
+    /// Whoever it is, the token is not known yet.
+    Unseen(Unseen<'r>),
+}
+
+/// A token that the cache does not hold.
+pub(super) struct Unseen<'r> {
+    token: Cow<'r, str>,
+    key: CacheKey,
+}
+
+enum Look {
+    Done(Verification),
+    Unseen(CacheKey),
+}
+
 /// What verification of one request needs.
-struct Case<'a> {
+pub(super) struct Case<'a> {
     snapshot: &'a Snapshot,
     realm: &'a Realm,
     route: &'a Route,
+    ip: Option<IpAddr>,
     now: UnixMillis,
     /// The failure limit of the address, when it is used up.
     blocked: Option<Quota>,
@@ -76,46 +99,149 @@ impl Authenticator {
         self.cache.entries()
     }
 
-    /// Who asks; none where nobody has to say.
-    pub(super) async fn authenticate(
+    /// Who asks; none where nobody has to say. Waits for nothing: a token that is not known yet is left to
+    /// [`Authenticator::verify`].
+    ///
+    /// # Errors
+    /// The denial to answer.
+    pub(super) fn recognize<'r>(
         &self,
-        snapshot: &Snapshot,
-        realm: &Realm,
-        route: &Route,
-        request: &Request<'_>,
-        ip: Option<IpAddr>,
+        case: &Case<'_>,
+        request: &Request<'r>,
         trail: &mut Trail,
-    ) -> Result<Option<Arc<Verified>>, Denial> {
-        if route.auth.public {
+    ) -> Result<Recognized<'r>, Denial> {
+        if case.route.auth.public {
             trail.pass("credential", || "none is looked at: the route is public".to_owned());
-            return Ok(None);
+            return Ok(Recognized::Nobody);
         }
-        let failures = snapshot.failure_limit.as_ref();
-        let blocked = failures.map(|limit| limit.peek(LimitKey::Address(ip), None, request.now)).filter(|q| !q.allowed);
-        let case = Case { snapshot, realm, route, now: request.now, blocked };
-        let presented = match credential::find(request, &route.places) {
+        let presented = match credential::find(request, &case.route.places) {
             Ok(presented) => presented,
             Err(denial) => return Err(case.ambiguous(denial, trail)),
         };
         let verification = match presented {
-            Presented::Nothing => return case.absent(trail),
+            Presented::Nothing => return case.absent(trail).map(|()| Recognized::Nobody),
             Presented::Malformed { place, why } => malformed(place, why),
-            Presented::One { place, text } => self.verify(&case, place, &text, trail).await,
+            Presented::One { place, text } => match self.look(case, place, &text, trail) {
+                Look::Done(verification) => verification,
+                Look::Unseen(key) => return Ok(Recognized::Unseen(Unseen { token: text, key })),
+            },
         };
+        case.conclude(verification, trail).map(Recognized::Proven)
+    }
+
+    fn look(&self, case: &Case<'_>, place: &RoutePlace, text: &str, trail: &mut Trail) -> Look {
+        if text.len() > case.snapshot.sizes.token {
+            return Look::Done(malformed(place, Why::Size));
+        }
+        let forms = place.api_keys.iter().filter_map(|&index| case.realm.api_keys.get(index));
+        for form in forms {
+            if text.starts_with(&*form.prefix) {
+                trail.credential = Some(CredentialKind::ApiKey);
+                trail.pass("credential", || format!("an API key that starts with {}", form.prefix));
+                return Look::Done(case.verify_key(form, text));
+            }
+        }
+        if place.jwt {
+            trail.credential = Some(CredentialKind::Jwt);
+            trail.pass("credential", || jwt::describe(text));
+            return self.look_up_token(case, text, trail);
+        }
+        Look::Done(malformed(place, Why::Prefix))
+    }
+
+    /// A cached token costs one digest and one look into the cache; only a token seen first is taken apart.
+    fn look_up_token(&self, case: &Case<'_>, token: &str, trail: &mut Trail) -> Look {
+        let key = CacheKey {
+            digest: CredentialDigest::of(token.as_bytes()),
+            realm: case.realm.index,
+            configuration: case.snapshot.generation,
+            keys: case.realm.issuers.iter().map(|issuer| issuer.keys.generation()).fold(0, u64::wrapping_add),
+        };
+        if let Some(hit) = self.cache.get(&key)
+            && let Some(issuer) = hit.issuer.as_ref().filter(|issuer| case.route.issuers.contains(&issuer.index))
+        {
+            trail.token_cache = Some(true);
+            if hit.expires.is_some_and(|expires| case.now >= expires) {
+                self.cache.remove(&key);
+                trail.issuer = Some(Arc::clone(&issuer.name));
+                return Look::Done(Verification::Rejected(Reason::TokenExpired, Why::Expired));
+            }
+            if !issuer.keys.usable(case.now) {
+                trail.issuer = Some(Arc::clone(&issuer.name));
+                return Look::Done(Verification::Unavailable(Reason::KeysUnavailable, Why::KeySetStale));
+            }
+            return Look::Done(Verification::Verified(hit));
+        }
+        trail.token_cache = Some(false);
+        if case.blocked.is_some() { Look::Done(Verification::Withheld) } else { Look::Unseen(key) }
+    }
+
+    /// Verifies a token that is not known yet. May wait for an issuer's keys.
+    ///
+    /// # Errors
+    /// The denial to answer.
+    pub(super) async fn verify(
+        &self,
+        case: &Case<'_>,
+        Unseen { token, key }: Unseen<'_>,
+        trail: &mut Trail,
+    ) -> Result<Arc<Verified>, Denial> {
+        let rules = jwt::Rules {
+            issuers: &case.realm.issuers,
+            allowed: &case.route.issuers,
+            roles: &case.realm.roles,
+            clock_skew: case.snapshot.clock_skew,
+            now: case.now,
+        };
+        let verification = match jwt::verify(&token, rules, &mut trail.issuer).await {
+            Ok(jwt::Token { principal, expires, issuer }) => {
+                let headers = case.realm.identity_headers.prepare(&case.realm.name, &principal);
+                let verified = Arc::new(Verified {
+                    principal,
+                    headers,
+                    expires: Some(expires),
+                    allow_ips: Vec::new(),
+                    issuer: Some(issuer),
+                });
+                self.cache.insert(key, Arc::clone(&verified), token.len());
+                Verification::Verified(verified)
+            }
+            Err(jwt::Failure::Rejected(reason, why)) => Verification::Rejected(reason, why),
+            Err(jwt::Failure::Unavailable(why)) => Verification::Unavailable(Reason::KeysUnavailable, why),
+        };
+        case.conclude(verification, trail)
+    }
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn new(
+        snapshot: &'a Snapshot,
+        realm: &'a Realm,
+        route: &'a Route,
+        ip: Option<IpAddr>,
+        now: UnixMillis,
+    ) -> Self {
+        let failures = snapshot.failure_limit.as_ref().filter(|_| !route.auth.public);
+        let blocked = failures.map(|limit| limit.peek(LimitKey::Address(ip), None, now)).filter(|q| !q.allowed);
+        Self { snapshot, realm, route, ip, now, blocked }
+    }
+
+    /// From what verification says to what happens.
+    fn conclude(&self, verification: Verification, trail: &mut Trail) -> Result<Arc<Verified>, Denial> {
         match verification {
             Verification::Verified(identity) => {
                 trail.authentication = Some(Authentication::Ok);
                 trail.verified = Some(Arc::clone(&identity));
                 trail.pass("verify", || describe(&identity.principal));
-                Ok(Some(identity))
+                Ok(identity)
             }
-            Verification::Rejected(..) | Verification::Withheld if case.blocked.is_some() => {
-                Err(case.too_many_failures(trail))
+            Verification::Rejected(..) | Verification::Withheld if self.blocked.is_some() => {
+                Err(self.too_many_failures(trail))
             }
             Verification::Withheld => Err(Reason::Internal.into()),
             Verification::Rejected(reason, why) => {
-                if let Some(limit) = failures {
-                    limit.take(LimitKey::Address(ip), None, request.now);
+                if let Some(limit) = &self.snapshot.failure_limit {
+                    limit.take(LimitKey::Address(self.ip), None, self.now);
                 }
                 trail.authentication = Some(Authentication::Rejected);
                 trail.refuse("verify", || why.text().to_owned());
@@ -129,86 +255,10 @@ impl Authenticator {
         }
     }
 
-    async fn verify(&self, case: &Case<'_>, place: &RoutePlace, text: &str, trail: &mut Trail) -> Verification {
-        if text.len() > case.snapshot.sizes.token {
-            return malformed(place, Why::Size);
-        }
-        let forms = place.api_keys.iter().filter_map(|&index| case.realm.api_keys.get(index));
-        for form in forms {
-            if text.starts_with(&*form.prefix) {
-                trail.credential = Some(CredentialKind::ApiKey);
-                trail.pass("credential", || format!("an API key that starts with {}", form.prefix));
-                return case.verify_key(form, text);
-            }
-        }
-        if place.jwt {
-            trail.credential = Some(CredentialKind::Jwt);
-            trail.pass("credential", || jwt::describe(text));
-            return self.verify_token(case, text, trail).await;
-        }
-        malformed(place, Why::Prefix)
-    }
-
-    /// A cached token costs one digest and one look into the cache; only a token seen first is taken apart.
-    async fn verify_token(&self, case: &Case<'_>, token: &str, trail: &mut Trail) -> Verification {
-        let key = CacheKey {
-            digest: CredentialDigest::of(token.as_bytes()),
-            realm: case.realm.index,
-            configuration: case.snapshot.generation,
-            keys: case.realm.issuers.iter().map(|issuer| issuer.keys.generation()).fold(0, u64::wrapping_add),
-        };
-        if let Some(hit) = self.cache.get(&key) {
-            let usable = hit.issuer.as_ref().filter(|issuer| case.route.issuers.contains(&issuer.index));
-            if let Some(issuer) = usable {
-                trail.token_cache = Some(true);
-                if hit.expires.is_some_and(|expires| case.now >= expires) {
-                    self.cache.remove(&key);
-                    trail.issuer = Some(Arc::clone(&issuer.name));
-                    return Verification::Rejected(Reason::TokenExpired, Why::Expired);
-                }
-                if !issuer.keys.usable(case.now) {
-                    trail.issuer = Some(Arc::clone(&issuer.name));
-                    return Verification::Unavailable(Reason::KeysUnavailable, Why::KeySetStale);
-                }
-                return Verification::Verified(hit);
-            }
-        }
-        trail.token_cache = Some(false);
-        if case.blocked.is_some() {
-            return Verification::Withheld;
-        }
-        let rules = jwt::Rules {
-            issuers: &case.realm.issuers,
-            allowed: &case.route.issuers,
-            roles: &case.realm.roles,
-            clock_skew: case.snapshot.clock_skew,
-            now: case.now,
-        };
-        match jwt::verify(token, rules, &mut trail.issuer).await {
-            Ok(jwt::Token { principal, expires, issuer }) => {
-                let headers = case.realm.identity_headers.prepare(&case.realm.name, &principal);
-                let verified = Verified {
-                    principal,
-                    headers,
-                    expires: Some(expires),
-                    allow_ips: Vec::new(),
-                    issuer: Some(issuer),
-                };
-                let verified = Arc::new(verified);
-                self.cache.insert(key, Arc::clone(&verified), token.len());
-                Verification::Verified(verified)
-            }
-            Err(jwt::Failure::Rejected(reason, why)) => Verification::Rejected(reason, why),
-            Err(jwt::Failure::Unavailable(why)) => Verification::Unavailable(Reason::KeysUnavailable, why),
-        }
-    }
-}
-
-impl Case<'_> {
-    fn absent(&self, trail: &mut Trail) -> Result<Option<Arc<Verified>>, Denial> {
+    fn absent(&self, trail: &mut Trail) -> Result<(), Denial> {
         if self.route.auth.anonymous {
             trail.pass("credential", || "none, and the route takes anonymous requests".to_owned());
-            return Ok(None);
+            return Ok(());
         }
         trail.refuse("credential", || "none in the places that the route looks at".to_owned());
         Err(Reason::MissingCredentials.into())

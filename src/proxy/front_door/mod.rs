@@ -75,14 +75,15 @@ impl Rules for Gateway {
 
     fn refuse(&self, refused: &Refused<'_>) -> Rendered {
         let live = self.live.load();
-        let request_id = RequestId::generate();
+        let at = self.clock.now();
+        let request_id = RequestId::generate(at);
         let rendered = live.snapshot.dialect.render(&refused.denial, &request_id);
         let peer_ip = refused.peer.map(|peer| peer.ip().to_canonical());
         let trail = Trail { peer_ip, reason: Some(refused.denial.reason), why: refused.denial.why, ..Trail::default() };
         self.telemetry.record(
             &live.metrics,
             &Ending {
-                at: self.clock.now(),
+                at,
                 request_id: &request_id,
                 trail: &trail,
                 outcome: Outcome::Denied,
