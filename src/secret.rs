@@ -1,6 +1,7 @@
 //! Secrets: types that cannot be printed, are compared in constant time and are wiped when dropped.
 
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -37,8 +38,39 @@ impl PartialEq for Secret {
 impl Eq for Secret {}
 
 /// SHA-256 of a whole credential: what is stored, indexed and compared instead of the credential.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CredentialDigest([u8; 32]);
+
+impl Hash for CredentialDigest {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+    }
+}
+
+/// Makes the hashes of tables that are kept by digest: the beginning of a digest is as good as a hash, as long as only
+/// those enter digests who cannot choose them.
+pub type ByDigest = BuildHasherDefault<TakeAsItIs>;
+
+/// See [`ByDigest`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TakeAsItIs(u64);
+
+impl Hasher for TakeAsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
 
 impl CredentialDigest {
     /// The digest of `credential`.

@@ -100,7 +100,7 @@ fn check_scopes(
     }
     let granted = |template: &ScopeTemplate| match template.0.as_slice() {
         [ScopePart::Text(scope)] => principal.scopes.allows(scope),
-        _ => principal.scopes.allows(&template.render(params, method)),
+        _ => principal.scopes.allows(&template.render_in(params, method, &mut [0; 128])),
     };
     let held =
         route.scopes.iter().all(granted) && (route.scopes_any.is_empty() || route.scopes_any.iter().any(granted));

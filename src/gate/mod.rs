@@ -65,19 +65,17 @@ impl Gate {
         let client = find_client(snapshot, request, trail);
         check_target_size(snapshot, request, trail)?;
         let realm = find_realm(snapshot, request, trail)?;
-        let path = check_path(&realm, request, trail)?;
-        let (route, params) = find_route(&realm, &path, request, trail)?;
-        access::check_route_addresses(&route, client.ip, trail)?;
-        let identity = self.authenticator.authenticate(snapshot, &realm, &route, request, client.ip, trail).await?;
+        let path = check_path(realm, request, trail)?;
+        let (route, params) = find_route(realm, &path, request, trail)?;
+        access::check_route_addresses(route, client.ip, trail)?;
+        let identity = self.authenticator.authenticate(snapshot, realm, route, request, client.ip, trail).await?;
         if let Some(identity) = &identity {
             access::check_own_addresses(identity, client.ip, trail)?;
-            access::check(&route, params.as_slice(), request.method, &identity.principal, trail)?;
+            access::check(route, params.as_slice(), request.method, &identity.principal, trail)?;
         }
-        let quota = access::count(&route, identity.as_deref(), client.ip, request.now, trail)?;
-        let stripped_query = request.query.and_then(|query| credential::strip_query(query, &route.places));
-        let credential_in_url = stripped_query.is_some();
-        let stripped_query = stripped_query.filter(|_| !route.forward_credential);
-        let target = forwarded_target(&realm, &route, &path, request, stripped_query)?;
+        let quota = access::count(route, identity.as_deref(), client.ip, request.now, trail)?;
+        let (target, credential_in_url) = forwarded_target(realm, route, &path, request)?;
+        let (realm, route) = (Arc::clone(realm), Arc::clone(route));
         let ClientAddress { ip: client_ip, peer_trusted } = client;
         Ok(Permit { realm, route, identity, target, client_ip, peer_trusted, quota, credential_in_url })
     }
@@ -109,7 +107,7 @@ fn check_target_size(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Tra
     Err(Reason::UriTooLong.into())
 }
 
-fn find_realm(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<Arc<Realm>, Denial> {
+fn find_realm<'s>(snapshot: &'s Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<&'s Arc<Realm>, Denial> {
     let host = request.host.unwrap_or_default();
     let index = snapshot.hosts.find(host).map_err(|why| {
         trail.refuse("realm", || format!("{host:?} is no host"));
@@ -121,7 +119,7 @@ fn find_realm(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> 
     };
     trail.realm = Some(Arc::clone(realm));
     trail.pass("realm", || format!("{} serves the host {host:?}", realm.name));
-    Ok(Arc::clone(realm))
+    Ok(realm)
 }
 
 fn check_path<'r>(
@@ -141,18 +139,18 @@ fn check_path<'r>(
     }
 }
 
-fn find_route<'p>(
-    realm: &Realm,
+fn find_route<'s, 'p>(
+    realm: &'s Realm,
     path: &'p str,
     request: &Request<'_>,
     trail: &mut Trail,
-) -> Result<(Arc<Route>, Params<'p>), Denial> {
+) -> Result<(&'s Arc<Route>, Params<'p>), Denial> {
     match realm.table.find(path, request.method) {
         Found::Route(index, params) => match realm.routes.get(index) {
             Some(route) => {
                 trail.route = Some(Arc::clone(route));
                 trail.pass("route", || format!("{:?}", route.name));
-                Ok((Arc::clone(route), params))
+                Ok((route, params))
             }
             None => Err(Reason::Internal.into()),
         },
@@ -173,14 +171,13 @@ fn find_route<'p>(
     }
 }
 
-/// Path and query for the upstream, where they are not what was received; `stripped_query` where a credential was in it.
+/// Path and query for the upstream, where they are not what was received; and whether a credential stood in the query.
 fn forwarded_target(
     realm: &Realm,
     route: &Route,
     path: &str,
     request: &Request<'_>,
-    stripped_query: Option<String>,
-) -> Result<Option<Box<str>>, Denial> {
+) -> Result<(Option<Box<str>>, bool), Denial> {
     let stripped = match &route.strip_prefix {
         None => path,
         Some(prefix) => match path.strip_prefix(&**prefix) {
@@ -192,13 +189,16 @@ fn forwarded_target(
             Some(_) | None => return Err(Reason::PathAmbiguous.into()),
         },
     };
-    if stripped == request.path && stripped_query.is_none() {
-        return Ok(None);
+    let without = request.query.and_then(|query| credential::strip_query(query, &route.places));
+    let in_url = without.is_some();
+    let without = without.filter(|_| !route.forward_credential);
+    if stripped == request.path && without.is_none() {
+        return Ok((None, in_url));
     }
-    let query =
-        stripped_query.as_deref().or(request.query).filter(|query| !query.is_empty() || request.query == Some(""));
-    Ok(Some(match query {
+    let query = without.as_deref().or(request.query).filter(|query| !query.is_empty() || request.query == Some(""));
+    let target = match query {
         Some(query) => format!("{stripped}?{query}").into(),
         None => stripped.into(),
-    }))
+    };
+    Ok((Some(target), in_url))
 }

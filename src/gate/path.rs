@@ -22,10 +22,25 @@ pub struct PathRules {
 /// slashes and raw `;` unless the rules lift them, raw or encoded `\` and control characters, raw `#`, `?`, blanks and
 /// everything beyond ASCII.
 pub fn normalize(path: &str, rules: PathRules) -> Result<Cow<'_, str>, Why> {
+    if is_plain(path) {
+        return Ok(Cow::Borrowed(path));
+    }
     let normal = decode_unreserved(path, rules)?;
     // After decoding, so that no spelling of a dot slips through.
     check_segments(&normal, rules)?;
     Ok(normal)
+}
+
+/// Whether nothing in the path needs a closer look: what most paths are, found in one pass.
+fn is_plain(path: &str) -> bool {
+    let mut before = b'.';
+    path.starts_with('/')
+        && path.bytes().all(|byte| {
+            let plain =
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'~') || byte == b'/' && before != b'/';
+            before = byte;
+            plain
+        })
 }
 
 fn decode_unreserved(path: &str, rules: PathRules) -> Result<Cow<'_, str>, Why> {

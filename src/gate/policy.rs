@@ -1,6 +1,7 @@
 //! What has been configured, as the gate uses it: compiled, resolved, immutable. `config` makes these; a reload makes
 //! new ones and swaps them whole.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,16 +180,32 @@ pub enum ScopePart {
 impl ScopeTemplate {
     /// The scope that `method` on a path with these `{name}` values needs.
     pub fn render(&self, params: &[&str], method: &Method) -> String {
-        let mut scope = String::with_capacity(32);
-        for part in &self.0 {
-            scope.push_str(match part {
-                ScopePart::Text(text) => text,
-                ScopePart::Param(n) => params.get(*n).copied().unwrap_or_default(),
-                ScopePart::Access if matches!(*method, Method::GET | Method::HEAD) => "read",
-                ScopePart::Access => "write",
-            });
+        self.pieces(params, method).collect()
+    }
+
+    /// The same in `room`, as far as there is enough of it.
+    pub(super) fn render_in<'b>(&self, params: &[&str], method: &Method, room: &'b mut [u8]) -> Cow<'b, str> {
+        let mut length = 0;
+        for piece in self.pieces(params, method) {
+            let Some(place) = room.get_mut(length..length + piece.len()) else {
+                return Cow::Owned(self.render(params, method));
+            };
+            place.copy_from_slice(piece.as_bytes());
+            length += piece.len();
         }
-        scope
+        match room.get(..length).map(std::str::from_utf8) {
+            Some(Ok(scope)) => Cow::Borrowed(scope),
+            Some(Err(_)) | None => Cow::Owned(self.render(params, method)),
+        }
+    }
+
+    fn pieces<'a>(&'a self, params: &'a [&'a str], method: &Method) -> impl Iterator<Item = &'a str> {
+        let access = if matches!(*method, Method::GET | Method::HEAD) { "read" } else { "write" };
+        self.0.iter().map(move |part| match part {
+            ScopePart::Text(text) => text,
+            ScopePart::Param(n) => params.get(*n).copied().unwrap_or_default(),
+            ScopePart::Access => access,
+        })
     }
 }
 

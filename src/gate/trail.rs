@@ -24,7 +24,8 @@ pub struct Trail {
     pub credential: Option<CredentialKind>,
     /// Who proved to be asking.
     pub verified: Option<Arc<super::verify::Verified>>,
-    /// Issuer that the token was judged by, known before it is verified.
+    /// Issuer that the token is judged by, known before it is verified; not told again of a token known already. See
+    /// [`Trail::judged_by`].
     pub issuer: Option<Arc<str>>,
     /// How the credential was judged.
     pub authentication: Option<Authentication>,
@@ -76,6 +77,12 @@ pub struct Step {
 }
 
 impl Trail {
+    /// The issuer whose keys judged the credential.
+    pub fn judged_by(&self) -> Option<&Arc<str>> {
+        let proven = self.verified.as_ref().and_then(|verified| verified.principal.issuer.as_ref());
+        proven.or(self.issuer.as_ref())
+    }
+
     /// A trail that also records steps.
     pub fn explaining() -> Self {
         Self { steps: Some(Vec::new()), ..Self::default() }

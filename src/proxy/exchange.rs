@@ -7,6 +7,7 @@ use http::header::USER_AGENT;
 use pingora::proxy::Session;
 use pingora::{ErrorType, OkOrErr, Result};
 
+use super::body::Pace;
 use super::front_door::Window;
 use super::upstream::Server;
 use super::{Gateway, Live, adapt};
@@ -16,9 +17,6 @@ use crate::gate::policy::Timeouts;
 use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
 use crate::telemetry::{Ending, Outcome};
-
-/// A body may come as slowly as this, in bytes a second, beyond the time for one write.
-const SLOWEST_BODY: u64 = 500;
 
 /// State of one request. Written down exactly once, by [`Exchange::record`] or, when that is never reached, on drop.
 #[derive(Debug)]
@@ -34,6 +32,8 @@ pub struct Exchange {
     pub(super) permit: Option<Permit>,
     /// How often an upstream was tried.
     pub(super) tries: u8,
+    /// The time that the client has for its body, since an upstream was first asked.
+    pub(super) pace: Option<Pace>,
     /// Interim answers (1xx) so far.
     pub(super) interim: u8,
     /// The server that was tried last.
@@ -55,6 +55,7 @@ impl Exchange {
             trail: Trail::default(),
             permit: None,
             tries: 0,
+            pace: None,
             interim: 0,
             server: None,
             id: None,
@@ -88,14 +89,6 @@ impl Exchange {
     pub(super) fn timeouts(&self) -> Result<Timeouts> {
         let route = self.permit()?.route();
         Ok(route.timeouts.or(route.upstream.timeouts))
-    }
-
-    /// How long the next part of the body may take after `bytes` of it; none when the client has been too slow: a
-    /// connection to an upstream waits for it.
-    pub(super) fn patience(&self, write: Duration, bytes: u64) -> Option<Duration> {
-        let allowed = write.saturating_add(Duration::from_secs(bytes / SLOWEST_BODY));
-        let left = allowed.checked_sub(self.upstream.map(Stopwatch::elapsed).unwrap_or_default())?;
-        Some(left.min(write))
     }
 
     /// Remembers why the request is refused.

@@ -3,6 +3,7 @@
 
 mod adapt;
 mod answer;
+mod body;
 mod exchange;
 mod forward;
 pub mod front_door;
@@ -26,6 +27,7 @@ use crate::gate::Gate;
 use crate::gate::outcome::{Denial, Permit, Reason};
 use crate::gate::policy::Snapshot;
 use crate::telemetry::{SnapshotMetrics, Telemetry};
+use body::Pace;
 use exchange::Exchange;
 use upstream::{Resolver, Upstreams};
 
@@ -130,7 +132,8 @@ impl ProxyHttp for Forwarder {
         });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
         exchange.try_upstream(server);
-        session.set_read_timeout(timeouts.write);
+        let pace = exchange.pace.get_or_insert_with(|| Pace::new(timeouts));
+        session.set_read_timeout(Some(pace.next(0).unwrap_or_default()));
         Ok(peer)
     }
 
@@ -157,12 +160,8 @@ impl ProxyHttp for Forwarder {
         if bytes > exchange.permit()?.route().max_body {
             return Error::err_down(ErrorType::HTTPStatus(413));
         }
-        if let Some(write) = exchange.timeouts()?.write
-            && !end
-        {
-            let Some(patience) = exchange.patience(write, bytes) else {
-                return Error::err_down(ErrorType::ReadTimedout);
-            };
+        if let Some(pace) = exchange.pace.filter(|_| !end) {
+            let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };
             session.set_read_timeout(Some(patience));
         }
         Ok(())

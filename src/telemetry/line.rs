@@ -62,7 +62,6 @@ impl Stamp {
 pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, names: Names<'_>, redactor: &Redactor) {
     let trail = ending.trail;
     let principal = trail.verified.as_deref().map(|verified| &verified.principal);
-    let issuer = trail.issuer.as_deref().or_else(|| principal.and_then(|p| p.issuer.as_deref()));
     let user_agent = ending.user_agent.map(|text| redactor.clean(text));
 
     out.extend_from_slice(b"{\"ts\":\"");
@@ -87,7 +86,7 @@ pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, n
     line.text("credential_id", principal.and_then(|p| p.credential_id.as_deref()), cap::NAME);
     line.text("subject", principal.map(|p| &*p.subject), cap::NAME);
     line.text("client", principal.and_then(|p| p.client.as_deref()), cap::NAME);
-    line.text("issuer", issuer, cap::NAME);
+    line.text("issuer", trail.judged_by().map(|name| &**name), cap::NAME);
     line.text("upstream", names.upstream, cap::NAME);
     line.text("server", ending.server, cap::NAME);
     line.number("bytes_in", ending.bytes_in);

@@ -12,6 +12,7 @@ mod coverage;
 mod decisions;
 mod dialects;
 mod documents;
+mod exhaustion;
 mod forwarding;
 mod framing;
 mod gallery;

@@ -45,7 +45,7 @@ pub(super) fn clients(work: &mut Compiler<'_>, clients: &Named<Client>, around: 
         }
         client(work, name, &item.value, around, &mut seen, &mut keys);
     }
-    DeclaredKeys(keys)
+    keys.into_iter().collect()
 }
 
 /// Ids and digests so far, with the key path of each.

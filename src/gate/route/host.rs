@@ -5,6 +5,8 @@ use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::Ipv6Addr;
 
+use foldhash::fast::RandomState;
+
 use super::super::outcome::Why;
 
 /// Characters of the longest name (RFC 1035 section 2.3.4, without the final dot).
@@ -13,10 +15,11 @@ const MAX_NAME: usize = 253;
 /// Hosts to realms: exact beats `*.wildcard` (one label) beats `*`.
 #[derive(Debug, Default)]
 pub struct HostTable {
-    names: HashMap<Box<str>, usize>,
+    /// Filled from the configuration only: requests cannot make its entries collide, so a fast hash is good enough.
+    names: HashMap<Box<str>, usize, RandomState>,
     /// By what follows the first dot.
-    wildcards: HashMap<Box<str>, usize>,
-    literals: HashMap<Ipv6Addr, usize>,
+    wildcards: HashMap<Box<str>, usize, RandomState>,
+    literals: HashMap<Ipv6Addr, usize, RandomState>,
     rest: Option<usize>,
 }
 
@@ -53,6 +56,10 @@ impl HostTable {
     /// # Errors
     /// The value is no host (RFC 9110 section 7.2).
     pub fn find(&self, host: &str) -> Result<Option<usize>, Why> {
+        // As configured: then it is a host.
+        if let Some(realm) = self.names.get(host) {
+            return Ok(Some(*realm));
+        }
         let realm = match parse(host).ok_or(Why::Host)? {
             (Name::Literal(address), _) => self.literals.get(&address),
             (Name::Text(text), _) => {
@@ -67,7 +74,7 @@ impl HostTable {
 }
 
 /// Enters `realm`, unless somebody is there already, who is returned.
-fn take<K: Hash + Eq>(table: &mut HashMap<K, usize>, key: K, realm: usize) -> Option<usize> {
+fn take<K: Hash + Eq>(table: &mut HashMap<K, usize, RandomState>, key: K, realm: usize) -> Option<usize> {
     match table.entry(key) {
         Entry::Occupied(taken) => Some(*taken.get()),
         Entry::Vacant(free) => {

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use http::Method;
 
 use super::super::path::is_unreserved;
@@ -60,7 +61,8 @@ pub struct RouteTable {
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: HashMap<Box<str>, Node>,
+    /// Filled from the configuration only: requests cannot make its entries collide, so a fast hash is good enough.
+    literals: HashMap<Box<str>, Node, RandomState>,
     name: Option<Box<Node>>,
     /// Where the path ends here.
     end: Option<Endpoint>,

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::Verified;
 use crate::gate::credential::Place;
 use crate::gate::outcome::Why;
-use crate::secret::CredentialDigest;
+use crate::secret::{ByDigest, CredentialDigest};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Random characters of a new key: 178 bits.
@@ -117,7 +117,13 @@ pub struct DeclaredKey {
 
 /// Keys declared in the configuration, by digest.
 #[derive(Debug, Default)]
-pub struct DeclaredKeys(pub HashMap<CredentialDigest, DeclaredKey>);
+pub struct DeclaredKeys(pub HashMap<CredentialDigest, DeclaredKey, ByDigest>);
+
+impl FromIterator<(CredentialDigest, DeclaredKey)> for DeclaredKeys {
+    fn from_iter<I: IntoIterator<Item = (CredentialDigest, DeclaredKey)>>(keys: I) -> Self {
+        Self(keys.into_iter().collect())
+    }
+}
 
 impl DeclaredKeys {
     /// The key with this text. Looking up a digest tells nothing by its time: whoever could use that would have to

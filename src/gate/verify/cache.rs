@@ -1,14 +1,14 @@
 //! Verified tokens. Only good ones: a flood of bad tokens cannot push a good one out, and nothing that was refused is
 //! remembered. Holds no tokens, only their digests.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
 
 use super::Verified;
-use crate::secret::CredentialDigest;
+use crate::secret::{ByDigest, CredentialDigest};
 
 /// Longest stay, whatever the token's own lifetime.
 const TIME_TO_LIVE: Duration = Duration::from_secs(600);
@@ -24,33 +24,13 @@ pub(super) struct CacheKey {
 }
 
 impl Hash for CacheKey {
+    /// Only tokens that verified are entered: nobody chooses their digests.
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // The digest of a token that verified: nobody can choose it, so any part of it is as good as a hash.
-        let [a, b, c, d, e, f, g, h, ..] = *self.digest.as_bytes();
-        state.write_u64(u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        self.digest.hash(state);
     }
 }
 
-#[derive(Clone, Copy, Default)]
-pub(super) struct TakeAsItIs(u64);
-
-impl Hasher for TakeAsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, value: u64) {
-        self.0 = value;
-    }
-}
-
-type Entries = Cache<CacheKey, (Arc<Verified>, u32), BuildHasherDefault<TakeAsItIs>>;
+type Entries = Cache<CacheKey, (Arc<Verified>, u32), ByDigest>;
 
 #[derive(Debug)]
 pub(super) struct TokenCache(Option<Entries>);
@@ -63,7 +43,7 @@ impl TokenCache {
                 .max_capacity(bytes)
                 .weigher(|_, (_, weight): &(Arc<Verified>, u32)| *weight)
                 .time_to_live(TIME_TO_LIVE)
-                .build_with_hasher(BuildHasherDefault::default())
+                .build_with_hasher(ByDigest::default())
         }))
     }
 

@@ -161,16 +161,16 @@ impl Authenticator {
             let usable = hit.issuer.as_ref().filter(|issuer| case.route.issuers.contains(&issuer.index));
             if let Some(issuer) = usable {
                 trail.token_cache = Some(true);
-                trail.issuer = Some(Arc::clone(&issuer.name));
                 if hit.expires.is_some_and(|expires| case.now >= expires) {
                     self.cache.remove(&key);
+                    trail.issuer = Some(Arc::clone(&issuer.name));
                     return Verification::Rejected(Reason::TokenExpired, Why::Expired);
                 }
-                return if issuer.keys.usable(case.now) {
-                    Verification::Verified(hit)
-                } else {
-                    Verification::Unavailable(Reason::KeysUnavailable, Why::KeySetStale)
-                };
+                if !issuer.keys.usable(case.now) {
+                    trail.issuer = Some(Arc::clone(&issuer.name));
+                    return Verification::Unavailable(Reason::KeysUnavailable, Why::KeySetStale);
+                }
+                return Verification::Verified(hit);
             }
         }
         trail.token_cache = Some(false);

@@ -267,7 +267,7 @@ impl Metrics {
             realm.limits.inc(|seen| seen == limit, || Arc::clone(limit), make);
         }
         if let (Some(kind), Some(result)) = (trail.credential, trail.authentication) {
-            let issuer = trail.issuer.as_ref();
+            let issuer = trail.judged_by();
             realm.authentications.inc(
                 |(k, i, r)| *k == kind && *r == result && i.as_ref() == issuer,
                 || (kind, issuer.cloned(), result),

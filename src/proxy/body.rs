@@ -1,0 +1,65 @@
+//! How slowly a client may send a body: a connection to an upstream waits for every part of it.
+
+use std::time::Duration;
+
+use crate::clock::Stopwatch;
+use crate::gate::policy::Timeouts;
+
+/// Beyond the time for one write, a body may come as slowly as this, in bytes a second.
+const SLOWEST: u64 = 500;
+/// Where nothing else was said.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// The time that a client has for its body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    begun: Stopwatch,
+    pause: Duration,
+    total: Duration,
+}
+
+impl Pace {
+    /// From now on.
+    pub(super) fn new(timeouts: Timeouts) -> Self {
+        let total = timeouts.write.unwrap_or(PAUSE);
+        // The wait for the upstream's answer runs meanwhile. A little less, so that it is the client who is called slow.
+        let answer = timeouts.read.unwrap_or(PAUSE);
+        Self { begun: Stopwatch::start(), pause: total.min(answer.saturating_sub(answer / 8)), total }
+    }
+
+    /// How long the next part may take after `bytes` of the body; none when the client has been too slow.
+    pub(super) fn next(self, bytes: u64) -> Option<Duration> {
+        self.after(self.begun.elapsed(), bytes)
+    }
+
+    fn after(self, elapsed: Duration, bytes: u64) -> Option<Duration> {
+        let allowed = self.total.saturating_add(Duration::from_secs(bytes / SLOWEST));
+        Some(allowed.checked_sub(elapsed)?.min(self.pause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(secs: u64) -> Option<Duration> {
+        Some(Duration::from_secs(secs))
+    }
+
+    #[test]
+    fn a_body_may_pause_for_as_long_as_a_write_but_the_upstreams_patience_is_longer() {
+        let pace = |read, write| Pace::new(Timeouts { read, write, ..Timeouts::default() });
+        assert_eq!(pace(secs(60), secs(10)).after(Duration::ZERO, 0), secs(10));
+        assert_eq!(pace(secs(8), secs(10)).after(Duration::ZERO, 0), secs(7));
+        assert_eq!(pace(None, secs(10)).after(Duration::ZERO, 1 << 40), secs(10));
+    }
+
+    #[test]
+    fn a_body_that_trickles_runs_out_of_time_and_a_steady_one_does_not() {
+        let pace = Pace::new(Timeouts { write: secs(10), ..Timeouts::default() });
+        assert_eq!(pace.after(Duration::from_secs(9), 499), secs(1));
+        assert_eq!(pace.after(Duration::from_secs(11), 499), None);
+        assert_eq!(pace.after(Duration::from_secs(11), 500), secs(0));
+        assert_eq!(pace.after(Duration::from_secs(3600), 2_000_000), secs(10));
+    }
+}
