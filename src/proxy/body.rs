@@ -19,12 +19,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// From now on.
-    pub(super) fn new(timeouts: Timeouts) -> Self {
+    /// Of a body that is waited for since `begun`.
+    pub(super) fn new(timeouts: Timeouts, begun: Stopwatch) -> Self {
         let total = timeouts.write.unwrap_or(PAUSE);
         // The wait for the upstream's answer runs meanwhile. A little less, so that it is the client who is called slow.
         let answer = timeouts.read.unwrap_or(PAUSE);
-        Self { begun: Stopwatch::start(), pause: total.min(answer.saturating_sub(answer / 8)), total }
+        Self { begun, pause: total.min(answer.saturating_sub(answer / 8)), total }
     }
 
     /// How long the next part may take after `bytes` of the body; none when the client has been too slow.
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn a_body_may_pause_for_as_long_as_a_write_but_the_upstreams_patience_is_longer() {
-        let pace = |read, write| Pace::new(Timeouts { read, write, ..Timeouts::default() });
+        let pace = |read, write| Pace::new(Timeouts { read, write, ..Timeouts::default() }, Stopwatch::start());
         assert_eq!(pace(secs(60), secs(10)).after(Duration::ZERO, 0), secs(10));
         assert_eq!(pace(secs(8), secs(10)).after(Duration::ZERO, 0), secs(7));
         assert_eq!(pace(None, secs(10)).after(Duration::ZERO, 1 << 40), secs(10));
@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_body_that_trickles_runs_out_of_time_and_a_steady_one_does_not() {
-        let pace = Pace::new(Timeouts { write: secs(10), ..Timeouts::default() });
+        let pace = Pace::new(Timeouts { write: secs(10), ..Timeouts::default() }, Stopwatch::start());
         assert_eq!(pace.after(Duration::from_secs(9), 499), secs(1));
         assert_eq!(pace.after(Duration::from_secs(11), 499), None);
         assert_eq!(pace.after(Duration::from_secs(11), 500), secs(0));

@@ -32,7 +32,7 @@ pub struct Exchange {
     pub(super) permit: Option<Permit>,
     /// How often an upstream was tried.
     pub(super) tries: u8,
-    /// The time that the client has for its body, since an upstream was first asked.
+    /// The time that the client has for its body.
     pub(super) pace: Option<Pace>,
     /// Interim answers (1xx) so far.
     pub(super) interim: u8,
@@ -96,11 +96,12 @@ impl Exchange {
         self.trail.why = denial.why;
     }
 
-    /// Another try at an upstream begins.
-    pub(super) fn try_upstream(&mut self, server: &Arc<Server>) {
+    /// Another try at an upstream begins. Returns the time that the client has for its body, since the first.
+    pub(super) fn try_upstream(&mut self, server: &Arc<Server>, timeouts: Timeouts) -> Pace {
         self.tries = self.tries.saturating_add(1);
         self.server = Some(Arc::clone(server));
-        self.upstream.get_or_insert_with(Stopwatch::start);
+        let begun = *self.upstream.get_or_insert_with(Stopwatch::start);
+        *self.pace.get_or_insert_with(|| Pace::new(timeouts, begun))
     }
 
     /// The upstream's answer has ended.

@@ -27,7 +27,6 @@ use crate::gate::Gate;
 use crate::gate::outcome::{Denial, Permit, Reason};
 use crate::gate::policy::Snapshot;
 use crate::telemetry::{SnapshotMetrics, Telemetry};
-use body::Pace;
 use exchange::Exchange;
 use upstream::{Resolver, Upstreams};
 
@@ -131,8 +130,7 @@ impl ProxyHttp for Forwarder {
             false => target.next(timeouts, exchange.at),
         });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
-        exchange.try_upstream(server);
-        let pace = exchange.pace.get_or_insert_with(|| Pace::new(timeouts));
+        let pace = exchange.try_upstream(server, timeouts);
         session.set_read_timeout(Some(pace.next(0).unwrap_or_default()));
         Ok(peer)
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
 use pingora::server::{ListenFds, ShutdownWatch};
 use pingora::services::listening::Service;
@@ -54,7 +55,9 @@ impl<A> Prebound<A> {
     pub(super) fn new(mut service: Service<A>, sockets: Vec<Socket>) -> Self {
         let sockets: Vec<_> = sockets.into_iter().map(|(address, socket)| (address.to_string(), socket)).collect();
         for (address, _) in &sockets {
-            service.add_tcp(address);
+            // Whoever reads has a buffer of his own; another one of 64 KiB is what an idle connection would cost.
+            let unbuffered = L4BufferSettings::default().read(0);
+            service.add_listener(ListenerConfig::tcp(address).l4_buffer(unbuffered));
         }
         Self { service, sockets, until: None, ended: None }
     }

@@ -84,7 +84,7 @@ section! {
         default connect: Duration = r#""1s""#;
         /// Between two reads.
         default read: Duration = r#""30s""#;
-        /// Between two writes.
+        /// Between two writes. A client's body may pause as long, and take as long with a second more for every 500 bytes.
         default write: Duration = r#""30s""#;
         /// An unused connection is kept.
         default idle: Duration = r#""60s""#;
@@ -98,7 +98,7 @@ section! {
         optional connect: Duration;
         /// Between two reads.
         optional read: Duration;
-        /// Between two writes.
+        /// Between two writes. A client's body may pause as long, and take as long with a second more for every 500 bytes.
         optional write: Duration;
         /// An unused connection is kept.
         optional idle: Duration;

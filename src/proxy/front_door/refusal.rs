@@ -25,7 +25,8 @@ pub(super) async fn send(mut stream: Stream, rendered: &Rendered, head_only: boo
         AsyncWriteExt::shutdown(&mut stream).await
     });
     if let Ok(Ok(())) = written.await {
-        let mut chunk = [0; 4096];
+        // Not on the stack: every idle connection would have room for it.
+        let mut chunk = vec![0; 4096];
         let rest = async { while let Ok(1..) = stream.read(&mut chunk).await {} };
         if timeout(LINGER, rest).await.is_err() {
             tracing::debug!("a refused client did not end its side in time");
