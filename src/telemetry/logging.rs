@@ -122,7 +122,8 @@ impl log::Log for Foreign {
             .any(|ours| target.strip_prefix(ours).is_some_and(|rest| rest.is_empty() || rest.starts_with("::")));
         let told = format!("{}:{}", record.file().unwrap_or("?"), record.line().unwrap_or(0));
         let text = if harmless { record.args().to_string() } else { format!("message withheld, said at {told}") };
-        if record.level() == log::Level::Error {
+        // Without its text nobody can act on it; what it did to a request stands in the access log.
+        if harmless && record.level() == log::Level::Error {
             tracing::error!(source = target, "{}", text);
         } else {
             tracing::warn!(source = target, "{}", text);
