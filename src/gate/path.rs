@@ -319,6 +319,14 @@ mod tests {
         }
 
         #[test]
+        fn a_path_that_looks_plain_passes_every_check(path in "/?([a-b0-9A._~;%#?\\\\ -]{0,2}/{0,2}){0,4}") {
+            if is_plain(&path) {
+                prop_assert!(matches!(decode_unreserved(&path, STRICT), Ok(Cow::Borrowed(same)) if same == path));
+                prop_assert_eq!(check_segments(&path, STRICT), Ok(()));
+            }
+        }
+
+        #[test]
         fn no_text_makes_it_panic_and_lax_rules_take_what_strict_ones_take(path in any::<String>()) {
             prop_assert!(normalize(&path, LAX).is_ok() || normalize(&path, STRICT).is_err());
         }

@@ -282,3 +282,21 @@ impl Snapshot {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_the_same_however_little_room_there_is() {
+        let parts =
+            [ScopePart::Text("orders:".into()), ScopePart::Param(0), ScopePart::Text(":".into()), ScopePart::Access];
+        let template = ScopeTemplate(parts.into());
+        for (method, scope) in [(Method::GET, "orders:\u{e9}7:read"), (Method::PUT, "orders:\u{e9}7:write")] {
+            assert_eq!(template.render(&["\u{e9}7"], &method), scope);
+            for room in 0..24 {
+                assert_eq!(template.render_in(&["\u{e9}7"], &method, &mut vec![0; room]), scope, "{room}");
+            }
+        }
+    }
+}

@@ -3,8 +3,8 @@
 //! Texts come from whoever sends requests: control characters, line separators and direction marks are escaped, and
 //! each field has its largest length, so that a line stays one line, in a pipe as on a terminal.
 
-use std::fmt::Display;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::redact::Redactor;
@@ -58,6 +58,13 @@ impl Stamp {
     }
 }
 
+/// How a member begins that is not the first.
+macro_rules! member {
+    ($name:literal) => {
+        concat!(",\"", $name, "\":")
+    };
+}
+
 /// Appends the line of `ending`, newline included.
 pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, names: Names<'_>, redactor: &Redactor) {
     let trail = ending.trail;
@@ -71,31 +78,31 @@ pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, n
     out.extend_from_slice(b"Z\"");
 
     let mut line = Line(out);
-    line.text("request_id", Some(ending.request_id.as_str()), cap::NAME);
-    line.text("realm", names.realm, cap::NAME);
-    line.text("route", names.route, cap::NAME);
-    line.text("method", Some(&redactor.clean(ending.method)), cap::METHOD);
-    line.text("path", Some(&redactor.clean(ending.path)), cap::PATH);
-    line.number("status", u64::from(ending.status));
-    line.text("outcome", Some(ending.outcome.as_str()), cap::NAME);
-    line.text("reason", trail.reason.map(|reason| reason.as_str()), cap::NAME);
-    line.text("why", trail.why.map(|why| why.as_str()), cap::NAME);
-    line.display("client_ip", trail.client_ip);
-    line.display("peer_ip", trail.peer_ip.or_else(|| ending.peer.map(|peer| peer.ip())));
-    line.text("credential", trail.credential.map(|kind| kind.as_str()), cap::NAME);
-    line.text("credential_id", principal.and_then(|p| p.credential_id.as_deref()), cap::NAME);
-    line.text("subject", principal.map(|p| &*p.subject), cap::NAME);
-    line.text("client", principal.and_then(|p| p.client.as_deref()), cap::NAME);
-    line.text("issuer", trail.judged_by().map(|name| &**name), cap::NAME);
-    line.text("upstream", names.upstream, cap::NAME);
-    line.text("server", ending.server, cap::NAME);
-    line.number("bytes_in", ending.bytes_in);
-    line.number("bytes_out", ending.bytes_out);
-    line.millis("duration_ms", Some(ending.duration));
-    line.number("decision_us", u64::try_from(trail.decision.as_micros()).unwrap_or(u64::MAX));
-    line.millis("upstream_ms", ending.upstream);
-    line.text("http_version", Some(ending.http_version), cap::NAME);
-    line.text("user_agent", user_agent.as_deref(), cap::USER_AGENT);
+    line.text(member!("request_id"), Some(ending.request_id.as_str()), cap::NAME);
+    line.text(member!("realm"), names.realm, cap::NAME);
+    line.text(member!("route"), names.route, cap::NAME);
+    line.text(member!("method"), Some(&redactor.clean(ending.method)), cap::METHOD);
+    line.text(member!("path"), Some(&redactor.clean(ending.path)), cap::PATH);
+    line.number(member!("status"), u64::from(ending.status));
+    line.text(member!("outcome"), Some(ending.outcome.as_str()), cap::NAME);
+    line.text(member!("reason"), trail.reason.map(|reason| reason.as_str()), cap::NAME);
+    line.text(member!("why"), trail.why.map(|why| why.as_str()), cap::NAME);
+    line.address(member!("client_ip"), trail.client_ip);
+    line.address(member!("peer_ip"), trail.peer_ip.or_else(|| ending.peer.map(|peer| peer.ip())));
+    line.text(member!("credential"), trail.credential.map(|kind| kind.as_str()), cap::NAME);
+    line.text(member!("credential_id"), principal.and_then(|p| p.credential_id.as_deref()), cap::NAME);
+    line.text(member!("subject"), principal.map(|p| &*p.subject), cap::NAME);
+    line.text(member!("client"), principal.and_then(|p| p.client.as_deref()), cap::NAME);
+    line.text(member!("issuer"), trail.judged_by().map(|name| &**name), cap::NAME);
+    line.text(member!("upstream"), names.upstream, cap::NAME);
+    line.text(member!("server"), ending.server, cap::NAME);
+    line.number(member!("bytes_in"), ending.bytes_in);
+    line.number(member!("bytes_out"), ending.bytes_out);
+    line.millis(member!("duration_ms"), Some(ending.duration));
+    line.number(member!("decision_us"), u64::try_from(trail.decision.as_micros()).unwrap_or(u64::MAX));
+    line.millis(member!("upstream_ms"), ending.upstream);
+    line.text(member!("http_version"), Some(ending.http_version), cap::NAME);
+    line.text(member!("user_agent"), user_agent.as_deref(), cap::USER_AGENT);
     out.extend_from_slice(b"}\n");
 }
 
@@ -103,39 +110,50 @@ pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, n
 struct Line<'o>(&'o mut Vec<u8>);
 
 impl Line<'_> {
-    fn name(&mut self, name: &str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    fn begin(&mut self, member: &str) {
+        self.0.extend_from_slice(member.as_bytes());
     }
 
     fn null(&mut self) {
         self.0.extend_from_slice(b"null");
     }
 
-    fn text(&mut self, name: &str, value: Option<&str>, cap: usize) {
-        self.name(name);
+    fn text(&mut self, member: &str, value: Option<&str>, cap: usize) {
+        self.begin(member);
         let Some(value) = value else { return self.null() };
         self.0.push(b'"');
         escaped(self.0, value, cap);
         self.0.push(b'"');
     }
 
-    /// A value whose text needs no escaping.
-    fn display(&mut self, name: &str, value: Option<impl Display>) {
-        self.name(name);
+    fn address(&mut self, member: &str, value: Option<IpAddr>) {
+        self.begin(member);
         let Some(value) = value else { return self.null() };
-        write!(self.0, "\"{value}\"").ok(); // a vector takes everything
+        self.0.push(b'"');
+        match value {
+            IpAddr::V4(address) => {
+                for (at, octet) in address.octets().into_iter().enumerate() {
+                    if at > 0 {
+                        self.0.push(b'.');
+                    }
+                    digits(self.0, octet.into(), 1);
+                }
+            }
+            IpAddr::V6(address) => {
+                write!(self.0, "{address}").ok(); // a vector takes everything
+            }
+        }
+        self.0.push(b'"');
     }
 
-    fn number(&mut self, name: &str, value: u64) {
-        self.name(name);
+    fn number(&mut self, member: &str, value: u64) {
+        self.begin(member);
         digits(self.0, value, 1);
     }
 
     /// Milliseconds with three decimals.
-    fn millis(&mut self, name: &str, value: Option<Duration>) {
-        self.name(name);
+    fn millis(&mut self, member: &str, value: Option<Duration>) {
+        self.begin(member);
         let Some(value) = value else { return self.null() };
         let micros = u64::try_from(value.as_micros()).unwrap_or(u64::MAX);
         digits(self.0, micros / 1000, 1);
@@ -146,20 +164,25 @@ impl Line<'_> {
 
 /// Decimal digits, at least `width` of them.
 fn digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
-    let start = out.len();
-    while value > 0 || out.len() - start < width {
-        out.push(b'0' + u8::try_from(value % 10).unwrap_or(0));
+    let mut text = [b'0'; 20];
+    let mut used = 0;
+    for place in text.iter_mut().rev() {
+        if value == 0 && used >= width {
+            break;
+        }
+        *place = b'0' + (value % 10) as u8;
         value /= 10;
+        used += 1;
     }
-    if let Some(written) = out.get_mut(start..) {
-        written.reverse();
-    }
+    out.extend_from_slice(text.get(20 - used..).unwrap_or_default());
 }
 
 /// `text` as the inside of a JSON string, cut after `cap` bytes (an ellipsis shows it).
 fn escaped(out: &mut Vec<u8>, text: &str, cap: usize) {
-    let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
-    if text.len() <= cap && text.as_bytes().iter().all(plain) {
+    // No early end: so the compiler looks at many bytes at once.
+    let plain =
+        |text: &str| text.bytes().fold(true, |plain, b| plain & matches!(b, b' '..=b'~') & !matches!(b, b'"' | b'\\'));
+    if text.len() <= cap && plain(text) {
         return out.extend_from_slice(text.as_bytes());
     }
     for (at, c) in text.char_indices() {

@@ -10,15 +10,19 @@ use crate::gate::outcome::{Denial, Why};
 
 /// What the field `name` holds over all its lines.
 pub(super) fn read<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Held<'r>, Denial> {
-    let lines = headers.get_all(name);
-    let mut each = lines.iter();
-    let Some(first) = each.next() else { return Ok(Held::Nothing) };
-    if each.next().is_none()
+    let mut lines = headers.get_all(name).iter();
+    let Some(first) = lines.next() else { return Ok(Held::Nothing) };
+    if lines.next().is_none()
         && let Some(text) = ordinary(first.as_bytes(), name)
     {
         return Ok(Held::Text(Cow::Borrowed(text)));
     }
+    read_closely(headers, name)
+}
+
+fn read_closely<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Result<Held<'r>, Denial> {
     let read_line = if *name == AUTHORIZATION { read_authorization } else { read_bare };
+    let lines = headers.get_all(name);
     // A proxy in front may have joined two lines to one (RFC 9110 section 5.3).
     if lines.iter().any(|line| line.as_bytes().contains(&b',') && !is_json(line.as_bytes())) {
         return Err(ambiguous(Why::Repeated));
@@ -35,7 +39,7 @@ fn is_json(line: &[u8]) -> bool {
 }
 
 /// What nearly every request has, found in one pass: `Bearer`, a blank and a text, or the text alone, in which nothing
-/// needs a closer look. Finds nothing that the readers below would judge differently.
+/// needs a closer look. Finds nothing that [`read_closely`] would judge differently.
 fn ordinary<'r>(line: &'r [u8], name: &HeaderName) -> Option<&'r str> {
     let text = if *name == AUTHORIZATION {
         let (scheme, text) = line.split_first_chunk::<7>()?;
@@ -87,4 +91,24 @@ fn read_authorization(line: &[u8]) -> Held<'_> {
 fn visible(line: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(line).ok()?;
     text.bytes().all(|b| matches!(b, b' '..=b'~')).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_quick_reader_sees_what_the_close_one_sees(
+            scheme in "([Bb]earer|BEARER|Basic|Bear er|)", blanks in "[ \\t]{0,2}", text in "[a-c.=~ ,\"\\\\\\t\u{e9}]{0,6}", bare in any::<bool>(),
+        ) {
+            let name = if bare { HeaderName::from_static("x-api-key") } else { AUTHORIZATION };
+            let line = if bare { text } else { format!("{scheme}{blanks}{text}") };
+            let headers: HeaderMap = [(name.clone(), HeaderValue::from_bytes(line.as_bytes()).unwrap())].into_iter().collect();
+            prop_assert_eq!(read(&headers, &name), read_closely(&headers, &name));
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub struct Forwarding<'a> {
     /// Address of the connection's other end.
     pub peer: Option<IpAddr>,
     /// `http` or `https`: how the client reached the gateway.
-    pub scheme: &'a str,
+    pub scheme: &'static str,
     /// The host that the client asked for.
     pub host: &'a str,
     /// The request's id.
@@ -102,11 +102,12 @@ fn set_forwarding(
 ) -> Result<(), MaxSizeReached> {
     let text = |text: &str| HeaderValue::from_str(text).ok().filter(|value| !value.is_empty());
     set_or_remove(&FORWARDED_FOR, forwarded_for(peer_trusted, forwarding, headers), headers)?;
-    for (name, ours) in [(&FORWARDED_PROTO, forwarding.scheme), (&FORWARDED_HOST, forwarding.host)] {
-        let said = peer_trusted && headers.get_all(name).iter().any(|value| !value.is_empty());
-        if !said {
-            set_or_remove(name, text(ours), headers)?;
-        }
+    let says = |name, headers: &HeaderMap| peer_trusted && headers.get_all(name).iter().any(|value| !value.is_empty());
+    if !says(&FORWARDED_PROTO, headers) {
+        headers.try_insert(&FORWARDED_PROTO, HeaderValue::from_static(forwarding.scheme))?;
+    }
+    if !says(&FORWARDED_HOST, headers) {
+        set_or_remove(&FORWARDED_HOST, text(forwarding.host), headers)?;
     }
     set_or_remove(&REQUEST_ID, text(forwarding.request_id.as_str()), headers)
 }

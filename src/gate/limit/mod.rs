@@ -177,7 +177,13 @@ impl Limiter {
     /// more than the burst are allowed.
     pub fn take(&self, key: LimitKey<'_>, plan: Option<&str>, now: UnixMillis) -> Quota {
         let pace = self.pace(plan);
-        let counter = self.counters.table.get_with(self.counters.hash(key), || Arc::new(AtomicI64::new(pace::UNUSED)));
+        let key = self.counters.hash(key);
+        // Asked first, because entering allocates even where there is nothing to enter.
+        let counter = self
+            .counters
+            .table
+            .get(&key)
+            .unwrap_or_else(|| self.counters.table.get_with(key, || Arc::new(AtomicI64::new(pace::UNUSED))));
         let mut full_at = counter.load(Ordering::Acquire);
         loop {
             let state = pace.state(full_at, now);

@@ -49,7 +49,7 @@ enum Verification {
     /// Cannot be told now: 503, never 401.
     Unavailable(Reason, Why),
     /// Not looked at: too many failures came from this address.
-    Withheld,
+    Withheld(Quota),
 }
 
 /// Finds the credential of a request and has it verified.
@@ -86,8 +86,6 @@ pub(super) struct Case<'a> {
     route: &'a Route,
     ip: Option<IpAddr>,
     now: UnixMillis,
-    /// The failure limit of the address, when it is used up.
-    blocked: Option<Quota>,
 }
 
 impl Authenticator {
@@ -173,7 +171,7 @@ impl Authenticator {
             return Look::Done(Verification::Verified(hit));
         }
         trail.token_cache = Some(false);
-        if case.blocked.is_some() { Look::Done(Verification::Withheld) } else { Look::Unseen(key) }
+        if let Some(quota) = case.blocked() { Look::Done(Verification::Withheld(quota)) } else { Look::Unseen(key) }
     }
 
     /// Verifies a token that is not known yet. May wait for an issuer's keys.
@@ -221,9 +219,14 @@ impl<'a> Case<'a> {
         ip: Option<IpAddr>,
         now: UnixMillis,
     ) -> Self {
-        let failures = snapshot.failure_limit.as_ref().filter(|_| !route.auth.public);
-        let blocked = failures.map(|limit| limit.peek(LimitKey::Address(ip), None, now)).filter(|q| !q.allowed);
-        Self { snapshot, realm, route, ip, now, blocked }
+        Self { snapshot, realm, route, ip, now }
+    }
+
+    /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known already
+    /// is never refused by it.
+    fn blocked(&self) -> Option<Quota> {
+        let limit = self.snapshot.failure_limit.as_ref()?;
+        Some(limit.peek(LimitKey::Address(self.ip), None, self.now)).filter(|quota| !quota.allowed)
     }
 
     /// From what verification says to what happens.
@@ -235,11 +238,11 @@ impl<'a> Case<'a> {
                 trail.pass("verify", || describe(&identity.principal));
                 Ok(identity)
             }
-            Verification::Rejected(..) | Verification::Withheld if self.blocked.is_some() => {
-                Err(self.too_many_failures(trail))
-            }
-            Verification::Withheld => Err(Reason::Internal.into()),
+            Verification::Withheld(quota) => Err(too_many_failures(quota, trail)),
             Verification::Rejected(reason, why) => {
+                if let Some(quota) = self.blocked() {
+                    return Err(too_many_failures(quota, trail));
+                }
                 if let Some(limit) = &self.snapshot.failure_limit {
                     limit.take(LimitKey::Address(self.ip), None, self.now);
                 }
@@ -265,8 +268,8 @@ impl<'a> Case<'a> {
     }
 
     fn ambiguous(&self, denial: Denial, trail: &mut Trail) -> Denial {
-        if self.blocked.is_some() {
-            return self.too_many_failures(trail);
+        if let Some(quota) = self.blocked() {
+            return too_many_failures(quota, trail);
         }
         trail.refuse("credential", || denial.why.map_or("", Why::text).to_owned());
         denial
@@ -285,15 +288,12 @@ impl<'a> Case<'a> {
             Some(key) => Verification::Verified(Arc::clone(&key.verified)),
         }
     }
+}
 
-    fn too_many_failures(&self, trail: &mut Trail) -> Denial {
-        trail.refuse("failure limit", || "too many failed verifications came from this address".to_owned());
-        trail.limited_by = self.blocked.as_ref().map(|quota| Arc::clone(&quota.name));
-        Denial {
-            retry_after: self.blocked.as_ref().map(|quota| quota.retry_after),
-            ..Denial::because(Reason::RateLimited, Why::FailureLimit)
-        }
-    }
+fn too_many_failures(quota: Quota, trail: &mut Trail) -> Denial {
+    trail.refuse("failure limit", || "too many failed verifications came from this address".to_owned());
+    trail.limited_by = Some(quota.name);
+    Denial { retry_after: Some(quota.retry_after), ..Denial::because(Reason::RateLimited, Why::FailureLimit) }
 }
 
 /// Something stands where a credential belongs and is none: no key where only keys stand, else no token.
