@@ -152,7 +152,10 @@ fn a_verified_upstream_is_spoken_to_and_its_connections_are_kept() {
     let upstream = Tls::start(authority.server(&[NAME], false));
     let gateway = gateway(&upstream, &format!("sni = \"{NAME}\", ca = \"ca.pem\""), &authority);
     for _ in 0..5 {
-        assert_eq!(gateway.get("/public/x").send().ok().text(), "ok");
+        let reply = gateway.get("/public/x").send().ok();
+        assert_eq!(reply.text(), "ok");
+        // Written down after the connection to the upstream was put aside.
+        gateway.line_of(&reply);
     }
     assert_eq!(upstream.connections(), 1);
     assert_eq!(*upstream.seen.names.lock().expect("no panic"), [NAME]);

@@ -166,7 +166,8 @@ fn only_what_changes_nothing_is_asked_again_on_a_connection_that_died() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let upstream = dying(Arc::clone(&seen));
         let gateway = gateway_to("servers = [\"{main}\"]", "", &[("main", upstream.addr())]);
-        gateway.get("/x/first").send().ok();
+        // Written down after the connection to the upstream was put aside.
+        gateway.line_of(&gateway.get("/x/first").send().ok());
         let call = gateway.call(method, "/x/second");
         let call = if body.is_empty() { call } else { call.body(body) };
         let reply = call.send();
