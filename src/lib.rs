@@ -38,4 +38,5 @@ pub mod reload;
 pub mod reply;
 pub mod secret;
 pub mod server;
+pub mod store;
 pub mod telemetry;

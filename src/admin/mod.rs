@@ -3,6 +3,8 @@
 //! The router is axum's; it runs as an application on one of pingora's listeners, so that its socket is opened, handed
 //! on and closed like every other.
 
+pub mod api;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;

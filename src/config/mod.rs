@@ -26,6 +26,7 @@ use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use crate::gate::policy::Snapshot;
+use crate::store::StoreSettings;
 
 use compile::RealmInput;
 use files::{Files, Layout};
@@ -77,6 +78,10 @@ pub struct Settings {
     pub log: LogSettings,
     /// Bytes of the cache of verified tokens; 0 = off.
     pub cache_tokens: u64,
+    /// Bytes of the cache of stored keys; 0 = off.
+    pub cache_keys: u64,
+    /// The store; none = `store.url` is "none": there are no stored keys and no admin API.
+    pub store: Option<StoreSettings>,
 }
 
 /// How is logged.

@@ -80,6 +80,61 @@ pub struct Realm {
     pub roles: Roles,
     /// The upstreams that routes point to.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// What the configuration says besides, for people.
+    pub view: RealmView,
+}
+
+/// What the configuration says of a realm, for people: nothing is decided by it, but what administrators may grant.
+#[derive(Debug, Default)]
+pub struct RealmView {
+    /// Hosts as written.
+    pub hosts: Vec<String>,
+    /// The scopes that exist with their descriptions, if the realm lists them.
+    pub scopes: Option<Vec<(String, String)>>,
+    /// Declared clients.
+    pub clients: Vec<DeclaredClient>,
+}
+
+/// A client of the configuration.
+#[derive(Debug)]
+pub struct DeclaredClient {
+    /// Its name; `cfg:NAME` on the admin side.
+    pub name: String,
+    /// File and line, `realms/shop.toml:12`.
+    pub source: String,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// Role names.
+    pub roles: Vec<String>,
+    /// Plan.
+    pub plan: Option<String>,
+    /// Tenant.
+    pub tenant: Option<String>,
+    /// Scopes as written; none = not limited.
+    pub scopes: Option<Vec<String>>,
+    /// Free attributes.
+    pub attributes: serde_json::Map<String, Value>,
+    /// Networks; empty = every address.
+    pub ip_allowlist: Vec<ipnet::IpNet>,
+    /// Its keys.
+    pub keys: Vec<DeclaredKeyView>,
+}
+
+/// A key of a [`DeclaredClient`].
+#[derive(Debug)]
+pub struct DeclaredKeyView {
+    /// Its id.
+    pub id: String,
+    /// File and line.
+    pub source: String,
+    /// Scopes as written; none = as its client's.
+    pub scopes: Option<Vec<String>>,
+    /// Refused from then on.
+    pub expires: Option<crate::clock::UnixMillis>,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// Networks; empty = every address.
+    pub ip_allowlist: Vec<ipnet::IpNet>,
 }
 
 /// Role name to the scopes it stands for.
@@ -100,6 +155,8 @@ pub struct Route {
     pub name: Arc<str>,
     /// Position in [`Realm::routes`].
     pub index: usize,
+    /// What the configuration says of it, for people.
+    pub view: RouteView,
     /// Which credentials are taken.
     pub auth: Auth,
     /// Places where a credential is looked for, and which kinds may stand there.
@@ -136,6 +193,21 @@ pub struct Route {
     pub add_headers: Vec<(HeaderName, HeaderValue)>,
     /// Header fields removed on the way to the upstream.
     pub remove_headers: Vec<HeaderName>,
+}
+
+/// What the configuration says of a route, for people.
+#[derive(Debug, Default)]
+pub struct RouteView {
+    /// The path pattern.
+    pub path: String,
+    /// Methods; empty = all.
+    pub methods: Vec<String>,
+    /// `auth` as written.
+    pub auth: Vec<String>,
+    /// Scopes as written.
+    pub scopes: Vec<String>,
+    /// Scopes as written, one of which is needed.
+    pub scopes_any: Vec<String>,
 }
 
 /// Which credentials a route takes.

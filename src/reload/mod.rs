@@ -178,6 +178,8 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         admin_listen,
         log,
         cache_tokens,
+        cache_keys,
+        store,
     } = old;
     let same = [
         ("server.listen", *listen == new.listen),
@@ -191,6 +193,8 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("log.level", log.level == new.log.level),
         ("log.access", log.access == new.log.access),
         ("cache.tokens", *cache_tokens == new.cache_tokens),
+        ("cache.keys", *cache_keys == new.cache_keys),
+        ("store", *store == new.store),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
 }
@@ -223,6 +227,8 @@ mod tests {
             admin_listen: ([127, 0, 0, 1], 9901).into(),
             log: LogSettings { json: true, level: "info".into(), access: true },
             cache_tokens: 1 << 26,
+            cache_keys: 1 << 26,
+            store: None,
         }
     }
 
@@ -239,6 +245,8 @@ mod tests {
             admin_listen: ([127, 0, 0, 1], 9902).into(),
             log: LogSettings { json: false, level: "debug".into(), access: false },
             cache_tokens: 0,
+            cache_keys: 0,
+            store: None,
         };
         assert_eq!(
             restart_only_changes(&settings(), &other),

@@ -213,6 +213,8 @@ mod tests {
             admin_listen: ([127, 0, 0, 1], 0).into(),
             log: crate::config::LogSettings { json: true, level: "info".into(), access: false },
             cache_tokens: 0,
+            cache_keys: 0,
+            store: None,
         };
         let (orders, order) = watch::channel(Order::Run);
         (orders, Shutdown::new(&settings, false, order, Arc::default()))

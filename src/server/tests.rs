@@ -39,6 +39,8 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
         admin_listen: ([127, 0, 0, 1], 0).into(),
         log: LogSettings { json: true, level: "info".into(), access: false },
         cache_tokens: 0,
+        cache_keys: 0,
+        store: None,
     };
     let mut engine = Engine::new_with_opt_and_conf(None, engine_conf(&settings, true));
     engine.bootstrap();

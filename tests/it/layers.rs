@@ -14,27 +14,36 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("jwt", WORDS),
     ("clock", WORDS),
     ("reply", WORDS),
+    ("password", WORDS),
+    // memory
+    ("store", WORDS),
     // core
-    ("gate", WORDS),
-    // edges: the core, and telemetry's records; telemetry is set up by what `config` read
-    ("config", &["gate"]),
+    ("gate", &["store"]),
+    // edges: the core, the store's records, and telemetry's; telemetry is set up by what `config` read
+    ("config", &["gate", "store"]),
     ("telemetry", &["gate", "config"]),
     ("proxy", &["gate", "telemetry"]),
-    ("admin", &["gate", "telemetry"]),
+    ("admin", &["gate", "store", "telemetry"]),
     ("outbound", &["gate"]),
+    ("explain", &["gate", "outbound"]),
     // assembly and the command line
-    ("server", &["gate", "config", "telemetry", "proxy", "admin", "outbound", "reload"]),
+    ("server", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
     ("reload", &["gate", "config", "telemetry", "proxy", "admin", "outbound"]),
     ("demo", &[]),
-    ("cli", &["gate", "config", "telemetry", "proxy", "admin", "outbound", "server", "reload", "demo"]),
+    (
+        "cli",
+        &["gate", "config", "telemetry", "proxy", "admin", "outbound", "explain", "store", "server", "reload", "demo"],
+    ),
 ];
 
-const WORDS: &[&str] = &["identity", "secret", "jwt", "clock", "reply"];
+const WORDS: &[&str] = &["identity", "secret", "jwt", "clock", "reply", "password"];
 
 /// What only certain files may name; in tests too.
 const RESERVED: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "admin/mod.rs", "server.rs", "server/"]),
     ("toml", &["config/"]),
+    ("sqlx", &["store/"]),
+    ("argon2", &["password.rs"]),
     ("jsonwebtoken", &["jwt.rs", "jwt/"]),
     ("reqwest", &["outbound.rs", "outbound/"]),
     ("prometheus", &["telemetry/"]),

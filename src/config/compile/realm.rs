@@ -91,6 +91,7 @@ pub(super) fn realm(
         identity_headers,
         roles,
         upstreams: upstreams.into_list()?,
+        view: crate::gate::policy::RealmView::default(),
     })
 }
 

@@ -64,6 +64,8 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
             access: log.access.value,
         },
         cache_tokens: cache.tokens.value.0,
+        cache_keys: 256 << 20,
+        store: None,
     })
 }
 

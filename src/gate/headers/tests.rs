@@ -59,6 +59,7 @@ impl Case {
         });
         let place = |text: &&str| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![] };
         let route = Arc::new(Route {
+            view: Default::default(),
             name: "route".into(),
             index: 0,
             auth: Auth { public: self.from.is_empty(), anonymous: false, jwt: true, api_key: false },
@@ -81,6 +82,7 @@ impl Case {
             remove_headers: self.remove.iter().map(|n| name(n)).collect(),
         });
         let realm = Arc::new(Realm {
+            view: Default::default(),
             name: "shop".into(),
             index: 0,
             dialect: crate::gate::dialect::nameless(),

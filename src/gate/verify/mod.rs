@@ -5,6 +5,7 @@ pub mod api_key;
 mod cache;
 pub mod jwks;
 pub mod jwt;
+pub mod stored;
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -118,6 +118,7 @@ pub(super) fn route(
     Some(Route {
         name: Arc::from(name?),
         index,
+        view: crate::gate::policy::RouteView::default(),
         auth: auth?,
         places: places?,
         issuers: issuers?,

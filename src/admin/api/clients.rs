@@ -1,0 +1,5 @@
+//! Principals.
+
+use super::endpoint::Endpoint;
+
+pub(super) static ENDPOINTS: &[Endpoint] = &[];

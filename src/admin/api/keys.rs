@@ -1,0 +1,5 @@
+//! API keys.
+
+use super::endpoint::Endpoint;
+
+pub(super) static ENDPOINTS: &[Endpoint] = &[];

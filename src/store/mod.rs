@@ -1,0 +1,186 @@
+//! The store remembers: principals, API keys, address lists, admin tokens, the audit trail, and the feed by which nodes
+//! learn of changes. SQL stands here and nowhere else; nothing is decided here about requests, and nothing is cached.
+//!
+//! Reads are methods of [`Store`]. Writes are methods of [`Write`], a transaction: what belongs together (a key, its
+//! audit event, its row in the feed, the answer kept for a repeated request) is written together or not at all. Writes
+//! that decide something are single conditional statements.
+
+mod addresses;
+mod admin_tokens;
+mod audit;
+mod backend;
+mod clients;
+mod error;
+mod feed;
+mod id;
+mod idempotency;
+mod import;
+mod keys;
+mod maintenance;
+mod migrate;
+mod pepper;
+mod record;
+mod settings;
+mod usage;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use admin_tokens::NewAdminToken;
+pub use audit::{AuditFilter, Verdict};
+use backend::{Database, Transaction};
+pub use clients::{ClientChange, ClientFilter, NewClient};
+pub use error::{Fault, StoreError};
+pub use feed::Span;
+pub use id::IdKind;
+pub use idempotency::Remembered;
+pub use import::{Imported, ImportedKey};
+pub use keys::{KeyChange, KeyFilter, NewKey, Rotation};
+pub use maintenance::Health;
+pub use record::{
+    AddressEntry, AdminToken, AuditEntry, AuditEvent, AuditOutcome, Change, ChangeKind, Client, ClientKind,
+    ClientStatus, Holder, Key, KeyInForce, KeyStatus, KeyUse, Overlap,
+};
+pub use settings::{Location, StoreSettings};
+
+use crate::clock::UnixMillis;
+use crate::secret::{CredentialDigest, Secret};
+
+/// An open store. Cheap to clone; connections are shared.
+///
+/// Its connections belong to the runtime that opened it: use it from tasks of that runtime.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Arc<dyn Database>,
+    pepper: Secret,
+    seal_key: Secret,
+    node: String,
+    /// For people: the file, or host and database; no password.
+    place: String,
+}
+
+/// How a store that is not there is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// It is made, its secrets too; an old one is migrated.
+    Create,
+    /// It must be there, and of a version that this program can work with; nothing is changed by opening it.
+    Existing,
+}
+
+/// Why a store cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Something is set up wrongly, and stays so until a person acts: another pepper, a schema that is too new, no
+    /// database at all. Exit code 2.
+    #[error("{0}")]
+    Wrong(String),
+    /// It may work later. Exit code 1.
+    #[error(transparent)]
+    Failed(#[from] StoreError),
+}
+
+/// A part of a list. `after` is the id of the last one of the part before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Begin behind this id; none = at the beginning.
+    pub after: Option<String>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Store {
+    /// Opens a store, see [`Opening`].
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(settings: &StoreSettings, opening: Opening, now: UnixMillis) -> Result<Self, OpenError> {
+        let _ = (settings, opening, now);
+        unimplemented!()
+    }
+
+    /// Begins to write.
+    ///
+    /// # Errors
+    /// The store is out of reach or locked.
+    pub async fn begin(&self) -> Result<Write, StoreError> {
+        let transaction = self.inner.database.begin().await?;
+        Ok(Write { store: self.clone(), transaction, audit: Vec::new(), changes: Vec::new() })
+    }
+
+    /// Where it is, for people; without a password.
+    pub fn place(&self) -> &str {
+        &self.inner.place
+    }
+
+    /// Name of this node: of its chain in the audit trail.
+    pub fn node(&self) -> &str {
+        &self.inner.node
+    }
+
+    /// Encrypts what must be read again.
+    pub fn seal_key(&self) -> &Secret {
+        &self.inner.seal_key
+    }
+
+    /// What is kept of a credential: HMAC-SHA-256 of its SHA-256, keyed with the pepper.
+    pub(super) fn at_rest(&self, digest: &CredentialDigest) -> [u8; 32] {
+        pepper::at_rest(&self.inner.pepper, digest)
+    }
+
+    /// Waits until another process may have changed something; for ever where the database cannot tell.
+    pub async fn woken(&self) {
+        self.inner.database.woken().await;
+    }
+
+    /// Closes every connection.
+    pub async fn close(&self) {
+        self.inner.database.close().await;
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("place", &self.inner.place).finish_non_exhaustive()
+    }
+}
+
+/// A transaction. Dropped without [`Write::commit`], it changes nothing.
+#[derive(Debug)]
+pub struct Write {
+    store: Store,
+    transaction: Box<dyn Transaction>,
+    audit: Vec<AuditEntry>,
+    changes: Vec<(String, ChangeKind, String, UnixMillis)>,
+}
+
+impl Write {
+    /// Notes an audit event; written with the rest.
+    pub fn audit(&mut self, entry: AuditEntry) {
+        self.audit.push(entry);
+    }
+
+    /// Makes everything last: what was done, then its audit events, then its rows in the feed (in this order in every
+    /// transaction, so that no two wait for each other). Returns the feed's position, where the feed has grown.
+    ///
+    /// # Errors
+    /// Nothing was written, unless the connection broke off while the database was making it last.
+    pub async fn commit(mut self) -> Result<Option<i64>, StoreError> {
+        audit::append(&mut *self.transaction, self.store.node(), &self.audit).await?;
+        let seq = feed::append(&mut *self.transaction, &self.changes).await?;
+        if seq.is_some() {
+            self.transaction.notify().await?;
+        }
+        self.transaction.commit().await?;
+        Ok(seq)
+    }
+
+    /// Notes a row of the feed; written with the rest.
+    fn change(&mut self, realm: &str, kind: ChangeKind, value: &str, at: UnixMillis) {
+        self.changes.push((realm.to_owned(), kind, value.to_owned(), at));
+    }
+}
