@@ -16,6 +16,7 @@ use crate::gate::policy::Snapshot;
 use crate::gate::request::{Request, RequestId};
 use crate::gate::trail::Trail;
 use crate::gate::verify::jwks;
+use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 
 /// Where a request comes from when nobody says.
@@ -159,7 +160,7 @@ async fn judge(snapshot: Arc<Snapshot>, parsed: &Parsed) -> Verdict {
         now: parsed.now,
     };
     let mut trail = Trail::explaining();
-    let decision = Gate::new(0).decide(&snapshot, &request, &mut trail).await;
+    let decision = Gate::new(0, Arc::new(StoredKeys::none())).decide(&snapshot, &request, &mut trail).await;
     maintenance.abort();
     Verdict { snapshot, trail, decision }
 }
