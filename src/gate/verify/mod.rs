@@ -246,7 +246,7 @@ impl<'a> Case<'a> {
                 if let Some(quota) = self.blocked() {
                     return Err(too_many_failures(quota, trail));
                 }
-                if let Some(limit) = &self.snapshot.failure_limit {
+                if let Some(limit) = self.snapshot.failure_limit.as_ref().filter(|_| !trail.is_rehearsal()) {
                     limit.take(LimitKey::Address(self.ip), None, self.now);
                 }
                 trail.authentication = Some(Authentication::Rejected);
