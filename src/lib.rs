@@ -33,6 +33,7 @@ pub mod gate;
 pub mod identity;
 pub mod jwt;
 pub mod outbound;
+pub mod password;
 pub mod proxy;
 pub mod reload;
 pub mod reply;
