@@ -4,7 +4,6 @@
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::Surroundings;
 use crate::clock::UnixMillis;
 use crate::gate::policy::{DeclaredClient, DeclaredKeyView, Realm};
 use crate::store::{AddressEntry, AdminToken, Client, Key, KeyStatus};
@@ -230,13 +229,9 @@ pub(super) fn with<const N: usize>(body: Value, members: [(&str, Value); N]) -> 
     body.into()
 }
 
-/// The answer to a change: with what should be looked at, and when it holds. Here at once; elsewhere as soon as the other
-/// nodes have taken it in, which is said and not passed over.
-pub(super) fn changed(surroundings: &dyn Surroundings, body: Value, warnings: &[String]) -> Value {
-    let within = u64::try_from(surroundings.propagation().as_millis()).unwrap_or(u64::MAX);
-    let effective = json!({ "this_node": "now", "other_nodes_within_ms": within });
-    let body = if warnings.is_empty() { body } else { with(body, [("warnings", json!(warnings))]) };
-    with(body, [("effective", effective)])
+/// `body` with what should be looked at, for people, if there is anything.
+pub(super) fn noting(body: Value, warnings: &[String]) -> Value {
+    if warnings.is_empty() { body } else { with(body, [("warnings", json!(warnings))]) }
 }
 
 /// What an update makes of a record, for the audit trail: `{ field: { old, new } }` of what differs.

@@ -6,8 +6,8 @@ use super::create::{refuse_declared_name, taken};
 use crate::admin::api::call::Call;
 use crate::admin::api::rules::Faults;
 use crate::admin::api::{Answer, Refusal, find, json};
-use crate::password::Password;
-use crate::store::{Client, ClientChange, ClientStatus, Holder, Write};
+use crate::password::{HashFault, Password};
+use crate::store::{Client, ClientChange, ClientStatus, Fault, Holder, StoreError, Write};
 
 /// Most ids of ended keys that the audit trail keeps of one removal; their number is kept in any case.
 const MAX_ENDED: usize = 100;
@@ -91,10 +91,10 @@ pub(super) async fn password(call: &Call<'_>) -> Result<Answer, Refusal> {
             let given = Password::new(text.to_owned());
             (given.map_err(|fault| Refusal::field("password", fault.to_string()))?, false)
         }
-        None => (Password::generate().map_err(json::no_randomness)?, true),
+        None => (Password::generate()?, true),
     };
     find::client(call, id).await?; // hashing is dear: nobody is hashed for who is not there
-    let phc = password.hash().await.map_err(json::no_hash)?;
+    let phc = password.hash().await.map_err(no_hash)?;
     let version = call.version()?;
 
     let mut write = call.store().begin().await?;
@@ -121,8 +121,7 @@ pub(super) async fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {
     detail.insert("keys_ended".to_owned(), ended.iter().take(MAX_ENDED).cloned().collect());
     detail.insert("keys_ended_count".to_owned(), ended.len().into());
     write.audit(call.event("client.deleted", &before.realm, ("client", id), detail));
-    let body = json!({ "deleted": id, "keys_ended": ended });
-    call.finish(write, None, false, Answer::ok(json::changed(call.surroundings(), body, &[]))).await
+    call.finish(write, None, false, Answer::ok(json!({ "deleted": id, "keys_ended": ended }))).await
 }
 
 /// One change; `detail` says what the audit trail keeps of it, or that there is nothing to do.
@@ -142,8 +141,7 @@ async fn apply(
             return Err(Refusal::Stale);
         }
         let shown = after(call, &mut write, id, true, version).await?;
-        let body = json::changed(call.surroundings(), shown.body, &[]);
-        return Ok(Answer::versioned(body, shown.version));
+        return call.finish(write, None, false, Answer::versioned(shown.body, shown.version)).await;
     };
     let changed = write.update_client(id, version, change, call.now).await?;
     let shown = after(call, &mut write, id, changed, version).await?;
@@ -190,6 +188,10 @@ async fn finish(
     shown: Shown,
 ) -> Result<Answer, Refusal> {
     write.audit(call.event(action, &shown.realm, ("client", &shown.id), detail));
-    let body = json::changed(call.surroundings(), shown.body, &[]);
-    call.finish(write, None, false, Answer::versioned(body, shown.version)).await
+    call.finish(write, None, false, Answer::versioned(shown.body, shown.version)).await
+}
+
+/// Nothing is known of the password then, and nothing was written.
+fn no_hash(fault: HashFault) -> Refusal {
+    StoreError::new(Fault::Unreachable, fault.to_string()).into()
 }

@@ -22,7 +22,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     faults.result()?;
     refuse_declared_name(&realm, identifier)?;
 
-    let id = kind.id_kind().generate(call.now).map_err(json::no_randomness)?;
+    let id = kind.id_kind().generate(call.now)?;
     let new = NewClient {
         id: id.clone(),
         realm: realm.name.to_string(),
@@ -49,11 +49,8 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let shown = json::client(&made, &networks);
     write.audit(call.event("client.created", &realm.name, ("client", &id), detail(&shown)));
 
-    let body = json::changed(call.surroundings(), shown, &[]);
-    let answer = Answer {
-        etag: Some(format!("\"{}\"", made.version)),
-        ..Answer::created(body, format!("/admin/v1/clients/{id}"))
-    };
+    let location = Some(format!("/admin/v1/clients/{id}"));
+    let answer = Answer { status: 201, location, ..Answer::versioned(shown, made.version) };
     call.finish(write, Some(&id), false, answer).await
 }
 
