@@ -28,6 +28,18 @@ pub(super) fn realm_named(call: &Call<'_>, name: &str) -> Option<Arc<Realm>> {
     call.surroundings().realms().into_iter().find(|realm| *realm.name == *name)
 }
 
+/// The realm of something stored that is to get what a realm has: roles, scopes, a prefix.
+pub(super) fn realm_of(call: &Call<'_>, name: &str, id: &str) -> Result<Arc<Realm>, Refusal> {
+    realm_named(call, name).ok_or_else(|| Refusal::Conflict {
+        code: "wrong_state",
+        text: format!(
+            "the realm {name:?} is not in the configuration any more: `portcullis store rename-realm` gives its rows to \
+             another"
+        ),
+        target: Some(id.to_owned()),
+    })
+}
+
 /// The realm of something new: the named one, else the only one that it can be.
 pub(super) fn realm_for(call: &Call<'_>, name: Option<&str>) -> Result<Arc<Realm>, Refusal> {
     if let Some(name) = name {
@@ -185,7 +197,7 @@ pub(super) async fn owner(
 }
 
 /// How somebody is named.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Named<'a> {
     Id(&'a str),
     Identifier(&'a str),
@@ -198,6 +210,11 @@ impl Named<'_> {
             Self::Id(_) => "owner_id",
             Self::Identifier(_) => "owner",
         }
+    }
+
+    /// The same without a borrow, to remember them by.
+    pub(super) fn key(&self) -> (bool, String) {
+        (matches!(self, Self::Id(_)), self.text().to_owned())
     }
 
     fn text(&self) -> &str {

@@ -9,6 +9,9 @@ use crate::identity::{ScopeSet, grant_fault};
 use crate::nearest::hint;
 use crate::store::Client;
 
+/// What is told about a key or token that never expires.
+pub(super) const NO_END: &str = "it never expires: whoever finds it can use it until somebody revokes it";
+
 /// So many faults are told at once.
 const MAX_FAULTS: usize = 100;
 
@@ -36,6 +39,11 @@ impl Faults {
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// The refusal, where it is known that something is wrong.
+    pub(super) fn refusal(self) -> Refusal {
+        Refusal::Invalid(self.0)
     }
 
     pub(super) fn result(self) -> Result<(), Refusal> {
@@ -112,6 +120,15 @@ pub(super) fn granted_to(realm: &Realm, owner: &Client) -> Option<ScopeSet> {
     }
     let own = ScopeSet::patterns(owner.scopes.iter().flatten());
     Some(own.union(&realm.roles.expand(&owner.roles)))
+}
+
+/// What a key with these scopes (none = as its owner's) may do.
+pub(super) fn effective(realm: &Realm, owner: &Client, scopes: Option<&[String]>) -> ScopeSet {
+    match (scopes.map(ScopeSet::patterns), granted_to(realm, owner)) {
+        (Some(own), Some(granted)) => own.intersection(&granted),
+        (Some(set), None) | (None, Some(set)) => set,
+        (None, None) => ScopeSet::default(),
+    }
 }
 
 /// What of a key's scopes has no effect, for people.

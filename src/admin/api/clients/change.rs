@@ -25,6 +25,9 @@ pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
         attributes: body.object("attributes").cloned(),
         ..ClientChange::default()
     };
+    if change == ClientChange::default() {
+        return Err(Refusal::field("body", "holds nothing that is to be changed"));
+    }
     let mut write = call.store().begin().await?;
     let before = find::client_to_change(call, &mut write, id).await?;
     allowed(call, &before, &change)?;
@@ -43,13 +46,7 @@ pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Whether the realm has what is to be granted.
 fn allowed(call: &Call<'_>, before: &Client, change: &ClientChange) -> Result<(), Refusal> {
-    let Some(realm) = find::realm_named(call, &before.realm) else {
-        let text = format!(
-            "the realm {:?} is not in the configuration any more: `portcullis store rename-realm` takes its rows over",
-            before.realm
-        );
-        return Err(Refusal::Conflict { code: "wrong_state", text, target: Some(before.id.clone()) });
-    };
+    let realm = find::realm_of(call, &before.realm, &before.id)?;
     let mut faults = Faults::default();
     faults.roles(&realm, "roles", change.roles.as_deref().unwrap_or_default());
     faults.scopes(&realm, "scopes", change.scopes.iter().flatten().flatten().as_slice());
