@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::Refusal;
 use super::call::Call;
 use super::fields::{Field, Kind};
 use super::json::{DECLARED, declared_client_id, declared_key_id};
-use super::Refusal;
 use crate::gate::policy::{DeclaredClient, DeclaredKeyView, Realm};
 use crate::store::{Client, Key, Write};
 

@@ -15,6 +15,7 @@ mod json;
 mod openapi;
 mod paging;
 mod rules;
+mod schemas;
 
 mod addresses;
 mod audit;
@@ -34,6 +35,7 @@ pub use actor::{Actor, ActorKind};
 pub use answer::{Answer, Refusal};
 pub use endpoint::{ENDPOINTS, Endpoint};
 pub use openapi::openapi;
+pub use schemas::{conforms, fits};
 
 use crate::clock::Clock;
 use crate::gate::policy::Realm;

@@ -1,6 +1,6 @@
 //! Parts of lists: what is stored comes first, by id, then what the configuration declares, by its order there.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::call::Call;
 use super::fields::{Field, Kind};
@@ -78,16 +78,12 @@ impl Part {
         let last = stored.last().map(|(id, _)| id.clone());
         let mut data: Vec<Value> = stored.into_iter().map(|(_, item)| item).collect();
         if more_stored {
-            return list(data, last);
+            return Answer::list(data, last);
         }
         let shown = if let From::Declared(shown) = self.from { shown } else { 0 };
         let room = self.limit.saturating_sub(data.len());
         data.extend(declared.iter().skip(shown).take(room).map(to_json));
         let shown = shown.saturating_add(room);
-        list(data, (shown < declared.len()).then(|| format!("{DECLARED}{shown}")))
+        Answer::list(data, (shown < declared.len()).then(|| format!("{DECLARED}{shown}")))
     }
-}
-
-fn list(data: Vec<Value>, next_cursor: Option<String>) -> Answer {
-    Answer::ok(json!({ "data": data, "next_cursor": next_cursor }))
 }

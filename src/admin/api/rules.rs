@@ -6,7 +6,7 @@ use crate::clock::UnixMillis;
 use crate::gate::policy::Realm;
 use crate::gate::verify::api_key::ApiKeyForm;
 use crate::identity::{ScopeSet, grant_fault};
-use crate::nearest::hint;
+use crate::nearest;
 use crate::store::Client;
 
 /// What is told about a key or token that never expires.
@@ -54,7 +54,7 @@ impl Faults {
     pub(super) fn roles(&mut self, realm: &Realm, field: &str, roles: &[String]) {
         for (n, role) in roles.iter().enumerate() {
             if !realm.roles.0.contains_key(role.as_str()) {
-                let hint = hint(role, realm.roles.0.keys().map(|known| &**known));
+                let hint = nearest::hint(role, realm.roles.0.keys().map(|known| &**known));
                 self.add(format!("{field}[{n}]"), format!("the realm {} has no role {role:?}{hint}", realm.name));
             }
         }
@@ -69,7 +69,7 @@ impl Faults {
             } else if let Some(listed) = &realm.view.scopes {
                 let meant = ScopeSet::patterns([scope]);
                 if !listed.iter().any(|(listed, _)| meant.allows(listed)) {
-                    let hint = hint(scope, listed.iter().map(|(listed, _)| listed.as_str()));
+                    let hint = nearest::hint(scope, listed.iter().map(|(listed, _)| listed.as_str()));
                     self.add(field(), format!("the realm {} lists no scope {scope:?}{hint}", realm.name));
                 }
             }
@@ -95,11 +95,18 @@ impl Faults {
             match prefix {
                 _ if known.is_empty() => self.add(
                     "realm",
-                    format!("no [[api_keys]] of the realm {} says what keys look like: none would be accepted", realm.name),
+                    format!(
+                        "no [[api_keys]] of the realm {} says what keys look like: none would be accepted",
+                        realm.name
+                    ),
                 ),
                 Some(prefix) => self.add(
                     "prefix",
-                    format!("the realm {} has no keys that start with {prefix:?}, only {}", realm.name, known.join(", ")),
+                    format!(
+                        "the realm {} has no keys that start with {prefix:?}, only {}",
+                        realm.name,
+                        known.join(", ")
+                    ),
                 ),
                 None => {}
             }
@@ -155,4 +162,22 @@ fn idle_scope(scope: &str, granted: &ScopeSet, owner: &str) -> Option<String> {
     let left: Vec<_> = left.iter().collect();
     (!left.contains(&scope))
         .then(|| format!("the owner {owner:?} has only a part of {scope:?}: the key will have {}", left.join(", ")))
+}
+
+/// The last four characters of a secret.
+pub(super) fn hint(secret: &str) -> String {
+    let start = secret.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
+    secret.get(start..).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_is_the_last_four_characters() {
+        assert_eq!(hint("sk_live_abcdef"), "cdef");
+        assert_eq!(hint("abc"), "abc");
+        assert_eq!(hint("ab\u{e4}\u{f6}\u{fc}\u{df}"), "\u{e4}\u{f6}\u{fc}\u{df}");
+    }
 }

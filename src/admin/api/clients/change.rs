@@ -49,7 +49,7 @@ fn allowed(call: &Call<'_>, before: &Client, change: &ClientChange) -> Result<()
     let realm = find::realm_of(call, &before.realm, &before.id)?;
     let mut faults = Faults::default();
     faults.roles(&realm, "roles", change.roles.as_deref().unwrap_or_default());
-    faults.scopes(&realm, "scopes", change.scopes.iter().flatten().flatten().as_slice());
+    faults.scopes(&realm, "scopes", change.scopes.as_ref().and_then(|scopes| scopes.as_deref()).unwrap_or_default());
     faults.result()?;
     change.identifier.as_deref().map_or(Ok(()), |identifier| refuse_declared_name(&realm, identifier))
 }
@@ -65,10 +65,7 @@ pub(super) async fn enable(call: &Call<'_>) -> Result<Answer, Refusal> {
 /// Asked for twice, it is so all the same.
 async fn set_status(call: &Call<'_>, status: ClientStatus, action: &str) -> Result<Answer, Refusal> {
     let change = ClientChange { status: Some(status), ..ClientChange::default() };
-    apply(call, &change, action, |before| {
-        if before.status == status { None } else { Some(Map::new()) }
-    })
-    .await
+    apply(call, &change, action, |before| if before.status == status { None } else { Some(Map::new()) }).await
 }
 
 pub(super) async fn unlock(call: &Call<'_>) -> Result<Answer, Refusal> {
@@ -102,7 +99,8 @@ pub(super) async fn password(call: &Call<'_>) -> Result<Answer, Refusal> {
     if generated {
         shown.body = json::with(shown.body, [("password", password.expose().into())]);
     }
-    finish(call, write, "client.password_set", Map::from_iter([("generated".to_owned(), generated.into())]), shown).await
+    finish(call, write, "client.password_set", Map::from_iter([("generated".to_owned(), generated.into())]), shown)
+        .await
 }
 
 pub(super) async fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {

@@ -32,7 +32,8 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
         .flat_map(|realm| realm.view.clients.iter().map(move |client| (&**realm, client)))
         .filter(|(_, client)| matches(&filter, client))
         .collect();
-    Ok(part.answer(stored, &declared, |(realm, client): &(&Realm, &DeclaredClient)| json::declared_client(realm, client)))
+    Ok(part
+        .answer(stored, &declared, |(realm, client): &(&Realm, &DeclaredClient)| json::declared_client(realm, client)))
 }
 
 fn matches(filter: &ClientFilter, client: &DeclaredClient) -> bool {

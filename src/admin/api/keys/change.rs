@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::create::hint;
 use crate::admin::api::call::Call;
 use crate::admin::api::rules::{self, Faults};
 use crate::admin::api::{Answer, Refusal, find, json};
@@ -67,13 +66,14 @@ pub(super) async fn rotate(call: &Call<'_>) -> Result<Answer, Refusal> {
     refuse_state(&before, call.now)?;
     let realm = find::realm_of(call, &before.realm, id)?;
     // What was imported by digest has no prefix that is known, and a prefix may have left the configuration.
-    let form = realm.api_keys.iter().find(|form| *form.prefix == *before.prefix).or_else(|| rules::default_form(&realm));
+    let form =
+        realm.api_keys.iter().find(|form| *form.prefix == *before.prefix).or_else(|| rules::default_form(&realm));
     let Some(form) = form else {
         let text = format!("no [[api_keys]] of the realm {} says what keys look like any more", realm.name);
         return Err(wrong_state(&before, text));
     };
     let key = PlainKey::generate(&form.prefix)?;
-    let rotation = Rotation { hint: hint(key.expose()), digest: key.digest(), old_until };
+    let rotation = Rotation { hint: rules::hint(key.expose()), digest: key.digest(), old_until };
     if !write.rotate_key(id, version, &rotation, call.now).await? {
         return Err(not_changed(&before, version));
     }
@@ -93,10 +93,8 @@ pub(super) async fn rotate(call: &Call<'_>) -> Result<Answer, Refusal> {
         "hint": rotation.hint,
     });
     let event = call.event("key.rotated", &before.realm, ("key", id), into_map(detail));
-    let body = json::with(
-        shown.body,
-        [("secret", json!(key.expose())), ("old_expires_at", json::time(old_expires_at))],
-    );
+    let body =
+        json::with(shown.body, [("secret", json!(key.expose())), ("old_expires_at", json::time(old_expires_at))]);
     write.audit(event);
     let answer = Answer::versioned(json::noting(body, &warnings), shown.version);
     call.finish(write, Some(id), true, answer).await
@@ -155,7 +153,7 @@ fn refuse_stale(before: &Key, version: Option<i64>) -> Result<(), Refusal> {
 }
 
 /// Why a conditional change found no key to change. `before` was read in the same transaction.
-fn not_changed(before: &Key, version: Option<i64>) -> Refusal {
+pub(in crate::admin::api) fn not_changed(before: &Key, version: Option<i64>) -> Refusal {
     match before.status {
         KeyStatus::Revoked => wrong_state(before, revoked(before)),
         KeyStatus::Active | KeyStatus::Disabled => find::not_changed(version, find::no_key(&before.id)),
@@ -181,11 +179,7 @@ fn revoked(before: &Key) -> String {
 }
 
 fn wrong_state(before: &Key, text: String) -> Refusal {
-    Refusal::Conflict {
-        code: "wrong_state",
-        text: format!("{} {text}", before.id),
-        target: Some(before.id.clone()),
-    }
+    Refusal::Conflict { code: "wrong_state", text: format!("{} {text}", before.id), target: Some(before.id.clone()) }
 }
 
 /// What people know a key by, for the audit trail.

@@ -45,7 +45,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         owner_id: owner.id.clone(),
         name: body.text("name").unwrap_or_default().to_owned(),
         prefix: form.prefix.to_string(),
-        hint: hint(key.expose()),
+        hint: rules::hint(key.expose()),
         digest: key.digest(),
         scopes,
         attributes: body.object("attributes").cloned().unwrap_or_default(),
@@ -108,22 +108,4 @@ async fn belonging(
         (_, _) => None,
     };
     Ok((realm, owner))
-}
-
-/// The last four characters of a key.
-pub(super) fn hint(key: &str) -> String {
-    let start = key.char_indices().rev().nth(3).map_or(0, |(at, _)| at);
-    key.get(start..).unwrap_or_default().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_hint_is_the_last_four_characters() {
-        assert_eq!(hint("sk_live_abcdef"), "cdef");
-        assert_eq!(hint("abc"), "abc");
-        assert_eq!(hint("ab\u{e4}\u{f6}\u{fc}\u{df}"), "\u{e4}\u{f6}\u{fc}\u{df}");
-    }
 }

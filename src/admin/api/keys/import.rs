@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::create::hint;
 use crate::admin::api::call::Call;
 use crate::admin::api::fields::Values;
 use crate::admin::api::find::{self, Named};
-use crate::admin::api::rules::Faults;
-use crate::admin::api::{Answer, Refusal, json};
+use crate::admin::api::rules::{self, Faults};
+use crate::admin::api::{Answer, Refusal};
 use crate::gate::policy::Realm;
 use crate::secret::CredentialDigest;
 use crate::store::{Client, Fault, Imported, ImportedKey};
@@ -109,7 +108,7 @@ impl Batch<'_> {
                      `checksum = false`)",
                 ),
                 Some(form) => {
-                    return Some((CredentialDigest::of(key.as_bytes()), hint(key), form.prefix.to_string()));
+                    return Some((CredentialDigest::of(key.as_bytes()), rules::hint(key), form.prefix.to_string()));
                 }
             },
             (Some(_), Some(_)) => fault("key", "must not stand beside sha256"),

@@ -61,9 +61,10 @@ async fn owner_id(call: &Call<'_>) -> Result<Option<String>, Refusal> {
 
 /// What a declared key does not have (a hint, a use, a rotation) cannot be asked for.
 fn matches(call: &Call<'_>, filter: &KeyFilter, client: &DeclaredClient, key: &DeclaredKeyView) -> bool {
-    let owned = filter.owner_id.as_ref().is_none_or(|id| {
-        id.strip_prefix(json::DECLARED).is_some_and(|name| client.name.eq_ignore_ascii_case(name))
-    });
+    let owned = filter
+        .owner_id
+        .as_ref()
+        .is_none_or(|id| id.strip_prefix(json::DECLARED).is_some_and(|name| client.name.eq_ignore_ascii_case(name)));
     let status = json::declared_status(client, key);
     let expiring = |before: UnixMillis| {
         status == KeyStatus::Active
