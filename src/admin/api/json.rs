@@ -20,9 +20,9 @@ pub(super) fn opt_time(at: Option<UnixMillis>) -> Value {
     at.map_or(Value::Null, time)
 }
 
-/// The networks of a list that count now.
-pub(super) fn networks(entries: &[AddressEntry], now: UnixMillis) -> Vec<IpNet> {
-    entries.iter().filter(|entry| counts(entry, now)).map(|entry| entry.network).collect()
+/// The networks of a list. Those that have run out stand there, too: a list of nothing else is not an open one.
+pub(super) fn networks(entries: &[AddressEntry]) -> Vec<IpNet> {
+    entries.iter().map(|entry| entry.network).collect()
 }
 
 /// Whether an entry has not run out.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde_json::json;
 
-use super::declared;
 use crate::admin::api::call::Call;
 use crate::admin::api::{Answer, Refusal, find, json};
 use crate::clock::UnixMillis;
@@ -23,59 +22,63 @@ pub(in crate::admin::api) enum Look {
     Outside,
 }
 
-/// What a stored list says. What has run out does not count.
+/// What a stored list says. What has run out holds no address, but a list of nothing else is a list still, as it is to
+/// the gate: time alone opens nothing.
 pub(in crate::admin::api) fn look(entries: &[AddressEntry], ip: IpAddr, now: UnixMillis) -> Look {
-    look_at(&json::networks(entries, now), ip)
+    let live = entries.iter().filter(|entry| json::counts(entry, now)).map(|entry| entry.network);
+    look_at(entries.is_empty(), live, ip)
 }
 
-fn look_at(networks: &[IpNet], ip: IpAddr) -> Look {
-    if networks.is_empty() {
+fn look_at(empty: bool, live: impl Iterator<Item = IpNet>, ip: IpAddr) -> Look {
+    if empty {
         return Look::Open;
     }
-    networks.iter().copied().collect::<NetworkSet>().find(ip).map_or(Look::Outside, Look::By)
+    live.collect::<NetworkSet>().find(ip).map_or(Look::Outside, Look::By)
 }
 
 pub(super) async fn test(call: &Call<'_>, holder: Holder) -> Result<Answer, Refusal> {
     let Some(ip) = call.body.address("address") else { return Err(Refusal::field("address", "is required")) };
-    let lists = lists(call, holder).await?;
-    let mut by = None;
-    for (whose, networks) in &lists {
-        match look_at(networks, ip) {
+    let looks = match call.id(0) {
+        id if id.starts_with(json::DECLARED) => declared_looks(call, holder, id, ip)?,
+        id => stored_looks(call, holder, id, ip).await?,
+    };
+    let (mut by, mut reason) = (None, "there is no list: every address passes".to_owned());
+    for (whose, look) in looks {
+        match look {
             Look::Open => {}
-            Look::By(network) => by = by.or(Some((whose, network))),
-            Look::Outside => {
-                let reason = format!("none of the {} networks of the {whose}'s list holds {ip}", networks.len());
-                return Ok(answer(false, None, reason));
+            Look::By(network) if by.is_none() => {
+                reason = format!("{network} of the {whose}'s list holds {ip}");
+                by = Some(network);
             }
+            Look::By(_) => {}
+            Look::Outside => return Ok(answer(false, None, format!("nothing in the {whose}'s list holds {ip}"))),
         }
     }
-    let reason = match by {
-        Some((whose, network)) => format!("{network} of the {whose}'s list holds {ip}"),
-        None => "there is no list: every address passes".to_owned(),
-    };
-    Ok(answer(true, by.map(|(_, network)| network), reason))
+    Ok(answer(true, by, reason))
 }
 
 fn answer(allowed: bool, by: Option<IpNet>, reason: String) -> Answer {
     Answer::ok(json!({ "allowed": allowed, "by": by.as_ref().map(json::network), "reason": reason }))
 }
 
-/// The lists that must all let an address pass, each with whose it is.
-async fn lists(call: &Call<'_>, holder: Holder) -> Result<Vec<(&'static str, Vec<IpNet>)>, Refusal> {
-    let id = call.id(0);
-    if id.starts_with(json::DECLARED) {
-        let own = declared(call, holder, id)?;
-        return Ok(match holder {
-            Holder::Client => vec![("client", own)],
-            Holder::Key => {
-                let realms = find::declaring(call)?;
-                let (_, client, _) = find::declared_key(&realms, id)?;
-                vec![("key", own), ("owner", client.ip_allowlist.clone())]
-            }
-        });
-    }
-    let stored = async |holder, id: &str| -> Result<Vec<IpNet>, Refusal> {
-        Ok(json::networks(&call.store().addresses(holder, id).await?, call.now))
+/// What the lists say that must all let an address pass, each with whose it is.
+type Looks = Vec<(&'static str, Look)>;
+
+fn declared_looks(call: &Call<'_>, holder: Holder, id: &str, ip: IpAddr) -> Result<Looks, Refusal> {
+    let look = |list: &[IpNet]| look_at(list.is_empty(), list.iter().copied(), ip);
+    let realms = find::declaring(call)?;
+    Ok(match holder {
+        Holder::Client => vec![("client", look(&find::declared_client(&realms, id)?.1.ip_allowlist))],
+        Holder::Key => {
+            let (_, client, key) = find::declared_key(&realms, id)?;
+            vec![("key", look(&key.ip_allowlist)), ("owner", look(&client.ip_allowlist))]
+        }
+    })
+}
+
+async fn stored_looks(call: &Call<'_>, holder: Holder, id: &str, ip: IpAddr) -> Result<Looks, Refusal> {
+    let stored = async |holder, id: &str| -> Result<Look, Refusal> {
+        Ok(look(&call.store().addresses(holder, id).await?, ip, call.now))
     };
     Ok(match holder {
         Holder::Client => {

@@ -179,7 +179,7 @@ pub(super) async fn networks(
     let mut networks = HashMap::with_capacity(ids.len());
     for id in ids {
         let entries = call.store().addresses(holder, id).await?;
-        networks.insert((*id).to_owned(), json::networks(&entries, call.now));
+        networks.insert((*id).to_owned(), json::networks(&entries));
     }
     Ok(networks)
 }

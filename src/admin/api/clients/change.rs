@@ -170,7 +170,7 @@ async fn after(
         return Err(find::not_changed(version, find::no_client(id)));
     }
     let client = write.client(id).await?.ok_or_else(|| find::no_client(id))?;
-    let networks = json::networks(&write.addresses(Holder::Client, id).await?, call.now);
+    let networks = json::networks(&write.addresses(Holder::Client, id).await?);
     let body = json::client(&client, &networks);
     Ok(Shown { id: client.id, realm: client.realm, version: client.version, networks, body })
 }

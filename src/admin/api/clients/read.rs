@@ -53,6 +53,6 @@ pub(super) async fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
         return Ok(Answer::ok(json::declared_client(realm, client)));
     }
     let client = find::client(call, id).await?;
-    let networks = json::networks(&call.store().addresses(Holder::Client, id).await?, call.now);
+    let networks = json::networks(&call.store().addresses(Holder::Client, id).await?);
     Ok(Answer::versioned(json::client(&client, &networks), client.version))
 }

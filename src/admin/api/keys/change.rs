@@ -153,7 +153,7 @@ fn refuse_stale(before: &Key, version: Option<i64>) -> Result<(), Refusal> {
 }
 
 /// Why a conditional change found no key to change. `before` was read in the same transaction.
-pub(in crate::admin::api) fn not_changed(before: &Key, version: Option<i64>) -> Refusal {
+fn not_changed(before: &Key, version: Option<i64>) -> Refusal {
     match before.status {
         KeyStatus::Revoked => wrong_state(before, revoked(before)),
         KeyStatus::Active | KeyStatus::Disabled => find::not_changed(version, find::no_key(&before.id)),
@@ -200,7 +200,7 @@ struct Shown {
 
 async fn after(call: &Call<'_>, write: &mut Write, id: &str) -> Result<Shown, Refusal> {
     let key = write.key(id).await?.ok_or_else(|| find::no_key(id))?;
-    let networks = json::networks(&write.addresses(Holder::Key, id).await?, call.now);
+    let networks = json::networks(&write.addresses(Holder::Key, id).await?);
     Ok(Shown { version: key.version, body: json::key(&key, &networks, call.now), networks })
 }
 

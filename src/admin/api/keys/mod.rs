@@ -14,8 +14,6 @@ use super::fields::{Field, Kind};
 use super::find::{REALM, REALM_OF_ID};
 use super::paging::{CURSOR, LIMIT};
 
-pub(super) use change::not_changed;
-
 const READ: Option<&str> = Some("admin:read");
 const WRITE: Option<&str> = Some("admin:keys");
 

@@ -87,6 +87,6 @@ pub(super) async fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
         return Ok(Answer::ok(json::declared_key(realm, client, key, call.now)));
     }
     let key = find::key(call, id).await?;
-    let networks = json::networks(&call.store().addresses(Holder::Key, id).await?, call.now);
+    let networks = json::networks(&call.store().addresses(Holder::Key, id).await?);
     Ok(Answer::versioned(json::key(&key, &networks, call.now), key.version))
 }
