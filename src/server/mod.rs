@@ -245,7 +245,8 @@ impl Server {
 
         let admin_addr = admin_socket.0;
         let report = Arc::new(Teller { gateway: Arc::clone(&gateway), health });
-        let mut admin = Service::new("admin".into(), AdminApp::new(admin::router(report)));
+        let api = admin::http::Api::without_store(Arc::clone(&gateway.clock));
+        let mut admin = Service::new("admin".into(), AdminApp::new(admin::router(report, api)));
         admin.threads = Some(1);
         engine.add_service(Prebound::new(admin, vec![admin_socket]));
 
