@@ -12,6 +12,7 @@ mod route;
 mod scope;
 mod secret;
 mod settings;
+mod store;
 mod upstream;
 mod url;
 
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::{Files, MAX_KEYS};
-use super::keys::{Admin, Cache, Log, Realm, Server};
+use super::keys::{Admin, Cache, Log, Realm, Server, Store};
 use super::nearest::hint;
 use super::problem::{At, Problem, Problems};
 use super::value::measure::duration_text;
@@ -38,6 +39,7 @@ use crate::gate::route::HostTable;
 pub(crate) struct Input {
     pub(crate) server: Server,
     pub(crate) admin: Admin,
+    pub(crate) store: Store,
     pub(crate) log: Log,
     pub(crate) cache: Cache,
     pub(crate) realms: Vec<RealmInput>,
@@ -155,9 +157,7 @@ impl Compiler<'_> {
 
     /// A name for labels: 1 to 64 characters that need no quoting anywhere.
     fn label(&mut self, at: &At, name: &str) {
-        let fits = (1..=64).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        if !fits {
+        if !is_label(name) {
             self.fault(at, "expected a name of 1 to 64 letters, digits, `_`, `-` or `.`");
         }
     }
@@ -205,4 +205,8 @@ impl Compiler<'_> {
         let hint = hint(name, known);
         self.fault(at, format!("there is no {what} called {:?}{hint}", super::walk::shorten(name)));
     }
+}
+
+fn is_label(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
