@@ -6,7 +6,6 @@
 mod compile;
 mod files;
 mod keys;
-mod nearest;
 mod problem;
 mod reference;
 mod schema;

@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("jwt", WORDS),
     ("clock", WORDS),
     ("reply", WORDS),
+    ("nearest", WORDS),
     ("password", WORDS),
     // memory
     ("store", WORDS),
@@ -36,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-const WORDS: &[&str] = &["identity", "secret", "jwt", "clock", "reply", "password"];
+const WORDS: &[&str] = &["identity", "secret", "jwt", "clock", "reply", "nearest", "password"];
 
 /// What only certain files may name; in tests too.
 const RESERVED: &[(&str, &[&str])] = &[

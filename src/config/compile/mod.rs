@@ -25,7 +25,6 @@ use std::time::Duration;
 
 use super::files::{Files, MAX_KEYS};
 use super::keys::{Admin, Cache, Log, Realm, Server, Store};
-use super::nearest::hint;
 use super::problem::{At, Problem, Problems};
 use super::value::measure::duration_text;
 use super::walk::Item;
@@ -33,6 +32,7 @@ use super::{Config, RouteSummary, Sources};
 use crate::gate::dialect;
 use crate::gate::policy::Snapshot;
 use crate::gate::route::HostTable;
+use crate::nearest::hint;
 
 /// What was read.
 #[derive(Debug)]

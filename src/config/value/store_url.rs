@@ -4,7 +4,7 @@ use serde_json::json;
 use toml::de::DeValue;
 
 use super::secret::SecretRef;
-use crate::config::nearest::hint;
+use crate::nearest::hint;
 use crate::config::walk::{Kind, Shape, Value, Walk};
 use crate::secret::Secret;
 

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::config::nearest::hint;
 use crate::config::walk::{Kind, Shape, Value, Walk, shorten};
 use crate::gate::limit::{LimitBy, LimitHeaders};
 use crate::jwt::Algorithm;
+use crate::nearest::hint;
 
 /// Reads one of `words`. A word that is only known to later versions says so.
 pub(crate) fn word<T: Copy>(value: &Value<'_>, walk: &mut Walk<'_>, words: &[(&str, T)], later: &[&str]) -> Option<T> {
