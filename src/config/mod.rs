@@ -163,6 +163,7 @@ fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Con
     }
 
     let raw = compile::Input {
+        root: layout.root(path),
         server: server.value,
         admin: admin.value,
         store: store.value,

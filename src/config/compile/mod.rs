@@ -15,6 +15,7 @@ mod settings;
 mod store;
 mod upstream;
 mod url;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,8 @@ use crate::nearest::hint;
 /// What was read.
 #[derive(Debug)]
 pub(crate) struct Input {
+    /// The directory of the configuration: places are told from here on.
+    pub(crate) root: PathBuf,
     pub(crate) server: Server,
     pub(crate) admin: Admin,
     pub(crate) store: Store,
@@ -66,7 +69,8 @@ pub(crate) fn compile(
     files: &mut Files,
     problems: Vec<Problem>,
 ) -> Result<Config, Problems> {
-    let mut work = Compiler { sources, files, problems, warnings: Vec::new(), routes: Vec::new() };
+    let root = input.root.clone();
+    let mut work = Compiler { sources, root, files, problems, warnings: Vec::new(), routes: Vec::new() };
     let settings = settings::settings(&mut work, &input);
     let sizes = settings::sizes(&mut work, &input.server);
     work.at_most(&input.server.clock_skew, Duration::from_secs(600));
@@ -107,6 +111,7 @@ pub(crate) fn compile(
 /// What compiling needs all over: where secrets come from, and where problems go.
 pub(crate) struct Compiler<'a> {
     sources: &'a Sources<'a>,
+    root: PathBuf,
     files: &'a mut Files,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,

@@ -103,6 +103,7 @@ fn without_newline(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::Arc;
 
     use super::*;
@@ -115,6 +116,7 @@ mod tests {
         let mut files = Files::default();
         let mut work = Compiler {
             sources: &sources,
+            root: PathBuf::new(),
             files: &mut files,
             problems: Vec::new(),
             warnings: Vec::new(),

@@ -4,8 +4,8 @@ use serde_json::json;
 use toml::de::DeValue;
 
 use super::secret::SecretRef;
-use crate::nearest::hint;
 use crate::config::walk::{Kind, Shape, Value, Walk};
+use crate::nearest::hint;
 use crate::secret::Secret;
 
 /// Where a store is: as text, or where the text is found.
