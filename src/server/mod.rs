@@ -37,7 +37,7 @@ use crate::proxy::front_door::{FrontDoor, Patience};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
-use crate::telemetry::{Telemetry, TelemetryError};
+use crate::telemetry::{Figures, Telemetry, TelemetryError};
 use control::Control;
 use listen::{Counted, Prebound, bind};
 use shutdown::{Order, Shutdown};
@@ -302,7 +302,8 @@ struct Teller {
 impl Report for Teller {
     fn metrics(&self) -> String {
         let Gateway { gate, live, telemetry, clock } = &*self.gateway;
-        telemetry.render(&live.load().snapshot, gate.cached_tokens(), clock.now())
+        let figures = Figures { tokens: gate.cached_tokens(), ..Figures::default() };
+        telemetry.render(&live.load().snapshot, &figures, clock.now())
     }
 
     fn readiness(&self) -> Readiness {
