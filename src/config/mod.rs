@@ -6,7 +6,6 @@
 mod compile;
 mod files;
 mod keys;
-mod nearest;
 mod problem;
 mod reference;
 mod schema;
@@ -152,7 +151,7 @@ fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Con
         realms.extend(realm);
     }
     let (root, at) = root.map_or_else(|| (defaults(), At::default()), |item| (item.value, item.at));
-    let Root { server, admin, log, cache, realms: tables } = root;
+    let Root { server, admin, store, log, cache, realms: tables } = root;
     realms.extend(tables.value.0.into_iter().map(|(name, item)| {
         if let Some(name) = item.value.realm.get() {
             problems.push(name.at.problem("the table's name is the realm's name: leave this out"));
@@ -163,7 +162,15 @@ fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Con
         problems.push(at.problem("there is no realm: write one as [realms.NAME], or a file in realms/"));
     }
 
-    let raw = compile::Input { server: server.value, admin: admin.value, log: log.value, cache: cache.value, realms };
+    let raw = compile::Input {
+        root: layout.root(path),
+        server: server.value,
+        admin: admin.value,
+        store: store.value,
+        log: log.value,
+        cache: cache.value,
+        realms,
+    };
     compile::compile(raw, sources, files, problems)
 }
 
