@@ -131,14 +131,17 @@ impl Builder {
         panics_on_record();
         let panics_before = PANICS.lock().expect("the list").len();
         let directory = self.write();
+        let mut env = self.env.clone();
+        let state = directory.path().to_str().expect("UTF-8").to_owned();
+        env.entry("STATE_DIRECTORY".to_owned()).or_insert(state); // each its own store
 
         let clock = Arc::new(SettableClock::new(self.now));
         let log = Log::default();
-        let config = load(directory.path(), &self.env)?;
+        let config = load(directory.path(), &env)?;
         let sink: Box<dyn Write + Send> = self.sink.unwrap_or_else(|| Box::new(log.clone()));
         let mut options = Options::embedded(clock.clone(), Arc::new(HttpFetch::new()), sink);
-        let (from, env) = (directory.path().to_owned(), self.env.clone());
-        let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &env)) };
+        let (from, again) = (directory.path().to_owned(), env.clone());
+        let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &again)) };
         (options.source, options.watch_every) = (Some(source), self.watch_every);
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
         let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
@@ -150,7 +153,7 @@ impl Builder {
             clock,
             log,
             directory,
-            env: self.env,
+            env,
             places: self.places,
             handle,
             thread: Some(thread),
