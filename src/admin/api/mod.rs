@@ -11,6 +11,7 @@ mod denials;
 mod endpoint;
 mod fields;
 mod openapi;
+mod schemas;
 
 mod addresses;
 mod audit;
@@ -30,6 +31,7 @@ pub use actor::{Actor, ActorKind};
 pub use answer::{Answer, Refusal};
 pub use endpoint::{ENDPOINTS, Endpoint};
 pub use openapi::openapi;
+pub use schemas::{conforms, fits};
 
 use crate::clock::Clock;
 use crate::gate::policy::Realm;
