@@ -125,14 +125,24 @@ pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
     attempt(path, sources).outcome
 }
 
+/// Loads like [`load`] for those who administer the store: of all secrets only the store's are read, because the shell of
+/// a person has no reason to hold the others. Requests cannot be decided by the outcome.
+///
+/// # Errors
+/// Every problem there is.
+pub fn load_for_administration(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let mut files = Files::default();
+    assemble(path, &Sources { env, secrets: false }, true, &mut files)
+}
+
 /// Loads like [`load`], and tells which files it takes also when they are no good.
 pub fn attempt(path: &Path, sources: &Sources<'_>) -> Attempt {
     let mut files = Files::default();
-    let outcome = assemble(path, sources, &mut files);
+    let outcome = assemble(path, sources, sources.secrets, &mut files);
     Attempt { outcome, files: files.list().to_vec() }
 }
 
-fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Config, Problems> {
+fn assemble(path: &Path, sources: &Sources<'_>, store_secrets: bool, files: &mut Files) -> Result<Config, Problems> {
     let mut problems = Vec::new();
     let layout = Layout::of(path).map_err(|fault| Problems(vec![At::file(Arc::from(path)).problem(fault)]))?;
 
@@ -164,6 +174,7 @@ fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Con
 
     let raw = compile::Input {
         root: layout.root(path),
+        store_secrets,
         server: server.value,
         admin: admin.value,
         store: store.value,

@@ -40,6 +40,8 @@ use crate::nearest::hint;
 pub(crate) struct Input {
     /// The directory of the configuration: places are told from here on.
     pub(crate) root: PathBuf,
+    /// Whether the store's secrets are read, whatever becomes of the others.
+    pub(crate) store_secrets: bool,
     pub(crate) server: Server,
     pub(crate) admin: Admin,
     pub(crate) store: Store,

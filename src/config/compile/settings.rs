@@ -38,7 +38,7 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
             work.fault(&size.at, format!("at most \"{}\"", size_text(CACHE)));
         }
     }
-    let store = super::store::store(work, store);
+    let store = super::store::store(work, store, input.store_secrets);
     if cache.tokens.value.0 == 0 && server.failure_limit.value.0.is_some() {
         let text = "`cache.tokens` is 0, so no token is remembered as verified: \
                     where failures are used up, good tokens are refused, too";

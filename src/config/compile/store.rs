@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::secret::{Found, secret, stand_in};
+use super::secret::{Found, secret_if, stand_in};
 use super::{Compiler, is_label};
 use crate::config::keys::Store as Raw;
 use crate::config::problem::At;
@@ -20,19 +20,19 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// What a store is taken for whose URL is not to be read: who keeps a URL secret has a password in it.
 const UNREAD: &[u8] = b"postgres://unread";
 
-/// How the store is opened; inside, none = there is to be none. None outside: problems were noted.
+/// How the store is opened, its secrets read or not; inside, none = there is to be none. None outside: problems were noted.
 #[allow(clippy::option_option)] // the outer one is the compiler's habit, the inner one what is meant
-pub(super) fn store(work: &mut Compiler<'_>, raw: &Raw) -> Option<Option<StoreSettings>> {
-    let location = location(work, &raw.url);
-    let pepper = store_secret(work, &raw.pepper);
-    let seal_key = store_secret(work, &raw.seal_key);
+pub(super) fn store(work: &mut Compiler<'_>, raw: &Raw, secrets: bool) -> Option<Option<StoreSettings>> {
+    let location = location(work, &raw.url, secrets);
+    let pepper = store_secret(work, &raw.pepper, secrets);
+    let seal_key = store_secret(work, &raw.seal_key, secrets);
     if let (Some(Some(pepper)), Some(Some(seal_key)), Some(given)) = (&pepper, &seal_key, raw.seal_key.get())
         && pepper == seal_key
     {
         work.fault(&given.at, "is the same secret as `store.pepper`: each needs one of its own");
     }
     // Of a URL that was not read nobody knows what it needs.
-    let read = work.sources.secrets || matches!(&raw.url.value, StoreUrl::Here(_));
+    let read = secrets || matches!(&raw.url.value, StoreUrl::Here(_));
     if read && matches!(location, Some(Some(Location::Postgres(_)))) {
         required(work, &raw.pepper, "it keys the digests of API keys");
         required(work, &raw.seal_key, "it encrypts what must be read again");
@@ -60,7 +60,7 @@ pub(super) fn store(work: &mut Compiler<'_>, raw: &Raw) -> Option<Option<StoreSe
 
 /// Where the store is; inside, none = nowhere.
 #[allow(clippy::option_option)] // as above
-fn location(work: &mut Compiler<'_>, url: &Item<StoreUrl>) -> Option<Option<Location>> {
+fn location(work: &mut Compiler<'_>, url: &Item<StoreUrl>, secrets: bool) -> Option<Option<Location>> {
     let found = match &url.value {
         StoreUrl::Here(place) => {
             if let StorePlace::Postgres(text) = place
@@ -74,7 +74,7 @@ fn location(work: &mut Compiler<'_>, url: &Item<StoreUrl>) -> Option<Option<Loca
         }
         StoreUrl::There(reference) => {
             let reference = Item { value: reference.clone(), at: url.at.clone(), given: url.given };
-            match secret(work, &reference) {
+            match secret_if(secrets, work, &reference) {
                 Found::Bytes(bytes) => {
                     let text = std::str::from_utf8(bytes.expose()).unwrap_or_default();
                     let read = place(text).map_err(|fault| format!("what was found is no URL of a store: {fault}"));
@@ -101,13 +101,13 @@ fn state_directory(work: &Compiler<'_>) -> PathBuf {
 
 /// A secret of the store; inside, none = it was left out.
 #[allow(clippy::option_option)] // as above
-fn store_secret(work: &mut Compiler<'_>, slot: &Slot<SecretRef>) -> Option<Option<Secret>> {
+fn store_secret(work: &mut Compiler<'_>, slot: &Slot<SecretRef>, secrets: bool) -> Option<Option<Secret>> {
     let reference = match slot {
         Slot::Given(reference) => reference,
         Slot::Absent(_) => return Some(None),
         Slot::Bad => return None,
     };
-    match secret(work, reference) {
+    match secret_if(secrets, work, reference) {
         Found::Bytes(secret) if secret.expose().len() < SECRET_BYTES => {
             let text = format!("the secret is shorter than {SECRET_BYTES} bytes; {MAKE_ONE}");
             work.fault(&reference.at, text);

@@ -74,10 +74,12 @@ pub(crate) fn place(text: &str) -> Result<StorePlace, String> {
         // The two slashes are the habit of others: they mean nothing.
         "sqlite" => sqlite(rest.strip_prefix("//").unwrap_or(rest)),
         "postgres" | "postgresql" => postgres(text, rest),
-        unknown => {
+        // What only looks like a scheme may be a password.
+        unknown if rest.starts_with("//") => {
             let hint = hint(unknown, ["sqlite", "postgres", "postgresql"]);
             Err(format!("there is no store of the kind \"{unknown}\"; expected {KNOWN}{hint}"))
         }
+        unknown => Err(format!("expected {KNOWN}{}", hint(unknown, ["sqlite"]))),
     }
 }
 
@@ -166,7 +168,15 @@ mod tests {
 
     #[test]
     fn what_may_be_a_secret_is_never_repeated() {
-        for slip in ["hunter2", "postgres:u:hunter2", "pg://u:hunter2@h/d", "u:hunter2@h", "my sql://u:hunter2@h"] {
+        for slip in [
+            "hunter2",
+            "hunter2:x",
+            "u:hunter2",
+            "postgres:u:hunter2",
+            "pg://u:hunter2@h/d",
+            "u:hunter2@h",
+            "my sql://u:hunter2@h",
+        ] {
             let fault = place(slip).unwrap_err();
             assert!(!fault.contains("hunter2"), "{slip}: {fault}");
         }

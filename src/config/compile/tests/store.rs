@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
-use crate::config::Settings;
+use crate::config::{Settings, load_for_administration};
 use crate::store::{Location, StoreSettings};
 
 const LONG: &str = "0123456789abcdef0123456789abcdef";
@@ -137,4 +137,18 @@ fn settings_of_the_store_are_bounded() {
     assert_eq!(keys, ["store.max_staleness", "store.node", "store.audit_retention", "cache.keys"]);
     assert_eq!(with("cache.keys = 0\n").unwrap().settings.cache_keys, 0);
     assert_eq!(with("").unwrap().settings.cache_keys, 256 << 20);
+}
+
+#[test]
+fn whoever_administers_needs_the_secrets_of_the_store_and_no_others() {
+    let rest = format!("{ISSUER}{PUBLIC}").replace("'SECRET'", "'NOT_SET'");
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("realms")).unwrap();
+    fs::write(dir.path().join("portcullis.toml"), POSTGRES).unwrap();
+    fs::write(dir.path().join("realms/shop.toml"), shop_text(&rest)).unwrap();
+    refused(load(dir.path(), &Sources { env: &env, secrets: true }), "issuers[0].keys.secret", "is not set");
+    let settings = store(load_for_administration(dir.path(), &env).unwrap().settings);
+    assert_eq!(settings.pepper.as_ref().map(|secret| secret.expose()), Some(LONG.as_bytes()));
+    let without = load_for_administration(dir.path(), &|_| None);
+    assert_eq!(faults(without).len(), 3, "the URL and two secrets");
 }
