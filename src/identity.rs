@@ -114,6 +114,20 @@ impl Grant {
     }
 }
 
+/// Whether `text` is a scope (RFC 6749 section 3.3) of a length that we take.
+pub fn is_scope(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+}
+
+/// What is wrong with `text` as a scope that somebody is granted, for people; none = nothing.
+pub fn grant_fault(text: &str) -> Option<&'static str> {
+    if !is_scope(text) {
+        return Some("a scope is 1 to 128 visible characters without `\"` and `\\`");
+    }
+    let half_wild = text.split(':').any(|segment| segment.contains('*') && segment != "*");
+    half_wild.then_some("`*` stands for a whole segment between colons, or for every scope")
+}
+
 /// A set of granted scopes; sorted, without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet(Vec<Grant>);
@@ -221,6 +235,16 @@ mod tests {
         assert!(readers.allows("links:read"));
         assert!(!readers.allows("links:write"));
         assert!(!readers.allows("a:b:read"));
+    }
+
+    #[test]
+    fn a_star_that_is_half_a_segment_cannot_be_granted() {
+        for good in ["links:read", "*", "*:read", "links:*"] {
+            assert_eq!(grant_fault(good), None, "{good}");
+        }
+        for bad in ["", "links:re*", "li nks", "li\"nks", "li\\nks", "l\u{ef}nks", &"a".repeat(129)] {
+            assert!(grant_fault(bad).is_some(), "{bad}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 pub mod api_key;
 mod cache;
+mod case;
 pub mod jwks;
 pub mod jwt;
 pub mod stored;
@@ -10,25 +11,22 @@ pub mod stored;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
 use self::cache::{CacheKey, TokenCache};
-use self::stored::{Entry, Known, StoredKeys, Trouble, Uses};
+pub(super) use self::case::Case;
+use self::stored::{Known, StoredKeys, Trouble, Uses};
 use super::credential::{self, Presented};
-use super::limit::{LimitKey, Quota};
+use super::limit::Quota;
 use super::network::NetworkSet;
 use super::outcome::{Denial, Reason, Why};
-use super::policy::{Realm, Route, RoutePlace, Snapshot};
+use super::policy::RoutePlace;
 use super::request::Request;
-use super::trail::{Authentication, Trail};
-use crate::clock::{Stopwatch, UnixMillis};
+use super::trail::Trail;
+use crate::clock::UnixMillis;
 use crate::identity::{CredentialKind, Principal};
 use crate::secret::CredentialDigest;
-
-/// Whoever is refused because of too much work may come again after that: work is done within seconds, or not at all.
-const SOON: Duration = Duration::from_secs(1);
 
 /// A proven identity with everything prepared that later steps need of it.
 #[derive(Debug)]
@@ -92,16 +90,6 @@ enum Sight {
 enum Look {
     Done(Verification),
     Unseen(Sight),
-}
-
-/// What verification of one request needs.
-pub(super) struct Case<'a> {
-    snapshot: &'a Snapshot,
-    realm: &'a Arc<Realm>,
-    route: &'a Route,
-    ip: Option<IpAddr>,
-    now: UnixMillis,
-    begun: Stopwatch,
 }
 
 impl Authenticator {
@@ -298,104 +286,11 @@ impl Authenticator {
     }
 }
 
-impl<'a> Case<'a> {
-    /// `now` and `begun` are the same moment.
-    pub(super) fn new(
-        snapshot: &'a Snapshot,
-        realm: &'a Arc<Realm>,
-        route: &'a Route,
-        ip: Option<IpAddr>,
-        now: UnixMillis,
-        begun: Stopwatch,
-    ) -> Self {
-        Self { snapshot, realm, route, ip, now, begun }
-    }
-
-    /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known already
-    /// is never refused by it.
-    fn blocked(&self) -> Option<Quota> {
-        let limit = self.snapshot.failure_limit.as_ref()?;
-        Some(limit.peek(LimitKey::Address(self.ip), None, self.now)).filter(|quota| !quota.allowed)
-    }
-
-    /// From what verification says to what happens.
-    fn conclude(&self, verification: Verification, trail: &mut Trail) -> Result<Arc<Verified>, Denial> {
-        match verification {
-            Verification::Verified(identity) => {
-                trail.authentication = Some(Authentication::Ok);
-                trail.verified = Some(Arc::clone(&identity));
-                trail.pass("verify", || describe(&identity.principal));
-                Ok(identity)
-            }
-            Verification::Withheld(quota) => Err(too_many_failures(quota, trail)),
-            Verification::Rejected(reason, why) => {
-                if let Some(quota) = self.blocked() {
-                    return Err(too_many_failures(quota, trail));
-                }
-                if let Some(limit) = self.snapshot.failure_limit.as_ref().filter(|_| !trail.is_rehearsal()) {
-                    limit.take(LimitKey::Address(self.ip), None, self.now);
-                }
-                trail.authentication = Some(Authentication::Rejected);
-                trail.refuse("verify", || why.text().to_owned());
-                Err(Denial::because(reason, why))
-            }
-            Verification::Unavailable(reason, why) => {
-                trail.authentication = Some(Authentication::Unavailable);
-                trail.refuse("verify", || why.text().to_owned());
-                let retry_after = (reason == Reason::Overloaded).then_some(SOON);
-                Err(Denial { retry_after, ..Denial::because(reason, why) })
-            }
-        }
-    }
-
-    fn absent(&self, trail: &mut Trail) -> Result<(), Denial> {
-        if self.route.auth.anonymous {
-            trail.pass("credential", || "none, and the route takes anonymous requests".to_owned());
-            return Ok(());
-        }
-        trail.refuse("credential", || "none in the places that the route looks at".to_owned());
-        Err(Reason::MissingCredentials.into())
-    }
-
-    fn ambiguous(&self, denial: Denial, trail: &mut Trail) -> Denial {
-        if let Some(quota) = self.blocked() {
-            return too_many_failures(quota, trail);
-        }
-        trail.refuse("credential", || denial.why.map_or("", Why::text).to_owned());
-        denial
-    }
-
-    fn judge(&self, entry: &Entry, trail: &mut Trail) -> Verification {
-        trail.pass("key", || entry.to_string());
-        entry.judge(self.realm, self.now)
-    }
-}
-
 fn unknown_key() -> Verification {
     Verification::Rejected(Reason::KeyUnknown, Why::Unknown)
-}
-
-fn too_many_failures(quota: Quota, trail: &mut Trail) -> Denial {
-    trail.refuse("failure limit", || "too many failed verifications came from this address".to_owned());
-    trail.limited_by = Some(quota.name);
-    Denial { retry_after: Some(quota.retry_after), ..Denial::because(Reason::RateLimited, Why::FailureLimit) }
 }
 
 /// Something stands where a credential belongs and is none: no key where only keys stand, else no token.
 fn malformed(place: &RoutePlace, why: Why) -> Verification {
     Verification::Rejected(if place.jwt { Reason::TokenInvalid } else { Reason::KeyMalformed }, why)
-}
-
-fn describe(principal: &Principal) -> String {
-    let mut text = format!("{} of subject {:?}", principal.kind, principal.subject);
-    if let Some(client) = &principal.client {
-        text.push_str(&format!(", client {client:?}"));
-    }
-    if let Some(id) = &principal.credential_id {
-        text.push_str(&format!(", id {id:?}"));
-    }
-    if let Some(issuer) = &principal.issuer {
-        text.push_str(&format!(", issuer {issuer:?}"));
-    }
-    text
 }
