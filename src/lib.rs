@@ -14,7 +14,7 @@
 //!   core              +----> gate  <--------+----------------+
 //!                         decides
 //!                             |
-//!   words       identity   secret   jwt   clock   reply      (no I/O, no other room)
+//!   words       identity   secret   jwt   clock   reply  …   (no I/O, no other room)
 //! ```
 //!
 //! Arrows point at what is used, never upward. `tests/it/layers.rs` keeps it so.
@@ -32,6 +32,7 @@ pub mod config;
 pub mod gate;
 pub mod identity;
 pub mod jwt;
+mod nearest;
 pub mod outbound;
 pub mod proxy;
 pub mod reload;

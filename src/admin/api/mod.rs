@@ -7,6 +7,7 @@
 mod actor;
 mod answer;
 mod call;
+mod denials;
 mod endpoint;
 mod fields;
 mod openapi;
@@ -89,6 +90,7 @@ pub struct Admin {
     store: Store,
     surroundings: Arc<dyn Surroundings>,
     clock: Arc<dyn Clock>,
+    denials: denials::Denials,
 }
 
 impl std::fmt::Debug for Admin {
@@ -100,7 +102,7 @@ impl std::fmt::Debug for Admin {
 impl Admin {
     /// The admin API of `store`.
     pub fn new(store: Store, surroundings: Arc<dyn Surroundings>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, surroundings, clock }
+        Self { store, surroundings, clock, denials: denials::Denials::default() }
     }
 
     /// Who asks, by the text of `Authorization`. What is refused is audited.

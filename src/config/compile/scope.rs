@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::Compiler;
-use crate::config::nearest::hint;
 use crate::config::problem::At;
 use crate::config::value::Named;
 use crate::config::walk::{Item, Slot, shorten};
 use crate::gate::policy::{Roles, ScopePart, ScopeTemplate};
 use crate::identity::ScopeSet;
+use crate::nearest::hint;
 
 /// The scopes that exist, if the realm lists them.
 pub(super) struct Scopes {
