@@ -29,6 +29,7 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod explain;
 pub mod gate;
 pub mod identity;
 pub mod jwt;

@@ -25,20 +25,21 @@ use policy::{Realm, Route, Snapshot};
 use request::Request;
 use route::{Found, Params};
 use trail::Trail;
+use verify::stored::StoredKeys;
 use verify::{Authenticator, Case, Recognized};
 
 use crate::clock::Stopwatch;
 
-/// Decides about requests. Holds what survives reloads: the cache of verified tokens.
+/// Decides about requests. Holds what survives reloads: the cache of verified tokens and the keys of the store.
 #[derive(Debug)]
 pub struct Gate {
     authenticator: Authenticator,
 }
 
 impl Gate {
-    /// A gate whose cache of verified tokens takes up to `cache_bytes`; 0 switches it off.
-    pub fn new(cache_bytes: u64) -> Self {
-        Self { authenticator: Authenticator::new(cache_bytes) }
+    /// A gate whose cache of verified tokens takes up to `cache_bytes`; 0 switches it off. `keys`: those of the store.
+    pub fn new(cache_bytes: u64, keys: Arc<StoredKeys>) -> Self {
+        Self { authenticator: Authenticator::new(cache_bytes, keys) }
     }
 
     /// Decides about one request; the trail tells what was found out on the way.

@@ -83,9 +83,14 @@ impl Trail {
         proven.or(self.issuer.as_ref())
     }
 
-    /// A trail that also records steps.
+    /// A trail of a request that nobody sent: it records steps, and its decision leaves nothing behind.
     pub fn explaining() -> Self {
         Self { steps: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Whether the request is only asked about: nothing may be counted or noted for it.
+    pub fn is_rehearsal(&self) -> bool {
+        self.steps.is_some()
     }
 
     /// Records a step that was passed; `saw` is only made when somebody asks for steps.

@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 pub use admin_tokens::NewAdminToken;
 pub use audit::{AuditFilter, Verdict};
-use backend::{Database, Transaction};
+use backend::{Database, Transaction, postgres, sqlite};
 pub use clients::{ClientChange, ClientFilter, NewClient};
 pub use error::{Fault, StoreError};
 pub use feed::Span;
@@ -37,6 +37,8 @@ pub use idempotency::Remembered;
 pub use import::{Imported, ImportedKey};
 pub use keys::{KeyChange, KeyFilter, NewKey, Rotation};
 pub use maintenance::Health;
+use migrate::{Found, Reader};
+use pepper::{Origin, Secrets};
 pub use record::{
     AddressEntry, AdminToken, AuditEntry, AuditEvent, AuditOutcome, Change, ChangeKind, Client, ClientKind,
     ClientStatus, Holder, Key, KeyInForce, KeyStatus, KeyUse, Overlap,
@@ -56,8 +58,7 @@ pub struct Store {
 
 struct Inner {
     database: Arc<dyn Database>,
-    pepper: Secret,
-    seal_key: Secret,
+    secrets: Secrets,
     node: String,
     /// For people: the file, or host and database; no password.
     place: String,
@@ -99,8 +100,48 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub async fn open(settings: &StoreSettings, opening: Opening, now: UnixMillis) -> Result<Self, OpenError> {
-        let _ = (settings, opening, now);
-        unimplemented!()
+        let (database, place, files) = match &settings.location {
+            Location::Sqlite(path) => {
+                let path = sqlite::absolute(path)?;
+                let files = (pepper::beside(&path, "pepper"), pepper::beside(&path, "seal"));
+                let place = format!("sqlite {}", path.display());
+                let file: Arc<dyn Database> = Arc::new(sqlite::File::open(&path, opening).await?);
+                (file, place, Some(files))
+            }
+            Location::Postgres(url) => {
+                let server = postgres::Server::open(url).await?;
+                let place = server.place();
+                (Arc::new(server) as Arc<dyn Database>, place, None)
+            }
+        };
+        let (pepper_file, seal_file) = files.unzip();
+        let secrets = |found: &Found, may_make| {
+            let recorded = (found.pepper.as_deref(), found.seal_key.as_deref());
+            let file = (pepper_file.as_deref(), seal_file.as_deref());
+            Secrets::settle(
+                Origin { name: "pepper", given: settings.pepper.as_ref(), file: file.0, recorded: recorded.0 },
+                Origin { name: "seal_key", given: settings.seal_key.as_ref(), file: file.1, recorded: recorded.1 },
+                may_make,
+            )
+        };
+        let secrets = match opening {
+            Opening::Existing => {
+                let found = migrate::look(&*database, &place, Reader::Database(&*database)).await?;
+                if found.version < migrate::SCHEMA {
+                    return Err(migrate::behind(&found, &place));
+                }
+                secrets(&found, false)?.0
+            }
+            Opening::Create => {
+                let mut transaction = database.begin_alone().await?;
+                let found = migrate::look(&*database, &place, Reader::Transaction(&mut *transaction)).await?;
+                let (secrets, pepper, seal_key) = secrets(&found, true)?;
+                migrate::bring_up(&*database, &mut *transaction, &found, (&pepper, &seal_key), now).await?;
+                transaction.commit().await?;
+                secrets
+            }
+        };
+        Ok(Self { inner: Arc::new(Inner { database, secrets, node: settings.node.clone(), place }) })
     }
 
     /// Begins to write.
@@ -124,12 +165,12 @@ impl Store {
 
     /// Encrypts what must be read again.
     pub fn seal_key(&self) -> &Secret {
-        &self.inner.seal_key
+        &self.inner.secrets.seal_key
     }
 
     /// What is kept of a credential: HMAC-SHA-256 of its SHA-256, keyed with the pepper.
-    pub(super) fn at_rest(&self, digest: &CredentialDigest) -> [u8; 32] {
-        pepper::at_rest(&self.inner.pepper, digest)
+    fn at_rest(&self, digest: &CredentialDigest) -> [u8; 32] {
+        self.inner.secrets.pepper.at_rest(digest)
     }
 
     /// Waits until another process may have changed something; for ever where the database cannot tell.
@@ -170,8 +211,13 @@ impl Write {
     /// # Errors
     /// Nothing was written, unless the connection broke off while the database was making it last.
     pub async fn commit(mut self) -> Result<Option<i64>, StoreError> {
-        audit::append(&mut *self.transaction, self.store.node(), &self.audit).await?;
-        let seq = feed::append(&mut *self.transaction, &self.changes).await?;
+        if !self.audit.is_empty() {
+            audit::append(&mut *self.transaction, self.store.node(), &self.audit).await?;
+        }
+        let seq = match self.changes.as_slice() {
+            [] => None,
+            changes => feed::append(&mut *self.transaction, changes).await?,
+        };
         if seq.is_some() {
             self.transaction.notify().await?;
         }

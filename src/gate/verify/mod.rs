@@ -14,6 +14,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use self::cache::{CacheKey, TokenCache};
+use self::stored::StoredKeys;
 use super::credential::{self, Presented};
 use super::limit::{LimitKey, Quota};
 use super::network::NetworkSet;
@@ -57,6 +58,7 @@ enum Verification {
 #[derive(Debug)]
 pub(super) struct Authenticator {
     cache: TokenCache,
+    keys: Arc<StoredKeys>,
 }
 
 /// Who asks, as far as it can be told at once.
@@ -90,8 +92,8 @@ pub(super) struct Case<'a> {
 }
 
 impl Authenticator {
-    pub(super) fn new(cache_bytes: u64) -> Self {
-        Self { cache: TokenCache::new(cache_bytes) }
+    pub(super) fn new(cache_bytes: u64, keys: Arc<StoredKeys>) -> Self {
+        Self { cache: TokenCache::new(cache_bytes), keys }
     }
 
     pub(super) fn cached_tokens(&self) -> u64 {
@@ -244,7 +246,7 @@ impl<'a> Case<'a> {
                 if let Some(quota) = self.blocked() {
                     return Err(too_many_failures(quota, trail));
                 }
-                if let Some(limit) = &self.snapshot.failure_limit {
+                if let Some(limit) = self.snapshot.failure_limit.as_ref().filter(|_| !trail.is_rehearsal()) {
                     limit.take(LimitKey::Address(self.ip), None, self.now);
                 }
                 trail.authentication = Some(Authentication::Rejected);

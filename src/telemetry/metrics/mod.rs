@@ -6,6 +6,7 @@
 mod at_sight;
 mod declare;
 mod pulled;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,11 @@ use crate::gate::trail::{Authentication, Trail};
 use crate::identity::CredentialKind;
 use at_sight::AtSight;
 use declare::Declare;
+pub use pulled::Figures;
 pub(super) use pulled::KeySetFigures;
 use pulled::pulled;
+use store::StoreMetrics;
+pub use store::StoreOperation;
 
 /// Label of what is not known: no realm had the host, no route the path.
 const NONE: &str = "-";
@@ -51,6 +55,7 @@ pub(super) struct Metrics {
     rate_limited: IntCounterVec,
     token_cache_hits: IntCounter,
     token_cache_misses: IntCounter,
+    store: StoreMetrics,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_success_at: Gauge,
@@ -166,6 +171,7 @@ impl Metrics {
             )?,
             token_cache_hits: cache.with_label_values(&["tokens", "hit"]),
             token_cache_misses: cache.with_label_values(&["tokens", "miss"]),
+            store: StoreMetrics::new(&declare)?,
             reloads: declare.counters(
                 "config_reloads_total",
                 "Attempts to load the configuration anew.",
@@ -200,6 +206,10 @@ impl Metrics {
     pub(super) fn reload_refused(&self) {
         self.reloads.with_label_values(&["refused"]).inc();
         self.reload_success.set(0);
+    }
+
+    pub(super) fn store_asked(&self, operation: StoreOperation, taken: Duration, done: bool) {
+        self.store.record(operation, taken, done);
     }
 
     pub(super) fn prepare(&self, realms: Vec<Labels>, redactor: Redactor) -> SnapshotMetrics {
@@ -285,9 +295,9 @@ impl Metrics {
     }
 
     /// All metrics as text; what lives elsewhere is asked now.
-    pub(super) fn render(&self, key_sets: &[KeySetFigures<'_>], tokens: u64, now: UnixMillis) -> String {
+    pub(super) fn render(&self, key_sets: &[KeySetFigures<'_>], figures: &Figures, now: UnixMillis) -> String {
         let mut families = self.registry.gather();
-        match pulled(key_sets, tokens, now) {
+        match pulled(key_sets, figures, now) {
             Ok(registry) => families.extend(registry.gather()),
             Err(error) => tracing::error!(%error, "figures of caches and key sets are missing in the metrics"),
         }

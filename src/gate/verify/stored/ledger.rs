@@ -1,7 +1,9 @@
 //! What has changed since something was read. Never evicts: where it would grow too long, everything that was read before
 //! is read again.
 
-use crate::clock::UnixMillis;
+use std::time::Duration;
+
+use crate::clock::Stopwatch;
 use crate::store::Change;
 
 /// What this node knows of the feed. Written by the one task that follows it, read by every request.
@@ -22,9 +24,10 @@ impl Ledger {
         unimplemented!()
     }
 
-    /// Everything written before `at` is known here.
-    pub fn confirm(&self, at: UnixMillis) {
-        let _ = at;
+    /// Everything written before `begun` was started is known here. A stopwatch, because the wall clock can be set: put
+    /// back, it would make a node that has lost its store believe for longer what it remembers.
+    pub fn confirm(&self, begun: Stopwatch) {
+        let _ = begun;
         unimplemented!()
     }
 
@@ -33,8 +36,10 @@ impl Ledger {
         unimplemented!()
     }
 
-    /// Since when it has not been confirmed; none before the first time.
-    pub fn confirmed_at(&self) -> Option<UnixMillis> {
+    /// How long ago, seen from `now`, it was confirmed; none before the first time. A request is judged by the stopwatch
+    /// of its decision, which runs anyhow.
+    pub fn staleness(&self, now: Stopwatch) -> Option<Duration> {
+        let _ = now;
         unimplemented!()
     }
 }
