@@ -25,6 +25,7 @@ mod observability;
 mod paths;
 mod reload;
 mod serving;
+mod store;
 mod support;
 mod support_works;
 mod tokens;

@@ -8,6 +8,7 @@ pub(crate) mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod realms;
 pub(crate) mod scripted;
