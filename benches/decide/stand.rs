@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
 
 use http::header::{AUTHORIZATION, HOST};
@@ -16,6 +16,7 @@ use portcullis::gate::policy::Snapshot;
 use portcullis::gate::request::Request;
 use portcullis::gate::trail::Trail;
 use portcullis::gate::verify::api_key::PlainKey;
+use portcullis::gate::verify::stored::StoredKeys;
 
 use crate::NOW;
 use crate::keys::{Alg, Key};
@@ -86,7 +87,7 @@ impl Stand {
             Err(problems) => panic!("{problems:#?}"),
         };
         config.snapshot.generation = 1;
-        let gate = Gate::new(if size.cache { CACHE } else { 0 });
+        let gate = Gate::new(if size.cache { CACHE } else { 0 }, Arc::new(StoredKeys::none()));
         Box::leak(Box::new(Self { gate, snapshot: config.snapshot }))
     }
 

@@ -31,6 +31,10 @@ pub struct Trail {
     pub authentication: Option<Authentication>,
     /// Whether the cache of verified tokens was asked, and knew.
     pub token_cache: Option<bool>,
+    /// Whether the cache of the store's keys was asked, and knew something that still counts.
+    pub key_cache: Option<bool>,
+    /// Whether the cache of texts that are no key was asked, and knew something that still counts.
+    pub unknown_key_cache: Option<bool>,
     /// Name of the limit that refused.
     pub limited_by: Option<Arc<str>>,
     /// Why the request was refused.
@@ -83,9 +87,14 @@ impl Trail {
         proven.or(self.issuer.as_ref())
     }
 
-    /// A trail that also records steps.
+    /// A trail of a request that nobody sent: it records steps, and its decision leaves nothing behind.
     pub fn explaining() -> Self {
         Self { steps: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Whether the request is only asked about: nothing may be counted or noted for it.
+    pub fn is_rehearsal(&self) -> bool {
+        self.steps.is_some()
     }
 
     /// Records a step that was passed; `saw` is only made when somebody asks for steps.

@@ -31,6 +31,7 @@ use crate::gate::Gate;
 use crate::gate::policy::Snapshot;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::jwt::KeySource;
+use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 use crate::proxy::front_door::{FrontDoor, Patience};
 use crate::proxy::upstream::Resolver;
@@ -197,7 +198,7 @@ impl Server {
         let resolver = Arc::new(Resolver::default());
         let live = Live::prepare(snapshot, &telemetry, &resolver);
         let gateway = Arc::new(Gateway {
-            gate: Gate::new(settings.cache_tokens),
+            gate: Gate::new(settings.cache_tokens, Arc::new(StoredKeys::none())),
             live: ArcSwap::from_pointee(live),
             telemetry,
             clock: options.clock,

@@ -10,7 +10,11 @@ mod call;
 mod denials;
 mod endpoint;
 mod fields;
+mod find;
+mod json;
 mod openapi;
+mod paging;
+mod rules;
 mod schemas;
 
 mod addresses;

@@ -91,7 +91,8 @@ fn operation(endpoint: &Endpoint) -> Value {
 
 /// Whether it changes one thing that is there, and has a version.
 fn takes_version(endpoint: &Endpoint) -> bool {
-    matches!(endpoint.method.as_str(), "PATCH" | "DELETE") && matches!(endpoint.answers, "client" | "key" | "removed")
+    let changes = endpoint.method != http::Method::GET && endpoint.path.contains("{id}");
+    changes && matches!(endpoint.answers, "client" | "key" | "removed")
 }
 
 fn path_parameter(name: &str) -> Value {

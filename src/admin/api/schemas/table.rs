@@ -7,6 +7,9 @@ use super::{Member, Schema};
 const EFFECTIVE: Member =
     Member::at_times("effective", One("effective"), "Since when the change is in force; only where something changed.");
 
+const WARNINGS: Member =
+    Member::at_times("warnings", Texts, "What is done, and should be looked at all the same; for people.");
+
 const SECRET: Member =
     Member::at_times("secret", Text, "The secret: shown in this one answer, and kept nowhere. Write it down.");
 
@@ -16,22 +19,23 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
         name: "address_entry",
         about: "An entry of an address list. An empty list lets every address pass.",
         members: &[
-            Member::new("id", Text, "`ip_…`."),
+            Member::new("id", Text, "`ip_…`; the network itself where it is declared in the configuration."),
             Member::new("network", Text, "The network in canonical form."),
             Member::or_null("note", Text, "For people."),
             Member::or_null("expires_at", Time, "The entry counts until then."),
-            Member::new("created_by", Text, "Who made it."),
-            Member::new("created_at", Time, "When."),
+            Member::or_null("created_by", Text, "Who made it; null where it is declared in the configuration."),
+            Member::or_null("created_at", Time, "When."),
+            WARNINGS,
             EFFECTIVE,
         ],
     },
     Schema {
         name: "address_test",
-        about: "Whether an address passes a list.",
+        about: "Whether an address passes a list; that of a key, and that of its owner.",
         members: &[
             Member::new("allowed", Boolean, "Whether it passes."),
-            Member::or_null("network", Text, "The entry that lets it pass; null where the list is empty or none does."),
-            Member::new("entries", Integer, "Entries that count now; with none, every address passes."),
+            Member::or_null("by", Text, "The network that lets it pass; null where the list is empty or none does."),
+            Member::new("reason", Text, "Why, for people."),
         ],
     },
     Schema {
@@ -49,6 +53,7 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
             Member::new("created_by", Text, "Who made it."),
             Member::new("created_at", Time, "When."),
             SECRET,
+            WARNINGS,
             EFFECTIVE,
         ],
     },
@@ -116,7 +121,7 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
             Member::new("has_password", Boolean, "Whether a password is stored."),
             Member::or_null("locked_until", Time, "Logins are refused until then."),
             Member::or_null("last_login_at", Time, "Last good login."),
-            Member::new("ip_allowlist", Texts, "Networks it may come from; empty = all."),
+            Member::new("ip_allowlist", Texts, "Networks of its address list; empty = every address."),
             Member::new("source", Word(&["store", "config"]), "Where it is kept."),
             Member::or_null("declared_at", Text, "File and line, where it is declared in the configuration."),
             Member::or_null("created_by", Text, "Who made it."),
@@ -165,8 +170,8 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
             Member::or_null("overlap", One("overlap"), "The text before the last rotation, while it works."),
             Member::or_null("last_used_at", Time, "Last allowed request, to the minute."),
             Member::or_null("last_used_ip", Text, "From where."),
-            Member::new("use_count", Integer, "Allowed requests, about."),
-            Member::new("ip_allowlist", Texts, "Networks it may be used from; empty = all."),
+            Member::or_null("use_count", Integer, "Allowed requests, about; null where it is not counted."),
+            Member::new("ip_allowlist", Texts, "Networks of its address list; empty = every address."),
             Member::new("source", Word(&["store", "config"]), "Where it is kept."),
             Member::or_null("declared_at", Text, "File and line, where it is declared in the configuration."),
             Member::or_null("created_by", Text, "Who made it."),
@@ -175,6 +180,7 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
             Member::new("version", Integer, "Grows with every change; the value of `ETag`."),
             SECRET,
             Member::at_times("old_expires_at", Time, "After a rotation: the text before works until then."),
+            WARNINGS,
             EFFECTIVE,
         ],
     },
@@ -197,10 +203,16 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
         about: "Whether a key would be let in.",
         members: &[
             Member::new("valid", Boolean, "Whether it would."),
-            Member::or_null("code", Text, "Why not, as the gateway calls it."),
+            Member::new(
+                "code",
+                Word(&["VALID", "NOT_FOUND", "MALFORMED", "DISABLED", "EXPIRED", "REVOKED", "IP_DENIED"]),
+                "What the gate says to it.",
+            ),
             Member::or_null("key_id", Text, "Its id, where it is known."),
+            Member::or_null("owner_id", Text, "Id of its owner."),
             Member::or_null("owner", Text, "Identifier of its owner."),
-            Member::or_null("scopes", Texts, "What it may do in effect."),
+            Member::or_null("scopes", Texts, "What it may do in effect, while it is valid."),
+            Member::or_null("expires_at", Time, "This text is refused from then on."),
         ],
     },
     Schema {
@@ -282,9 +294,11 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
         name: "removed",
         about: "Something that is gone.",
         members: &[
-            Member::new("id", Text, "Its id."),
-            Member::at_times("keys", Texts, "Ids of the keys that ended with it."),
+            Member::new("deleted", Text, "Its id."),
+            Member::at_times("keys_ended", Texts, "Ids of the keys that ended with it."),
+            Member::at_times("network", Text, "The network that an entry of an address list named."),
             Member::at_times("open", Boolean, "True: the address list is empty now, every address passes."),
+            WARNINGS,
             EFFECTIVE,
         ],
     },
