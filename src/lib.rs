@@ -35,6 +35,7 @@ pub mod identity;
 pub mod jwt;
 mod nearest;
 pub mod outbound;
+pub mod password;
 pub mod proxy;
 pub mod reload;
 pub mod reply;

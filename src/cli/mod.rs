@@ -19,7 +19,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::clock::UnixMillis;
 use crate::config::{self, Attempt, Config, Problems, Sources};
 use crate::reload::Source;
-use crate::server::{Options, Server};
+use crate::server::{Options, Server, StartError};
+use crate::store::OpenError;
 use crate::telemetry::logging;
 use admin::Noun;
 
@@ -214,15 +215,37 @@ fn serve(path: &Path) -> ExitCode {
             server.run();
             ExitCode::SUCCESS
         }
-        Err(error) => failed(&error),
+        Err(StartFault { code, text }) => {
+            eprintln!("portcullis: {text}");
+            ExitCode::from(code)
+        }
     }
 }
 
-/// Logs, self-test, listeners: what both `serve` and `demo` begin with.
-fn start(config: Config, source: Source) -> Result<Server, String> {
+/// Why a gateway does not start: exit code and text.
+struct StartFault {
+    code: u8,
+    text: String,
+}
+
+impl From<String> for StartFault {
+    fn from(text: String) -> Self {
+        Self { code: FAILED, text }
+    }
+}
+
+impl From<StartError> for StartFault {
+    fn from(error: StartError) -> Self {
+        let code = if matches!(error, StartError::Store(OpenError::Wrong(_))) { WRONG } else { FAILED };
+        Self { code, text: error.to_string() }
+    }
+}
+
+/// Logs, self-test, store, listeners: what both `serve` and `demo` begin with.
+fn start(config: Config, source: Source) -> Result<Server, StartFault> {
     logging::install(config.settings.log.json, &config.settings.log.level)?;
     crate::jwt::self_test().map_err(|algorithm| format!("{algorithm} does not work in this build"))?;
-    Server::bind(config, Options::production(source)).map_err(|error| error.to_string())
+    Ok(Server::bind(config, Options::production(source))?)
 }
 
 fn failed(error: &str) -> ExitCode {

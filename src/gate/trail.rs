@@ -31,6 +31,10 @@ pub struct Trail {
     pub authentication: Option<Authentication>,
     /// Whether the cache of verified tokens was asked, and knew.
     pub token_cache: Option<bool>,
+    /// Whether the cache of the store's keys was asked, and knew something that still counts.
+    pub key_cache: Option<bool>,
+    /// Whether the cache of texts that are no key was asked, and knew something that still counts.
+    pub unknown_key_cache: Option<bool>,
     /// Name of the limit that refused.
     pub limited_by: Option<Arc<str>>,
     /// Why the request was refused.

@@ -151,12 +151,15 @@ impl Feed {
         }
     }
 
-    /// Waits (bounded) until everything up to the row `seq` is known here.
+    /// Waits until everything up to the row `seq` counts here. Where the feed cannot be read in time, nothing that is
+    /// remembered counts any more: that is as good.
     pub(super) async fn applied(&self, seq: i64) {
         let mut position = self.position.subscribe();
         self.nudge.notify_one();
-        // Whoever asked is told a bound that holds even if this does not succeed.
-        tokio::time::timeout(PATIENCE, position.wait_for(|known| *known >= seq)).await.ok();
+        if tokio::time::timeout(PATIENCE, position.wait_for(|known| *known >= seq)).await.is_err() {
+            let ledger = self.keys.ledger();
+            ledger.restart(ledger.position().max(seq));
+        }
     }
 
     /// How the feed stands now.

@@ -31,6 +31,8 @@ use pingora::services::listening::Service;
 use tokio::runtime;
 use tokio::sync::{Notify, watch};
 
+use crate::admin::api::Admin;
+use crate::admin::http::Api;
 use crate::admin::{self, AdminApp};
 use crate::clock::Clock;
 use crate::config::{Config, Problems, Settings};
@@ -287,9 +289,23 @@ impl Server {
         engine.add_service(proxy).add_dependency(&control);
 
         let admin_addr = admin_socket.0;
-        let feed = store.as_ref().map(|store| (Arc::clone(&store.feed), store.store.place().to_owned()));
-        let report = Arc::new(Teller { gateway: Arc::clone(&gateway), health, keys, feed });
-        let mut admin = Service::new("admin".into(), AdminApp::new(admin::router(report)));
+        let report = Teller {
+            gateway: Arc::clone(&gateway),
+            health,
+            keys: Arc::clone(&keys),
+            feed: store.as_ref().map(|store| (Arc::clone(&store.feed), store.store.place().to_owned())),
+        };
+        let api = match &store {
+            None => Api::without_store(Arc::clone(&gateway.clock)),
+            Some(store) => {
+                let feed = Arc::clone(&store.feed);
+                let here = Here { gateway: Arc::clone(&gateway), reloader: Arc::clone(&reloader), keys, feed };
+                let admin = Admin::new(store.store.clone(), Arc::new(here), Arc::clone(&gateway.clock));
+                Api::new(Arc::new(admin), store.handle(), Arc::clone(&gateway.clock))
+            }
+        };
+        let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
+        let mut admin = Service::new("admin".into(), AdminApp::new(router));
         admin.threads = Some(1);
         engine.add_service(Prebound::new(admin, vec![admin_socket]));
 

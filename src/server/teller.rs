@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+
 use super::Health;
 use super::feed::{Feed, State};
 use crate::admin::{KeySetState, Readiness, RealmState, Report, StoreState};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::gate::policy::Snapshot;
 use crate::gate::verify::jwt::KeySource;
 use crate::gate::verify::stored::StoredKeys;
 use crate::proxy::Gateway;
-use crate::telemetry::Figures;
+use crate::telemetry::{Figures, StoreOperation, Telemetry};
 
 /// Tells the admin side how things stand.
 pub(super) struct Teller {
@@ -50,6 +54,22 @@ impl Report for Teller {
         let realms = realm_states(&live.snapshot, &*self.gateway.clock);
         Readiness { ready, generation: live.snapshot.generation, store, realms }
     }
+}
+
+/// Measures calls of the admin API, from end to end; streams until they begin.
+pub(super) fn measured(router: Router, telemetry: Arc<Telemetry>) -> Router {
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let telemetry = Arc::clone(&telemetry);
+        async move {
+            let counts = request.uri().path().starts_with("/admin/");
+            let watch = Stopwatch::start();
+            let response = next.run(request).await;
+            if counts {
+                telemetry.store_asked(StoreOperation::Admin, watch.elapsed(), !response.status().is_server_error());
+            }
+            response
+        }
+    }))
 }
 
 fn realm_states(snapshot: &Snapshot, clock: &dyn Clock) -> Vec<RealmState> {

@@ -102,7 +102,8 @@ impl Store {
     pub async fn open(settings: &StoreSettings, opening: Opening, now: UnixMillis) -> Result<Self, OpenError> {
         let (database, place, files) = match &settings.location {
             Location::Sqlite(path) => {
-                let path = sqlite::absolute(path)?;
+                let wrong = || OpenError::Wrong(format!("{}: SQLite wants a path in UTF-8", path.display()));
+                let path = sqlite::absolute(path).ok_or_else(wrong)?;
                 let files = (pepper::beside(&path, "pepper"), pepper::beside(&path, "seal"));
                 let place = format!("sqlite {}", path.display());
                 let file: Arc<dyn Database> = Arc::new(sqlite::File::open(&path, opening).await?);

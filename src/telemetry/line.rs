@@ -345,8 +345,14 @@ mod tests {
             scopes: ScopeSet::default(),
             attributes: Arc::default(),
         };
-        let verified =
-            Verified { principal, headers: Box::default(), expires: None, allow_ips: Vec::new(), issuer: None };
+        let verified = Verified {
+            principal,
+            headers: Box::default(),
+            expires: None,
+            allow_ips: Vec::new(),
+            issuer: None,
+            uses: None,
+        };
         let trail = Trail { verified: Some(Arc::new(verified)), ..Trail::default() };
         let text = line(&trail, "GET", "/x/sk_0123456789/y", Some("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"), Names::default());
         let line = parsed(&text);

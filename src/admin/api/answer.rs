@@ -52,6 +52,11 @@ impl Answer {
         Self { status: 201, location: Some(location), ..Self::ok(body) }
     }
 
+    /// 200 with a part of a list. `next_cursor`: where it goes on; none = it ends here.
+    pub fn list(data: Vec<Value>, next_cursor: Option<String>) -> Self {
+        Self::ok(json!({ "data": data, "next_cursor": next_cursor }))
+    }
+
     /// A refusal: `code` is stable, `detail` is for people.
     pub fn problem(status: u16, code: &str, detail: impl Into<String>, request_id: &str) -> Self {
         let title = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
@@ -86,6 +91,8 @@ pub enum Refusal {
     MachineOnly,
     /// 403: the token is not for this realm.
     Realm(String),
+    /// 403: the token is for some realms, and this concerns all.
+    AllRealms,
     /// 404: what is not there, for people.
     NotFound(String),
     /// 409: `code` and text. Codes: `conflict` (a name is taken), `confirmation_required`, `already_created` (with the
@@ -98,6 +105,8 @@ pub enum Refusal {
         /// Id of what is in the way.
         target: Option<String>,
     },
+    /// 409: the configuration cannot be put in force; every problem, for people.
+    Reload(Vec<String>),
     /// 412: somebody else has changed it.
     Stale,
     /// 422: the `Idempotency-Key` was used for something else.
@@ -134,7 +143,8 @@ impl Refusal {
         match self {
             Self::Invalid(_) => "validation_failed",
             Self::Scope(_) | Self::MachineOnly => "insufficient_scope",
-            Self::Realm(_) => "realm_denied",
+            Self::Realm(_) | Self::AllRealms => "realm_denied",
+            Self::Reload(_) => "reload_failed",
             Self::NotFound(_) => "not_found",
             Self::Conflict { code, .. } => code,
             Self::Stale => "stale_version",
@@ -168,6 +178,7 @@ impl Refusal {
             }
             Self::MachineOnly => problem(403, "no token may do this: use the command line on the machine itself"),
             Self::Realm(realm) => problem(403, &format!("this token is not for the realm {realm:?}")),
+            Self::AllRealms => problem(403, "this token is for some realms, and this concerns all of them"),
             Self::NotFound(text) => problem(404, text),
             Self::Conflict { text, target, .. } => {
                 let answer = problem(409, text);
@@ -175,6 +186,12 @@ impl Refusal {
                     Some(target) => answer.with("target", target.as_str().into()),
                     None => answer,
                 }
+            }
+            Self::Reload(problems) => {
+                let errors: Vec<_> =
+                    problems.iter().map(|text| json!({ "field": "configuration", "message": text })).collect();
+                problem(409, "the configuration was not put in force: the one before stays")
+                    .with("errors", errors.into())
             }
             Self::Stale => problem(412, "somebody else has changed it: read it again, and change what is there now"),
             Self::KeyReused => problem(422, "this Idempotency-Key was used for another request"),

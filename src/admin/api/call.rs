@@ -61,6 +61,14 @@ impl Call<'_> {
         Err(Refusal::field("realm", format!("names no realm of the configuration{hint}")))
     }
 
+    /// The actor may do what concerns every realm.
+    ///
+    /// # Errors
+    /// [`Refusal::AllRealms`].
+    pub(super) fn enter_all(&self) -> Result<(), Refusal> {
+        if self.actor.realms.is_none() { Ok(()) } else { Err(Refusal::AllRealms) }
+    }
+
     /// The version that `If-Match` demands; none = whatever it is.
     ///
     /// # Errors
@@ -279,10 +287,11 @@ async fn note_denial(admin: &Admin, endpoint: &Endpoint, ask: &Ask, actor: &Acto
         Refusal::Realm(realm) => {
             admin.surroundings.realms().iter().any(|known| *known.name == **realm).then(|| realm.clone())
         }
-        Refusal::Scope(_) | Refusal::MachineOnly => None,
+        Refusal::Scope(_) | Refusal::MachineOnly | Refusal::AllRealms => None,
         Refusal::Invalid(_)
         | Refusal::NotFound(_)
         | Refusal::Conflict { .. }
+        | Refusal::Reload(_)
         | Refusal::Stale
         | Refusal::KeyReused
         | Refusal::Store(_) => return,

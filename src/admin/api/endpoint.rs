@@ -10,7 +10,10 @@ use super::fields::{Field, decode};
 use super::{Answer, Refusal};
 
 /// What a handler gives.
-type Doing<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send + 'a>>;
+pub(super) type Doing<'a> = Pin<Box<dyn Future<Output = Result<Answer, Refusal>> + Send + 'a>>;
+
+/// What an endpoint does.
+pub(super) type Handler = for<'a> fn(&'a Call<'a>) -> Doing<'a>;
 
 /// One route of the admin API.
 pub struct Endpoint {
@@ -36,7 +39,7 @@ pub struct Endpoint {
     pub list: bool,
     /// Whether it makes something: `Idempotency-Key` is understood.
     pub creates: bool,
-    pub(super) handler: for<'a> fn(&'a Call<'a>) -> Doing<'a>,
+    pub(super) handler: Handler,
 }
 
 impl std::fmt::Debug for Endpoint {

@@ -10,7 +10,12 @@ mod call;
 mod denials;
 mod endpoint;
 mod fields;
+mod find;
+mod json;
 mod openapi;
+mod paging;
+mod rules;
+mod schemas;
 
 mod addresses;
 mod audit;
@@ -30,6 +35,7 @@ pub use actor::{Actor, ActorKind};
 pub use answer::{Answer, Refusal};
 pub use endpoint::{ENDPOINTS, Endpoint};
 pub use openapi::openapi;
+pub use schemas::{conforms, fits};
 
 use crate::clock::Clock;
 use crate::gate::policy::Realm;

@@ -77,6 +77,7 @@ pub(super) fn realm(
     written?;
     Some(Realm {
         name: Arc::from(name.as_str()),
+        number: Realm::number_of(name),
         index,
         dialect: Arc::new(dialect?),
         path_rules: PathRules {

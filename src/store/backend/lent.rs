@@ -24,6 +24,8 @@ pub(super) trait Dialect: sqlx::Database<Connection: sqlx::migrate::Migrate> {
     const NOTIFY: Option<&'static str>;
     /// How long a statement may take.
     const STATEMENT: Duration;
+    /// What it means that every connection is in use for too long.
+    const BUSY: Fault;
 
     fn fetch(
         connection: &mut Self::Connection,
@@ -63,7 +65,10 @@ pub(super) struct Lent<D: Dialect> {
 impl<D: Dialect> Lent<D> {
     /// `time`: for each statement.
     pub(super) async fn from(pool: &Pool<D>, time: Duration) -> Result<Self, StoreError> {
-        let connection = pool.acquire().await.map_err(D::understand)?;
+        let connection = pool.acquire().await.map_err(|error| match error {
+            sqlx::Error::PoolTimedOut => StoreError::new(D::BUSY, "no connection to be had in time"),
+            error => D::understand(error),
+        })?;
         Ok(Self { connection, settled: true, time })
     }
 

@@ -85,7 +85,6 @@ pub(super) trait Transaction: Send + fmt::Debug {
 fn understand(error: &sqlx::Error) -> StoreError {
     use sqlx::Error;
     match error {
-        Error::PoolTimedOut => StoreError::new(Fault::Unreachable, "no connection to be had in time"),
         Error::PoolClosed => StoreError::new(Fault::Unreachable, "it was closed"),
         Error::WorkerCrashed => StoreError::new(Fault::Unreachable, "the connection's thread is gone"),
         Error::Io(error) => StoreError::new(Fault::Unreachable, error.to_string()),

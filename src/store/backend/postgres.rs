@@ -205,6 +205,7 @@ impl Dialect for Postgres {
     const NOTIFY: Option<&'static str> = Some("SELECT pg_notify('portcullis', '')");
     /// A little longer than the server's own limit, which leaves the connection usable.
     const STATEMENT: Duration = Duration::from_secs(5);
+    const BUSY: Fault = Fault::Unreachable;
 
     async fn fetch(connection: &mut PgConnection, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let rows = bound(sql, values).fetch_all(connection).await.map_err(Self::understand)?;

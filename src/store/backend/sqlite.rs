@@ -79,13 +79,11 @@ impl Database for File {
 
     async fn begin(&self) -> Result<Box<dyn Transaction>, StoreError> {
         self.is_the_same()?;
-        let lent = Lent::from(&self.writer, Sqlite::STATEMENT).await.map_err(waited_in_vain)?;
-        Ok(Box::new(lent.begin().await?))
+        Ok(Box::new(Lent::from(&self.writer, Sqlite::STATEMENT).await?.begin().await?))
     }
 
     async fn begin_alone(&self) -> Result<Box<dyn Transaction>, StoreError> {
-        let lent = Lent::from(&self.writer, LONG).await.map_err(waited_in_vain)?;
-        Ok(Box::new(lent.begin_alone().await?))
+        Ok(Box::new(Lent::from(&self.writer, LONG).await?.begin_alone().await?))
     }
 
     async fn survey(&self, sql: &str) -> Result<Vec<Row>, StoreError> {
@@ -116,7 +114,8 @@ impl Database for File {
     /// SQLite takes an existing file only when it is empty: so it is made here, with the mode it shall have.
     async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         self.is_the_same()?;
-        let path = absolute(path)?;
+        let no_path = || StoreError::new(Fault::Unreachable, format!("{}: is no path in UTF-8", path.display()));
+        let path = absolute(path).ok_or_else(no_path)?;
         let text = path.to_str().unwrap_or_default().to_owned();
         let file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|e| io(&path, &e))?;
@@ -149,6 +148,7 @@ impl Dialect for Sqlite {
     const NOTIFY: Option<&'static str> = None;
     /// Longer than a writer of another process may be waited for.
     const STATEMENT: Duration = Duration::from_secs(8);
+    const BUSY: Fault = Fault::Locked;
 
     async fn fetch(connection: &mut SqliteConnection, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let rows = bound(sql, values).fetch_all(connection).await.map_err(Self::understand)?;
@@ -206,14 +206,9 @@ fn columns(row: &SqliteRow) -> Result<Row, StoreError> {
     Ok(Row::new(columns))
 }
 
-/// The path as SQLite shall see it: one that begins with `file:` would be taken for a URL.
-pub(in crate::store) fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
-    match std::path::absolute(path) {
-        Ok(path) if path.to_str().is_some_and(|text| !text.contains('\0')) => Ok(path),
-        Ok(_) | Err(_) => {
-            Err(StoreError::new(Fault::Unreachable, format!("{}: SQLite wants a path in UTF-8", path.display())))
-        }
-    }
+/// The path as SQLite shall see it: one that begins with `file:` would be taken for a URL. None: it takes no such path.
+pub(in crate::store) fn absolute(path: &Path) -> Option<PathBuf> {
+    std::path::absolute(path).ok().filter(|path| path.to_str().is_some_and(|text| !text.contains('\0')))
 }
 
 /// Makes the file before SQLite would make it with another mode; `-wal` and `-shm` take the mode of the file.
@@ -281,12 +276,6 @@ async fn once(options: &SqliteConnectOptions, sql: &'static str) -> Result<Row, 
     rows.pop().ok_or_else(|| StoreError::corrupt("no answer to a pragma"))
 }
 
-/// The place of the writer is taken inside this process.
-fn waited_in_vain(error: StoreError) -> StoreError {
-    let fault = if error.fault == Fault::Unreachable { Fault::Locked } else { error.fault };
-    StoreError::new(fault, error.text)
-}
-
 /// Makes a new file and its name last.
 fn last(file: &fs::File, path: &Path) -> io::Result<()> {
     file.sync_all()?;
@@ -301,4 +290,90 @@ fn io(path: &Path, error: &io::Error) -> StoreError {
         _ => Fault::Unreachable,
     };
     StoreError::new(fault, format!("{}: {}", path.display(), error.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn file_in(directory: &tempfile::TempDir) -> File {
+        let file = File::open(&directory.path().join("a.db"), Opening::Create).await.unwrap();
+        let mut transaction = file.begin().await.unwrap();
+        transaction.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, text TEXT UNIQUE)", Vec::new()).await.unwrap();
+        transaction.commit().await.unwrap();
+        file
+    }
+
+    async fn insert(file: &File, text: &str) -> Result<(), StoreError> {
+        let mut transaction = file.begin().await?;
+        transaction.execute("INSERT INTO t (text) VALUES ($1)", vec![text.into()]).await?;
+        transaction.commit().await
+    }
+
+    async fn count(file: &File) -> i64 {
+        file.fetch("SELECT count(*) FROM t", Vec::new()).await.unwrap()[0].int().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_writes_and_reads_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(&directory).await;
+        // A limit of the one writing connection stands for the disk's end.
+        let mut transaction = file.begin().await.unwrap();
+        transaction.fetch("PRAGMA max_page_count = 8", Vec::new()).await.unwrap();
+        transaction.commit().await.unwrap();
+        let error = insert(&file, &"x".repeat(100_000)).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Full, "{error}");
+        assert_eq!(count(&file).await, 0);
+        insert(&file, "small").await.unwrap();
+        assert_eq!(count(&file).await, 1);
+    }
+
+    #[tokio::test]
+    async fn what_is_called_a_read_cannot_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(&directory).await;
+        let error = file.fetch("DELETE FROM t RETURNING id", Vec::new()).await.unwrap_err();
+        assert_eq!(error.fault, Fault::ReadOnly, "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_transaction_with_a_failure_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(&directory).await;
+        insert(&file, "a").await.unwrap();
+        let mut transaction = file.begin().await.unwrap();
+        transaction.execute("INSERT INTO t (text) VALUES ('b')", Vec::new()).await.unwrap();
+        let error = transaction.execute("INSERT INTO t (text) VALUES ('a')", Vec::new()).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Conflict, "{error}");
+        assert!(!error.text.contains("'a'"), "{error}");
+        assert_eq!(transaction.execute("DELETE FROM t", Vec::new()).await.unwrap_err(), error);
+        assert_eq!(transaction.commit().await.unwrap_err(), error);
+        assert_eq!(count(&file).await, 1);
+        insert(&file, "b").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_transaction_that_was_let_go_leaves_the_place_to_the_next() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(&directory).await;
+        for _ in 0..3 {
+            let mut transaction = file.begin().await.unwrap();
+            transaction.execute("INSERT INTO t (text) VALUES ('gone')", Vec::new()).await.unwrap();
+        }
+        insert(&file, "a").await.unwrap();
+        assert_eq!(count(&file).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_revocation_that_was_answered_is_on_the_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file_in(&directory).await;
+        let mut transaction = file.begin().await.unwrap();
+        for (pragma, expected) in [("PRAGMA synchronous", 2), ("PRAGMA foreign_keys", 1)] {
+            assert_eq!(transaction.fetch(pragma, Vec::new()).await.unwrap()[0].int().unwrap(), expected, "{pragma}");
+        }
+        let mode = file.fetch("PRAGMA journal_mode", Vec::new()).await.unwrap()[0].text().unwrap();
+        assert_eq!(mode, "wal");
+    }
 }

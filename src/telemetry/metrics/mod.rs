@@ -53,8 +53,9 @@ pub(super) struct Metrics {
     denials: IntCounterVec,
     authentications: IntCounterVec,
     rate_limited: IntCounterVec,
-    token_cache_hits: IntCounter,
-    token_cache_misses: IntCounter,
+    token_cache: Lookups,
+    key_cache: Lookups,
+    unknown_key_cache: Lookups,
     store: StoreMetrics,
     reloads: IntCounterVec,
     reload_success: IntGauge,
@@ -87,6 +88,28 @@ struct RouteMetrics {
     denials: AtSight<Reason>,
     request_seconds: Histogram,
     decision_seconds: Histogram,
+}
+
+/// Look-ups in one cache.
+#[derive(Debug)]
+struct Lookups {
+    hits: IntCounter,
+    misses: IntCounter,
+}
+
+impl Lookups {
+    fn of(caches: &IntCounterVec, name: &str) -> Self {
+        Self { hits: caches.with_label_values(&[name, "hit"]), misses: caches.with_label_values(&[name, "miss"]) }
+    }
+
+    /// None: it was not asked.
+    fn record(&self, found: Option<bool>) {
+        match found {
+            Some(true) => self.hits.inc(),
+            Some(false) => self.misses.inc(),
+            None => {}
+        }
+    }
 }
 
 /// The names of a realm that become labels.
@@ -169,8 +192,9 @@ impl Metrics {
                 "Requests refused by a rate limit.",
                 &["realm", "limit"],
             )?,
-            token_cache_hits: cache.with_label_values(&["tokens", "hit"]),
-            token_cache_misses: cache.with_label_values(&["tokens", "miss"]),
+            token_cache: Lookups::of(&cache, "tokens"),
+            key_cache: Lookups::of(&cache, "keys"),
+            unknown_key_cache: Lookups::of(&cache, "unknown_keys"),
             store: StoreMetrics::new(&declare)?,
             reloads: declare.counters(
                 "config_reloads_total",
@@ -287,11 +311,9 @@ impl Metrics {
                 },
             );
         }
-        match trail.token_cache {
-            Some(true) => self.token_cache_hits.inc(),
-            Some(false) => self.token_cache_misses.inc(),
-            None => {}
-        }
+        self.token_cache.record(trail.token_cache);
+        self.key_cache.record(trail.key_cache);
+        self.unknown_key_cache.record(trail.unknown_key_cache);
     }
 
     /// All metrics as text; what lives elsewhere is asked now.

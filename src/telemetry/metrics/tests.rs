@@ -64,6 +64,8 @@ fn every_metric_of_the_contract_is_exposed_after_a_request() {
         reason: Some(Reason::RateLimited),
         limited_by: Some("per_client".into()),
         token_cache: Some(false),
+        key_cache: Some(true),
+        unknown_key_cache: Some(false),
         ..trail
     };
     end(&metrics, &handles, served, Outcome::Denied, 429, &refused);
@@ -84,6 +86,9 @@ fn every_metric_of_the_contract_is_exposed_after_a_request() {
         r#"portcullis_authentications_total{credential="jwt",issuer="idp",realm="shop",result="ok"} 2"#,
         r#"portcullis_cache_requests_total{cache="tokens",result="hit"} 1"#,
         r#"portcullis_cache_requests_total{cache="tokens",result="miss"} 1"#,
+        r#"portcullis_cache_requests_total{cache="keys",result="hit"} 1"#,
+        r#"portcullis_cache_requests_total{cache="keys",result="miss"} 0"#,
+        r#"portcullis_cache_requests_total{cache="unknown_keys",result="miss"} 1"#,
         r#"portcullis_cache_entries{cache="tokens"} 7"#,
         r#"portcullis_cache_entries{cache="keys"} 3"#,
         r#"portcullis_cache_entries{cache="unknown_keys"} 2"#,
