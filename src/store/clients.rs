@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::{Client, ClientKind, ClientStatus, Page, Store, StoreError, Write};
+use super::backend::{self, Row};
+use super::statement::Statement;
+use super::{ChangeKind, Client, ClientKind, ClientStatus, Page, Store, StoreError, Write};
 use crate::clock::UnixMillis;
 
 /// A principal in the making.
@@ -72,14 +74,19 @@ pub struct ClientFilter {
     pub role: Option<String>,
 }
 
+/// What [`read`] takes, in its order. `p` is the principal.
+pub(super) const COLUMNS: &str = "p.id, p.realm, p.kind, p.identifier, p.status, p.roles, p.plan, p.tenant, p.scopes, \
+     p.attributes, CAST(CASE WHEN p.password_phc IS NULL THEN 0 ELSE 1 END AS BIGINT), p.locked_until, \
+     p.last_login_at, p.created_by, p.created_at, p.updated_at, p.version";
+
 impl Store {
     /// The principal with this id.
     ///
     /// # Errors
     /// The store is out of reach.
     pub async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
-        let _ = id;
-        unimplemented!()
+        let rows = select().bind(" WHERE p.id = ", id).read(&*self.inner.database).await?;
+        rows.into_iter().next().as_mut().map(read).transpose()
     }
 
     /// The principal called `identifier` in a realm, whatever its case (ASCII).
@@ -87,8 +94,12 @@ impl Store {
     /// # Errors
     /// The store is out of reach.
     pub async fn client_called(&self, realm: &str, identifier: &str) -> Result<Option<Client>, StoreError> {
-        let _ = (realm, identifier);
-        unimplemented!()
+        let rows = select()
+            .bind(" WHERE p.realm = ", realm)
+            .bind(" AND p.identifier_norm = ", identifier.to_ascii_lowercase())
+            .read(&*self.inner.database)
+            .await?;
+        rows.into_iter().next().as_mut().map(read).transpose()
     }
 
     /// Principals in the order of their ids.
@@ -96,8 +107,26 @@ impl Store {
     /// # Errors
     /// The store is out of reach.
     pub async fn clients(&self, filter: &ClientFilter, page: &Page) -> Result<Vec<Client>, StoreError> {
-        let _ = (filter, page);
-        unimplemented!()
+        let identifier = filter.identifier.as_ref().map(|text| text.to_ascii_lowercase());
+        let mut statement = select().push(" WHERE 1 = 1");
+        if let Some(realms) = &filter.realms {
+            statement = statement.bind_list(" AND p.realm IN ", realms.iter().map(String::as_str));
+        }
+        if let Some(role) = &filter.role {
+            // Roles are a JSON list. Its text loses the quoted name only if it holds it: names have no quotes in them.
+            let quoted = Value::from(role.as_str()).to_string();
+            statement = statement.bind(" AND p.roles <> REPLACE(p.roles, ", quoted).push(", '')");
+        }
+        let rows = statement
+            .bind_some(" AND p.identifier_norm = ", identifier)
+            .bind_some(" AND p.kind = ", filter.kind.map(ClientKind::as_str))
+            .bind_some(" AND p.status = ", filter.status.map(ClientStatus::as_str))
+            .bind_some(" AND p.tenant = ", filter.tenant.as_deref())
+            .bind_some(" AND p.id > ", page.after.as_deref())
+            .bind(" ORDER BY p.id LIMIT ", page.rows())
+            .read(&*self.inner.database)
+            .await?;
+        rows.into_iter().map(|mut row| read(&mut row)).collect()
     }
 }
 
@@ -107,17 +136,40 @@ impl Write {
     /// # Errors
     /// The store is out of reach.
     pub async fn client(&mut self, id: &str) -> Result<Option<Client>, StoreError> {
-        let _ = id;
-        unimplemented!()
+        let rows = select().bind(" WHERE p.id = ", id).fetch(&mut *self.transaction).await?;
+        rows.into_iter().next().as_mut().map(read).transpose()
     }
 
-    /// Makes a principal.
+    /// Makes a principal. No row in the feed: no node can know anything of it yet.
     ///
     /// # Errors
     /// [`super::Fault::Conflict`]: the identifier is taken.
     pub async fn create_client(&mut self, client: &NewClient) -> Result<(), StoreError> {
-        let _ = client;
-        unimplemented!()
+        let values: Vec<backend::Value> = vec![
+            client.id.as_str().into(),
+            client.realm.as_str().into(),
+            client.kind.as_str().into(),
+            client.identifier.as_str().into(),
+            client.identifier.to_ascii_lowercase().into(),
+            ClientStatus::Active.as_str().into(),
+            client.roles.as_slice().into(),
+            client.plan.as_deref().into(),
+            client.tenant.as_deref().into(),
+            client.scopes.as_deref().into(),
+            (&client.attributes).into(),
+            client.created_by.as_str().into(),
+            client.at.into(),
+            client.at.into(),
+            1.into(),
+        ];
+        Statement::new(
+            "INSERT INTO principals (id, realm, kind, identifier, identifier_norm, status, roles, plan, tenant, \
+             scopes, attributes, created_by, created_at, updated_at, version) VALUES ",
+        )
+        .bind_list("", values)
+        .execute(&mut *self.transaction)
+        .await?;
+        Ok(())
     }
 
     /// Changes a principal if it has still this version (none = whatever it has). False: it has not, or is not there.
@@ -131,8 +183,31 @@ impl Write {
         change: &ClientChange,
         at: UnixMillis,
     ) -> Result<bool, StoreError> {
-        let _ = (id, version, change, at);
-        unimplemented!()
+        let mut statement = Statement::new("UPDATE principals SET version = version + 1").bind(", updated_at = ", at);
+        if let Some(identifier) = &change.identifier {
+            statement = statement
+                .bind(", identifier = ", identifier.as_str())
+                .bind(", identifier_norm = ", identifier.to_ascii_lowercase());
+        }
+        if change.unlock {
+            statement = statement.push(", failed_count = 0, first_failed_at = NULL, locked_until = NULL");
+        }
+        let rows = statement
+            .bind_some(", roles = ", change.roles.as_deref())
+            .bind_some(", plan = ", change.plan.clone())
+            .bind_some(", tenant = ", change.tenant.clone())
+            .bind_some(", scopes = ", change.scopes.as_ref().map(Option::as_deref))
+            .bind_some(", attributes = ", change.attributes.as_ref())
+            .bind_some(", status = ", change.status.map(ClientStatus::as_str))
+            .bind_some(", password_phc = ", change.password_phc.clone())
+            .bind(" WHERE id = ", id)
+            .bind_some(" AND version = ", version)
+            .push(" RETURNING realm")
+            .fetch(&mut *self.transaction)
+            .await?;
+        let Some(mut row) = rows.into_iter().next() else { return Ok(false) };
+        self.change(&row.text()?, ChangeKind::Client, id, at);
+        Ok(true)
     }
 
     /// Removes a principal with its keys and address lists, if it has still this version. None: it has not, or is not
@@ -146,7 +221,64 @@ impl Write {
         version: Option<i64>,
         at: UnixMillis,
     ) -> Result<Option<Vec<String>>, StoreError> {
-        let _ = (id, version, at);
-        unimplemented!()
+        // PostgreSQL: only an update of a column that is unique keeps others from making keys for this principal in
+        // the meantime. Nobody ever sees what is put there.
+        let rows = Statement::new("UPDATE principals SET identifier_norm = identifier_norm || ' ' || id")
+            .bind(" WHERE id = ", id)
+            .bind_some(" AND version = ", version)
+            .push(" RETURNING realm")
+            .fetch(&mut *self.transaction)
+            .await?;
+        let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
+        let realm = row.text()?;
+        let rows = Statement::new("DELETE FROM api_keys")
+            .bind(" WHERE owner_id = ", id)
+            .push(" RETURNING id")
+            .fetch(&mut *self.transaction)
+            .await?;
+        let mut keys = rows.into_iter().map(|mut row| row.text()).collect::<Result<Vec<_>, _>>()?;
+        keys.sort_unstable();
+        // Last: whoever adds to a list holds the row of its holder, and that is gone by now.
+        let lists = Statement::new("DELETE FROM ip_entries WHERE owner_kind = 'client'").bind(" AND owner_id = ", id);
+        lists.execute(&mut *self.transaction).await?;
+        for some in keys.chunks(500) {
+            Statement::new("DELETE FROM ip_entries WHERE owner_kind = 'key'")
+                .bind_list(" AND owner_id IN ", some.iter().map(String::as_str))
+                .execute(&mut *self.transaction)
+                .await?;
+        }
+        Statement::new("DELETE FROM principals").bind(" WHERE id = ", id).execute(&mut *self.transaction).await?;
+        self.change(&realm, ChangeKind::Client, id, at);
+        for key in &keys {
+            self.change(&realm, ChangeKind::Key, key, at);
+        }
+        Ok(Some(keys))
     }
+}
+
+fn select() -> Statement {
+    Statement::new("SELECT ").push(COLUMNS).push(" FROM principals p")
+}
+
+/// A principal from [`COLUMNS`].
+pub(super) fn read(row: &mut Row) -> Result<Client, StoreError> {
+    Ok(Client {
+        id: row.text()?,
+        realm: row.text()?,
+        kind: row.word(ClientKind::by_name)?,
+        identifier: row.text()?,
+        status: row.word(ClientStatus::by_name)?,
+        roles: row.texts()?,
+        plan: row.opt_text()?,
+        tenant: row.opt_text()?,
+        scopes: row.opt_texts()?,
+        attributes: row.object()?,
+        has_password: row.int()? != 0,
+        locked_until: row.opt_time()?,
+        last_login_at: row.opt_time()?,
+        created_by: row.text()?,
+        created_at: row.time()?,
+        updated_at: row.time()?,
+        version: row.int()?,
+    })
 }

@@ -1,7 +1,10 @@
 //! The feed: every change that nodes must learn of is a row, numbered in the order of commits without gaps.
 
-use super::backend::Transaction;
-use super::{Change, ChangeKind, Store, StoreError};
+use std::time::Duration;
+
+use super::backend::{Row, Transaction};
+use super::statement::Statement;
+use super::{Change, ChangeKind, Page, Store, StoreError};
 use crate::clock::UnixMillis;
 
 /// What of the feed there is.
@@ -13,31 +16,62 @@ pub struct Span {
     pub newest: i64,
 }
 
+/// So long a node may be away and still learn of everything from the rows.
+const KEPT: Duration = Duration::from_secs(3600);
+
+/// Rows of one statement: far below what databases take as parameters.
+const TOGETHER: usize = 500;
+
 impl Store {
     /// What of the feed there is. One small read.
     ///
     /// # Errors
     /// The store is out of reach.
     pub async fn feed_span(&self) -> Result<Span, StoreError> {
-        unimplemented!()
+        let rows = Statement::new("SELECT seq, (SELECT MIN(seq) FROM revocations) FROM feed_position WHERE one = 1")
+            .read(&*self.inner.database)
+            .await?;
+        let mut row = rows.into_iter().next().ok_or_else(no_position)?;
+        let newest = row.int()?;
+        Ok(Span { oldest: row.opt_int()?.unwrap_or(newest + 1), newest })
     }
 
-    /// Rows after `seq`, oldest first.
+    /// Rows after `seq`, oldest first, without gaps: what is missing at the beginning has run out.
     ///
     /// # Errors
     /// The store is out of reach.
     pub async fn changes_after(&self, seq: i64, limit: usize) -> Result<Vec<Change>, StoreError> {
-        let _ = (seq, limit);
-        unimplemented!()
+        let rows = Statement::new("SELECT seq, realm, kind, value, at FROM revocations")
+            .bind(" WHERE seq > ", seq)
+            .bind(" ORDER BY seq LIMIT ", Page { after: None, limit }.rows())
+            .read(&*self.inner.database)
+            .await?;
+        rows.into_iter().map(|mut row| read(&mut row)).collect()
     }
 
-    /// Removes rows that have run out.
+    /// Removes rows that have run out, always from the beginning: where nodes disagree about the time, a row waits for
+    /// those before it.
     ///
     /// # Errors
     /// The store is out of reach.
     pub async fn prune_feed(&self, now: UnixMillis) -> Result<u64, StoreError> {
-        let _ = now;
-        unimplemented!()
+        let mut transaction = self.inner.database.begin().await?;
+        let removed = Statement::new("DELETE FROM revocations WHERE seq < COALESCE((SELECT MIN(seq) FROM revocations")
+            .bind(" WHERE expires_at > ", now)
+            .push("), (SELECT seq + 1 FROM feed_position WHERE one = 1))")
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(removed)
+    }
+}
+
+/// Takes the feed's row until the end of the transaction: from here on, transactions come one after the other, and what
+/// they number is numbered in the order of their commits.
+pub(super) async fn in_turn(transaction: &mut dyn Transaction) -> Result<(), StoreError> {
+    match Statement::new("UPDATE feed_position SET seq = seq WHERE one = 1").execute(transaction).await? {
+        0 => Err(no_position()),
+        _ => Ok(()),
     }
 }
 
@@ -46,6 +80,47 @@ pub(super) async fn append(
     transaction: &mut dyn Transaction,
     changes: &[(String, ChangeKind, String, UnixMillis)],
 ) -> Result<Option<i64>, StoreError> {
-    let _ = (transaction, changes);
-    unimplemented!()
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let count = i64::try_from(changes.len()).unwrap_or(i64::MAX);
+    let rows = Statement::new("UPDATE feed_position SET")
+        .bind(" seq = seq + ", count)
+        .push(" WHERE one = 1 RETURNING seq")
+        .fetch(transaction)
+        .await?;
+    let last = rows.into_iter().next().ok_or_else(no_position)?.int()?;
+    let mut seq = last - count;
+    for some in changes.chunks(TOGETHER) {
+        let rows = some.iter().map(|(realm, kind, value, at)| {
+            seq += 1;
+            vec![
+                seq.into(),
+                realm.as_str().into(),
+                kind.as_str().into(),
+                value.as_str().into(),
+                (*at).into(),
+                at.plus(KEPT).into(),
+            ]
+        });
+        Statement::new("INSERT INTO revocations (seq, realm, kind, value, at, expires_at)")
+            .bind_rows(" VALUES ", rows)
+            .execute(transaction)
+            .await?;
+    }
+    Ok(Some(last))
+}
+
+fn read(row: &mut Row) -> Result<Change, StoreError> {
+    Ok(Change {
+        seq: row.int()?,
+        realm: row.text()?,
+        kind: row.word(ChangeKind::by_name)?,
+        value: row.text()?,
+        at: row.time()?,
+    })
+}
+
+fn no_position() -> StoreError {
+    StoreError::corrupt("the feed has no position")
 }

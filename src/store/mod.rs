@@ -21,6 +21,7 @@ mod migrate;
 mod pepper;
 mod record;
 mod settings;
+mod statement;
 mod usage;
 
 use std::fmt;
@@ -92,6 +93,12 @@ pub struct Page {
     pub after: Option<String>,
     /// At most so many.
     pub limit: usize,
+}
+
+impl Page {
+    fn rows(&self) -> i64 {
+        i64::try_from(self.limit).unwrap_or(i64::MAX)
+    }
 }
 
 impl Store {

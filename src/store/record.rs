@@ -180,7 +180,7 @@ pub struct Key {
     pub revoked_at: Option<UnixMillis>,
     /// Why it was revoked.
     pub revoke_reason: Option<String>,
-    /// The text before the last rotation, while it still works.
+    /// The text before the last rotation, if it was given an overlap: look at [`Overlap::until`], which may have passed.
     pub overlap: Option<Overlap>,
     /// Last allowed request, about (written once a minute at most).
     pub last_used_at: Option<UnixMillis>,
@@ -237,7 +237,7 @@ pub struct KeyInForce {
     pub key: Key,
     /// Whose it is.
     pub owner: Client,
-    /// The presented text is an old one, refused from then on; none = the current one.
+    /// The presented text is an old one, refused from then on (1970: it has ended); none = the current one.
     pub not_after: Option<UnixMillis>,
     /// The key's list; empty = every address.
     pub key_addresses: Vec<AddressEntry>,
@@ -340,6 +340,6 @@ pub struct AuditEvent {
     pub position: i64,
     /// What happened.
     pub entry: AuditEntry,
-    /// SHA-256 over the hash before it and everything above.
+    /// SHA-256 over the hash before it, `chain`, `position` and `entry`.
     pub hash: [u8; 32],
 }

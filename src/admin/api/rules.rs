@@ -5,7 +5,7 @@ use super::Refusal;
 use crate::clock::UnixMillis;
 use crate::gate::policy::Realm;
 use crate::gate::verify::api_key::ApiKeyForm;
-use crate::identity::{ScopeSet, grant_fault};
+use crate::identity::{OwnerScopes, ScopeSet, grant_fault};
 use crate::nearest;
 use crate::store::Client;
 
@@ -120,36 +120,30 @@ pub(super) fn default_form(realm: &Realm) -> Option<&ApiKeyForm> {
     realm.api_keys.iter().find(|form| form.checksum).or_else(|| realm.api_keys.first())
 }
 
-/// What a principal may grant to its keys; none = its keys are not limited by it.
-pub(super) fn granted_to(realm: &Realm, owner: &Client) -> Option<ScopeSet> {
-    if owner.scopes.is_none() && owner.roles.is_empty() {
-        return None;
-    }
-    let own = ScopeSet::patterns(owner.scopes.iter().flatten());
-    Some(own.union(&realm.roles.expand(&owner.roles)))
-}
-
 /// What a key with these scopes (none = as its owner's) may do.
 pub(super) fn effective(realm: &Realm, owner: &Client, scopes: Option<&[String]>) -> ScopeSet {
-    match (scopes.map(ScopeSet::patterns), granted_to(realm, owner)) {
-        (Some(own), Some(granted)) => own.intersection(&granted),
-        (Some(set), None) | (None, Some(set)) => set,
-        (None, None) => ScopeSet::default(),
-    }
+    granted(realm, owner).of_key(scopes.map(ScopeSet::patterns))
+}
+
+fn granted(realm: &Realm, owner: &Client) -> OwnerScopes {
+    let roles = (!owner.roles.is_empty()).then(|| realm.roles.expand(&owner.roles));
+    OwnerScopes::new(owner.scopes.as_ref().map(ScopeSet::patterns), roles)
 }
 
 /// What of a key's scopes has no effect, for people.
 pub(super) fn idle_scopes(realm: &Realm, owner: &Client, scopes: Option<&[String]>) -> Vec<String> {
-    let granted = granted_to(realm, owner);
-    match (scopes, &granted) {
-        (None, None) => vec![format!(
-            "neither the key nor its owner {:?} has scopes: the key passes no route that needs one",
-            owner.identifier
-        )],
-        (Some([]), _) => vec!["the key has an empty list of scopes: it passes no route that needs one".to_owned()],
-        (None, Some(_)) | (Some(_), None) => Vec::new(),
-        (Some(scopes), Some(granted)) => {
-            scopes.iter().filter_map(|scope| idle_scope(scope, granted, &owner.identifier)).collect()
+    let name = &owner.identifier;
+    let limits = owner.scopes.is_some() || !owner.roles.is_empty();
+    match scopes {
+        None if limits => Vec::new(),
+        None => {
+            vec![format!("neither the key nor its owner {name:?} has scopes: it passes no route that needs one")]
+        }
+        Some([]) => vec!["the key has an empty list of scopes: it passes no route that needs one".to_owned()],
+        Some(_) if !limits => Vec::new(),
+        Some(scopes) => {
+            let granted = granted(realm, owner);
+            scopes.iter().filter_map(|scope| idle_scope(scope, granted.granted(), name)).collect()
         }
     }
 }

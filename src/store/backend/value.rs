@@ -61,6 +61,26 @@ impl From<&[u8]> for Value {
     }
 }
 
+/// A list of texts is a text of JSON, see [`Row::texts`].
+impl From<&[String]> for Value {
+    fn from(value: &[String]) -> Self {
+        Self::Text(Some(Json::from(value.to_vec()).to_string()))
+    }
+}
+
+impl From<Option<&[String]>> for Value {
+    fn from(value: Option<&[String]>) -> Self {
+        value.map_or(Self::Text(None), Self::from)
+    }
+}
+
+/// So is an object, see [`Row::object`].
+impl From<&Map<String, Json>> for Value {
+    fn from(value: &Map<String, Json>) -> Self {
+        Self::Text(Some(Json::Object(value.clone()).to_string()))
+    }
+}
+
 /// One row of an answer; columns are taken in the order of the statement.
 #[derive(Clone, Debug)]
 pub(in crate::store) struct Row {
@@ -70,6 +90,11 @@ pub(in crate::store) struct Row {
 impl Row {
     pub(super) fn new(columns: Vec<Value>) -> Self {
         Self { columns: columns.into_iter() }
+    }
+
+    /// Passes over so many columns.
+    pub(in crate::store) fn skip(&mut self, columns: usize) {
+        self.columns.by_ref().take(columns).for_each(drop);
     }
 
     pub(in crate::store) fn int(&mut self) -> Result<i64, StoreError> {
@@ -110,6 +135,11 @@ impl Row {
             Some(Value::Bytes(Some(value))) => Ok(value),
             Some(_) | None => Err(unexpected()),
         }
+    }
+
+    /// One of a few words.
+    pub(in crate::store) fn word<T>(&mut self, by_name: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+        by_name(&self.text()?).ok_or_else(unexpected)
     }
 
     /// A JSON list of texts.

@@ -39,7 +39,7 @@ pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
             return Err(taken(call, &before.realm, identifier, error).await);
         }
     };
-    let shown = after(call, &mut write, id, changed, version).await?;
+    let shown = after(&mut write, id, changed, version).await?;
     let differences = json::differences(&shown.before(&before), &shown.body);
     finish(call, write, "client.updated", differences, shown).await
 }
@@ -95,7 +95,7 @@ pub(super) async fn password(call: &Call<'_>) -> Result<Answer, Refusal> {
     find::client_to_change(call, &mut write, id).await?;
     let change = ClientChange { password_phc: Some(Some(phc)), ..ClientChange::default() };
     let changed = write.update_client(id, version, &change, call.now).await?;
-    let mut shown = after(call, &mut write, id, changed, version).await?;
+    let mut shown = after(&mut write, id, changed, version).await?;
     if generated {
         shown.body = json::with(shown.body, [("password", password.expose().into())]);
     }
@@ -135,11 +135,11 @@ async fn apply(
         if version.is_some_and(|version| version != before.version) {
             return Err(Refusal::Stale);
         }
-        let shown = after(call, &mut write, id, true, version).await?;
+        let shown = after(&mut write, id, true, version).await?;
         return call.finish(write, None, false, Answer::versioned(shown.body, shown.version)).await;
     };
     let changed = write.update_client(id, version, change, call.now).await?;
-    let shown = after(call, &mut write, id, changed, version).await?;
+    let shown = after(&mut write, id, changed, version).await?;
     finish(call, write, action, detail, shown).await
 }
 
@@ -159,13 +159,7 @@ impl Shown {
     }
 }
 
-async fn after(
-    call: &Call<'_>,
-    write: &mut Write,
-    id: &str,
-    changed: bool,
-    version: Option<i64>,
-) -> Result<Shown, Refusal> {
+async fn after(write: &mut Write, id: &str, changed: bool, version: Option<i64>) -> Result<Shown, Refusal> {
     if !changed {
         return Err(find::not_changed(version, find::no_client(id)));
     }

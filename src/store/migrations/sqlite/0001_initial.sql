@@ -31,6 +31,7 @@ CREATE TABLE principals (
     UNIQUE (realm, identifier_norm)
 );
 CREATE INDEX principals_tenant ON principals (realm, tenant);
+CREATE INDEX principals_list ON principals (realm, id);
 
 CREATE TABLE api_keys (
     id            TEXT PRIMARY KEY,
@@ -52,7 +53,8 @@ CREATE TABLE api_keys (
     updated_at    INTEGER NOT NULL,
     version       INTEGER NOT NULL
 );
-CREATE INDEX api_keys_owner ON api_keys (realm, owner_id, status);
+CREATE INDEX api_keys_list ON api_keys (realm, id);
+CREATE INDEX api_keys_owner ON api_keys (owner_id, id);
 CREATE INDEX api_keys_expiring ON api_keys (expires_at) WHERE status = 'active';
 CREATE INDEX api_keys_used ON api_keys (last_used_at);
 
@@ -69,8 +71,9 @@ CREATE TABLE api_key_secrets (
     PRIMARY KEY (realm, digest)
 );
 CREATE UNIQUE INDEX api_key_secrets_current ON api_key_secrets (key_id) WHERE state = 'current';
+CREATE UNIQUE INDEX api_key_secrets_overlap ON api_key_secrets (key_id) WHERE state = 'overlap';
 CREATE INDEX api_key_secrets_key ON api_key_secrets (key_id);
-CREATE INDEX api_key_secrets_hint ON api_key_secrets (realm, hint);
+CREATE INDEX api_key_secrets_hint ON api_key_secrets (hint);
 
 CREATE TABLE ip_entries (
     id         TEXT PRIMARY KEY,
