@@ -11,19 +11,19 @@ const WIDEST: usize = 44;
 
 /// Rows under headings, in columns that line up.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::cli) struct Table {
     heads: &'static [&'static str],
     widths: Vec<usize>,
     begun: bool,
 }
 
 impl Table {
-    pub(super) fn new(heads: &'static [&'static str]) -> Self {
+    pub(in crate::cli) fn new(heads: &'static [&'static str]) -> Self {
         Self { heads, widths: heads.iter().map(|head| head.chars().count()).collect(), begun: false }
     }
 
     /// Writes one part of the list, the headings before the first one.
-    pub(super) fn write(&mut self, rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
+    pub(in crate::cli) fn write(&mut self, rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
         let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| cell_text(cell)).collect()).collect();
         for row in &rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
@@ -53,7 +53,7 @@ fn cell_text(text: &str) -> String {
 }
 
 /// One thing, a member a line; `secret` comes first, `effective` as a sentence.
-pub(super) fn block(thing: &Map<String, Value>, now: UnixMillis, out: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn block(thing: &Map<String, Value>, now: UnixMillis, out: &mut dyn Write) -> io::Result<()> {
     let told = |name: &&String| !matches!(name.as_str(), "effective");
     let width = thing.keys().filter(told).map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, value) in thing.iter().filter(|(name, _)| told(name)) {
@@ -66,7 +66,7 @@ pub(super) fn block(thing: &Map<String, Value>, now: UnixMillis, out: &mut dyn W
 }
 
 /// When a change counts, in words.
-pub(super) fn in_force(effective: &Value) -> String {
+pub(in crate::cli) fn in_force(effective: &Value) -> String {
     let here = effective.get("this_node").and_then(Value::as_str).is_some();
     match (effective.get("other_nodes_within_ms").and_then(Value::as_u64), here) {
         (Some(0) | None, _) => "in force now".to_owned(),
@@ -101,7 +101,7 @@ fn member(name: &str, value: &Value, now: UnixMillis) -> String {
 }
 
 /// A value as a short text: lists joined, nothing as a dash.
-pub(super) fn plain(value: &Value) -> String {
+pub(in crate::cli) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
@@ -114,12 +114,12 @@ pub(super) fn plain(value: &Value) -> String {
 }
 
 /// A member of an object as a short text.
-pub(super) fn text(thing: &Value, name: &str) -> String {
+pub(in crate::cli) fn text(thing: &Value, name: &str) -> String {
     thing.get(name).map_or_else(|| "-".to_owned(), plain)
 }
 
 /// A time as seen from `now`: «3 d ago», «in 89 d»; «-» where there is none.
-pub(super) fn relative(time: &Value, now: UnixMillis) -> String {
+pub(in crate::cli) fn relative(time: &Value, now: UnixMillis) -> String {
     let Some(text) = time.as_str() else { return "-".to_owned() };
     let Ok(at) = text.parse::<jiff::Timestamp>() else { return printable(text) };
     let seconds = (at.as_millisecond().saturating_sub(now.0)).div_euclid(1000);
@@ -131,7 +131,7 @@ pub(super) fn relative(time: &Value, now: UnixMillis) -> String {
 }
 
 /// A span in its largest whole unit.
-pub(super) fn span_text(seconds: u64) -> String {
+pub(in crate::cli) fn span_text(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
@@ -141,12 +141,12 @@ pub(super) fn span_text(seconds: u64) -> String {
 }
 
 /// A number of things.
-pub(super) fn count(number: u64, what: &str) -> String {
+pub(in crate::cli) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Text of others, fit for a terminal: control characters, direction marks and line separators are escaped.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::cli) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         let marks = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
