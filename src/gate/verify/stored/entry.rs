@@ -138,8 +138,8 @@ impl Entry {
     }
 }
 
-/// A key of an owner with a handful of scopes.
-const BASE_WEIGHT: usize = 3072;
+/// With two scopes this makes 3.3 KB, of which 3.0 are allocated.
+const BASE_WEIGHT: usize = 2560;
 
 impl fmt::Display for Entry {
     /// For `explain`.
