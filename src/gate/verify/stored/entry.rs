@@ -1,5 +1,5 @@
-//! A key of the store as it was read, and what it proves: compiled for the realm of one configuration, and again after a
-//! reload, without asking the store. What depends on the time is judged at each request.
+//! A key of the store as it was read, and what it proves: compiled for the realm of one configuration, and again after
+//! a reload, without asking the store. What depends on the time is judged at each request.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
