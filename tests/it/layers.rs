@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("explain", &["gate", "outbound"]),
     // assembly and the command line
     ("server", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
-    ("reload", &["gate", "config", "telemetry", "proxy", "admin", "outbound"]),
+    ("reload", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound"]),
     ("demo", &[]),
     (
         "cli",

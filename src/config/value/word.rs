@@ -74,6 +74,13 @@ words! {
     AuthKind { Jwt = "jwt", ApiKey = "api_key", Public = "public", Anonymous = "anonymous" } later ["opaque", "mtls"]
 }
 
+impl AuthKind {
+    /// The word.
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+    }
+}
+
 words! {
     /// How a secret's text stands for its bytes.
     Encoding { Base64 = "base64", Hex = "hex" }
