@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on shall stop
 
+mod admin;
 mod api_keys;
 mod client_address;
 mod commands;
