@@ -124,7 +124,8 @@ impl Call<'_> {
         secret: bool,
         mut answer: Answer,
     ) -> Result<Answer, Refusal> {
-        self.tell_effect(&mut answer, true);
+        // Where nothing has to travel, whoever looks it up looks into the store.
+        self.tell_effect(&mut answer, write.travels());
         if let (Some(key), Some(made)) = (self.creation, made) {
             let kept = Remembered {
                 fingerprint: fingerprint(self.ask),
@@ -134,10 +135,8 @@ impl Call<'_> {
             };
             write.remember(&rememberer(self.actor), key, &kept, self.now).await?;
         }
-        match write.commit().await? {
-            Some(seq) => self.surroundings().applied(seq).await,
-            // Nothing has to travel: whoever looks it up looks into the store.
-            None => self.tell_effect(&mut answer, false),
+        if let Some(seq) = write.commit().await? {
+            self.surroundings().applied(seq).await;
         }
         Ok(answer)
     }
