@@ -46,13 +46,31 @@ pub trait Report: Send + Sync {
 /// Whether requests are served, and what of it would not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// False before a configuration is in force and once the gateway is about to stop. A key set that cannot be had
-    /// does not change it: it is the matter of one realm, and others serve.
+    /// False before a configuration is in force, once the gateway is about to stop, and while stored keys are not
+    /// answered for because the store is out of reach. A key set that cannot be had does not change it: it is the matter
+    /// of one realm, and others serve.
     pub ready: bool,
     /// Generation of the configuration in force.
     pub generation: u64,
+    /// The store; none where there is none.
+    pub store: Option<StoreState>,
     /// The realms, in the order of the configuration.
     pub realms: Vec<RealmState>,
+}
+
+/// State of the store, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreState {
+    /// Where it is; without a password.
+    pub place: String,
+    /// Whether stored keys are answered for: from the store, or from memory for a while.
+    pub usable: bool,
+    /// Since all changes were known here; none before the first time.
+    pub feed_lag: Option<Duration>,
+    /// Whether it answered when it was last asked for changes.
+    pub reachable: bool,
+    /// Why it did not, for people.
+    pub last_error: Option<String>,
 }
 
 /// What a realm depends on.
@@ -98,9 +116,18 @@ impl Readiness {
                 "key_sets": realm.key_sets.iter().map(key_set).collect::<Vec<_>>(),
             })
         };
+        let store = |store: &StoreState| {
+            json!({
+                "place": store.place,
+                "feed_lag_seconds": store.feed_lag.map(|lag| lag.as_secs_f64()),
+                "reachable": store.reachable,
+                "last_error": store.last_error,
+            })
+        };
         json!({
             "ready": self.ready,
             "generation": self.generation,
+            "store": self.store.as_ref().map(store),
             "realms": self.realms.iter().map(realm).collect::<Vec<_>>(),
         })
     }
@@ -218,7 +245,7 @@ mod tests {
         };
         let realm = |name: &str, key_sets| RealmState { name: name.into(), key_sets };
         let realms = vec![realm("shop", vec![set("idp", true), set("partner", false)]), realm("links", Vec::new())];
-        Readiness { ready, generation: 3, realms }
+        Readiness { ready, generation: 3, store: None, realms }
     }
 
     fn nothing_stored() -> Api {

@@ -43,13 +43,14 @@ pub(super) fn run(path: &Path, given: &ExplainArgs, out: &mut dyn Write) -> u8 {
     };
     let verdict = runtime.block_on(judge(&config, &question));
     runtime.shutdown_background();
-    let written = if given.json { writeln!(out, "{}", verdict.to_json()) } else { verdict.write_text(out) };
+    let written = if given.via.json { writeln!(out, "{}", verdict.to_json()) } else { verdict.write_text(out) };
     if written.is_ok() && verdict.allowed() { FINE } else { FAILED }
 }
 
 fn read(given: &ExplainArgs) -> Result<Question, String> {
     let now = given.at.unwrap_or_else(|| SystemClock.now());
-    Question::new(&given.method, &given.url, &header_lines(&given.headers)?, given.ip, now)
+    let [method, url] = [&given.method, &given.url].map(|text| text.as_deref().unwrap_or_default());
+    Question::new(method, url, &header_lines(&given.headers)?, given.ip, now)
 }
 
 /// The header lines; `@-` stands for those on standard input.

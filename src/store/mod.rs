@@ -233,11 +233,6 @@ impl Write {
         Ok(seq)
     }
 
-    /// Whether there is something so far that nodes must learn of.
-    pub fn travels(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
     /// Notes a row of the feed; written with the rest.
     fn change(&mut self, realm: &str, kind: ChangeKind, value: &str, at: UnixMillis) {
         self.changes.push((realm.to_owned(), kind, value.to_owned(), at));

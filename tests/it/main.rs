@@ -27,6 +27,7 @@ mod paths;
 mod reload;
 mod serving;
 mod store;
+mod stored_keys;
 mod support;
 mod support_works;
 mod tokens;

@@ -124,8 +124,7 @@ impl Call<'_> {
         secret: bool,
         mut answer: Answer,
     ) -> Result<Answer, Refusal> {
-        // Where nothing has to travel, whoever looks it up looks into the store.
-        self.tell_effect(&mut answer, write.travels());
+        self.tell_effect(&mut answer);
         if let (Some(key), Some(made)) = (self.creation, made) {
             let kept = Remembered {
                 fingerprint: fingerprint(self.ask),
@@ -141,9 +140,9 @@ impl Call<'_> {
         Ok(answer)
     }
 
-    fn tell_effect(&self, answer: &mut Answer, travels: bool) {
+    fn tell_effect(&self, answer: &mut Answer) {
         let Some(Value::Object(body)) = &mut answer.body else { return };
-        let elsewhere = if travels { self.surroundings().propagation().as_millis() } else { 0 };
+        let elsewhere = self.surroundings().propagation().as_millis();
         // No node runs in the process of a command: there is only elsewhere.
         let here = self.surroundings().generation().map(|_| "now");
         let elsewhere = u64::try_from(elsewhere).unwrap_or(u64::MAX);

@@ -42,7 +42,7 @@ use crate::gate::policy::Realm;
 use crate::store::Store;
 
 /// One request to the admin API.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ask {
     /// Method.
     pub method: Method,
@@ -58,6 +58,13 @@ pub struct Ask {
     pub if_match: Option<String>,
     /// Id of the request: in the audit trail and in `instance`.
     pub request_id: String,
+}
+
+impl std::fmt::Debug for Ask {
+    /// Without the body: it may hold a password or a key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ask({} {}, {} bytes, {})", self.method, self.path, self.body.len(), self.request_id)
+    }
 }
 
 /// What the admin API needs of the process it runs in: a gateway, or a command on the machine.

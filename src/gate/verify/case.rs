@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::api_key::DeclaredKey;
 use super::stored::Entry;
 use super::{Verification, Verified};
 use crate::clock::{Stopwatch, UnixMillis};
@@ -95,7 +96,19 @@ impl<'a> Case<'a> {
 
     pub(super) fn judge(&self, entry: &Entry, trail: &mut Trail) -> Verification {
         trail.pass("key", || entry.to_string());
-        entry.judge(self.realm, self.now)
+        let verification = entry.judge(self.realm, self.now);
+        if let Verification::Rejected(..) = &verification {
+            trail.spent_key = Some(entry.id().into());
+        }
+        verification
+    }
+
+    pub(super) fn judge_declared(&self, key: &DeclaredKey, trail: &mut Trail) -> Verification {
+        let verification = key.judge(self.now);
+        if let Verification::Rejected(..) = &verification {
+            trail.spent_key.clone_from(&key.verified.principal.credential_id);
+        }
+        verification
     }
 }
 

@@ -1,229 +1,206 @@
-//! The nouns of the admin API at their door: what is asked, by whom, and what is answered and left behind. A real store, a
-//! real configuration, no transport. Every answer is held against its declared schema.
+//! The admin API on a real store, by its own dispatcher and over HTTP. One file a subject.
 
-mod addresses;
-mod clients;
-mod import;
-mod keys;
-mod limits;
-mod tokens;
+mod access;
+mod nouns;
+mod repeats;
+mod trail;
+mod transport;
+mod views;
 
-use std::fs;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use http::Method;
-use portcullis::admin::api::{Actor, ActorKind, Admin, Answer, Ask, ENDPOINTS, Endpoint, Surroundings, fits};
-use portcullis::clock::{Clock, SettableClock, UnixMillis};
+use portcullis::admin::api::{Actor, Admin, Answer, Ask, ENDPOINTS, Endpoint, Surroundings, fits};
+use portcullis::clock::{SettableClock, UnixMillis};
 use portcullis::config::{self, Sources};
 use portcullis::gate::policy::Realm;
+use portcullis::gate::request::RequestId;
 use portcullis::store::{AuditEvent, AuditFilter, Store};
 use serde_json::{Value, json};
 
-use crate::store::Ground;
+use crate::store::{Ground, run};
 use crate::support::NOW;
-use crate::support::realms::{api_key, key_digest};
 
-/// What keys of both realms start with. Put together here, so that no scanner takes them for leaked keys.
-fn prefix() -> String {
-    ["shop", "_live_"].concat()
-}
+/// Two realms: `shop` lists its scopes and has a declared client, `links` does neither.
+const CONFIGURATION: &str = r#"
+[realms.shop]
+hosts = ["shop.test"]
+upstream = "http://127.0.0.1:9"
+scopes = { "orders:read" = "See orders", "orders:write" = "Change orders" }
+roles = { clerk = ["orders:*"] }
+api_keys = [{ prefix = "shop_test_" }]
 
-/// Imported keys of the shop start with it; they have no checksum.
-fn old_prefix() -> String {
-    ["shop", "_old_"].concat()
-}
+[realms.shop.clients.partner]
+roles = ["clerk"]
+scopes = ["orders:read"]
+keys = [{ id = "main", sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" }]
 
-/// An administration with two realms: `shop`, which lists its scopes and declares a client, and `links`.
-struct Desk {
-    admin: Admin,
-    store: Store,
-    clock: Arc<SettableClock>,
-    /// The text of the declared key.
-    declared: String,
-    /// Every body that was answered, and every secret that was shown once.
-    told: Mutex<Vec<String>>,
-    _ground: Ground,
-}
+[[realms.shop.routes]]
+path = "/orders/**"
+methods = ["GET"]
+auth = ["api_key"]
+scopes = ["orders:read"]
 
-impl Desk {
-    async fn open() -> Self {
-        Self::at(Ground::sqlite()).await
-    }
+[realms.links]
+hosts = ["links.test"]
+upstream = "http://127.0.0.1:9"
+api_keys = [{ prefix = "links_test_" }]
 
-    async fn at(ground: Ground) -> Self {
-        let declared = api_key(&prefix());
-        let clock = Arc::new(SettableClock::new(NOW));
-        let store = ground.open().await;
-        let surroundings = Arc::new(House { realms: realms(&declared) });
-        let admin = Admin::new(store.clone(), surroundings, Arc::clone(&clock) as Arc<dyn Clock>);
-        Self { admin, store, clock, declared, told: Mutex::default(), _ground: ground }
-    }
+[[realms.links.routes]]
+path = "/links/**"
+auth = ["api_key"]
+scopes = ["links:read"]
+"#;
 
-    /// Asks as somebody on the machine.
-    async fn ask(&self, method: Method, target: &str, body: Value) -> Answer {
-        self.ask_as(&Actor::on_the_machine("op"), method, target, body).await
-    }
-
-    async fn ask_as(&self, actor: &Actor, method: Method, target: &str, body: Value) -> Answer {
-        self.dispatch(actor, ask(method, target, body)).await
-    }
-
-    async fn dispatch(&self, actor: &Actor, ask: Ask) -> Answer {
-        let asked = format!("{} {}", ask.method, ask.path);
-        let endpoint = endpoint(&ask);
-        let answer = self.admin.dispatch(ask, actor).await;
-        if let Some(endpoint) = endpoint {
-            fits(endpoint, &answer).unwrap_or_else(|e| panic!("{asked}: {e}: {answer:?}"));
-        }
-        let body = answer.body.as_ref().map(Value::to_string).unwrap_or_default();
-        self.told.lock().unwrap().push(body);
-        answer
-    }
-
-    async fn get(&self, target: &str) -> Value {
-        good(self.ask(Method::GET, target, Value::Null).await, 200)
-    }
-
-    async fn post(&self, target: &str, body: Value) -> Value {
-        good(self.ask(Method::POST, target, body).await, 200)
-    }
-
-    async fn patch(&self, target: &str, body: Value) -> Value {
-        good(self.ask(Method::PATCH, target, body).await, 200)
-    }
-
-    async fn create(&self, target: &str, body: Value) -> Value {
-        good(self.ask(Method::POST, target, body).await, 201)
-    }
-
-    /// What a refused request is answered: status, code, and the whole.
-    async fn refused(&self, method: Method, target: &str, body: Value) -> (u16, String, Value) {
-        problem(self.ask(method, target, body).await)
-    }
-
-    /// A client of the shop.
-    async fn client(&self, identifier: &str, more: Value) -> Value {
-        let mut body = json!({ "realm": "shop", "identifier": identifier });
-        merge(&mut body, more);
-        self.create("/admin/v1/clients", body).await
-    }
-
-    /// A key of a client of the shop.
-    async fn key(&self, owner: &Value, more: Value) -> Value {
-        let mut body = json!({ "owner_id": owner["id"], "name": "CRM sync" });
-        merge(&mut body, more);
-        self.create("/admin/v1/keys", body).await
-    }
-
-    async fn verify(&self, key: &str, ip: Option<&str>) -> Value {
-        let mut body = json!({ "realm": "shop", "key": key });
-        if let Some(ip) = ip {
-            merge(&mut body, json!({ "ip": ip }));
-        }
-        self.post("/admin/v1/keys/verify", body).await
-    }
-
-    async fn code(&self, key: &str) -> String {
-        self.verify(key, None).await["code"].as_str().unwrap().to_owned()
-    }
-
-    /// The audit trail, oldest first.
-    async fn trail(&self) -> Vec<AuditEvent> {
-        let filter = AuditFilter { after: Some(0), ..AuditFilter::default() };
-        self.store.audit_events(&filter, 10_000).await.unwrap()
-    }
-
-    async fn actions(&self) -> Vec<String> {
-        self.trail().await.into_iter().map(|event| event.entry.action).collect()
-    }
-
-    /// The last event of the trail.
-    async fn last_event(&self) -> AuditEvent {
-        self.trail().await.pop().expect("an event")
-    }
-}
-
-/// Where the admin API runs in these tests: a configuration, and no gateway.
-struct House {
+/// What the admin API is given instead of a gateway.
+#[derive(Default)]
+pub(crate) struct Around {
     realms: Vec<Arc<Realm>>,
+    applied: Mutex<Vec<i64>>,
+    refused: Mutex<HashMap<String, Value>>,
+    /// What a reload says; none = fine.
+    broken: Mutex<Option<Vec<String>>>,
+    generation: AtomicU64,
 }
 
 #[async_trait]
-impl Surroundings for House {
+impl Surroundings for Around {
     fn realms(&self) -> Vec<Arc<Realm>> {
         self.realms.clone()
     }
 
     fn generation(&self) -> Option<u64> {
-        Some(1)
+        Some(self.generation.load(Ordering::SeqCst))
     }
 
     async fn reload(&self) -> Result<u64, Vec<String>> {
-        Err(vec!["nothing to reload".to_owned()])
+        match self.broken.lock().unwrap().clone() {
+            Some(problems) => Err(problems),
+            None => Ok(self.generation.fetch_add(1, Ordering::SeqCst) + 1),
+        }
     }
 
-    async fn explain(&self, _: Value) -> Result<Value, String> {
-        Err("nobody to ask".to_owned())
+    /// Shows what was asked: the engine has tests of its own.
+    async fn explain(&self, question: Value) -> Result<Value, String> {
+        let url = question["url"].as_str().unwrap_or_default();
+        let realm = ["shop", "links"].into_iter().find(|realm| url.contains(&format!("//{realm}.test/")));
+        if url.contains(' ') {
+            return Err("a blank".to_owned());
+        }
+        Ok(json!({
+            "allowed": true, "status": null, "reason": null, "why": null, "realm": realm, "route": null, "upstream": "u",
+            "identity_headers": {}, "steps": [{ "step": "question", "passed": true, "saw": question.to_string() }],
+        }))
     }
 
-    fn refused(&self, _: &str) -> Option<Value> {
-        None
+    fn refused(&self, request_id: &str) -> Option<Value> {
+        self.refused.lock().unwrap().get(request_id).cloned()
     }
 
-    async fn applied(&self, _: i64) {}
+    async fn applied(&self, seq: i64) {
+        self.applied.lock().unwrap().push(seq);
+    }
 
     fn propagation(&self) -> Duration {
         Duration::from_millis(1500)
     }
 }
 
-fn realms(declared: &str) -> Vec<Arc<Realm>> {
-    let (prefix, old_prefix, digest) = (prefix(), old_prefix(), key_digest(declared));
-    let text = format!(
-        r#"
-[realms.shop]
-hosts = ["shop.test"]
-upstream = "http://127.0.0.1:9"
-api_keys = [{{ prefix = "{prefix}" }}, {{ prefix = "{old_prefix}", checksum = false }}]
-
-[realms.shop.scopes]
-"orders:read" = "See orders."
-"orders:write" = "Change orders."
-"stock:read" = "See the stock."
-
-[realms.shop.roles]
-reader = ["*:read"]
-clerk = ["orders:read", "orders:write"]
-
-[realms.shop.clients.legacy]
-scopes = ["orders:read"]
-ip_allowlist = ["10.0.0.0/8"]
-keys = [{{ id = "k1", sha256 = "{digest}", ip_allowlist = ["10.1.0.0/16"] }}]
-
-[[realms.shop.routes]]
-path = "/**"
-auth = ["api_key"]
-
-[realms.links]
-hosts = ["links.test"]
-upstream = "http://127.0.0.1:9"
-api_keys = [{{ prefix = "{prefix}" }}]
-
-[[realms.links.routes]]
-path = "/**"
-auth = ["api_key"]
-"#
-    );
-    let directory = tempfile::TempDir::new().expect("a directory");
-    let path = directory.path().join("portcullis.toml");
-    fs::write(&path, text).expect("written");
-    let config = config::load(&path, &Sources { env: &|_| None, secrets: true }).unwrap_or_else(|e| panic!("{e}"));
-    config.snapshot.realms
+/// An admin API on a store of its own.
+pub(crate) struct Desk {
+    pub(crate) admin: Arc<Admin>,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<SettableClock>,
+    pub(crate) around: Arc<Around>,
+    /// Somebody on the machine.
+    pub(crate) root: Actor,
+    _ground: Ground,
 }
 
-fn ask(method: Method, target: &str, body: Value) -> Ask {
+impl Desk {
+    pub(crate) async fn open(ground: Ground) -> Self {
+        let store = ground.open().await;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("portcullis.toml");
+        std::fs::write(&path, CONFIGURATION).unwrap();
+        let around = Arc::new(Around { realms: load(&path), ..Around::default() });
+        let clock = Arc::new(SettableClock::new(NOW));
+        let surroundings = Arc::clone(&around) as Arc<dyn Surroundings>;
+        let admin = Arc::new(Admin::new(store.clone(), surroundings, Arc::clone(&clock) as _));
+        Self { admin, store, clock, around, root: Actor::on_the_machine("root"), _ground: ground }
+    }
+
+    /// Asks, and holds the answer against the documentation.
+    pub(crate) async fn ask(&self, actor: &Actor, ask: Ask) -> Answer {
+        let endpoint = endpoint_of(&ask);
+        let shown = format!("{ask:?}");
+        let answer = self.admin.dispatch(ask, actor).await;
+        match endpoint {
+            Some(endpoint) => assert_eq!(fits(endpoint, &answer), Ok(()), "{shown}: {answer:#?}"),
+            None => assert!(answer.status == 404 || answer.status == 405, "{shown}: {answer:#?}"),
+        }
+        answer
+    }
+
+    /// A token with these scopes, made as it always is.
+    pub(crate) async fn token(&self, scopes: &[&str], realms: Option<&[&str]>) -> String {
+        let body = json!({ "name": "test", "scopes": scopes, "realms": realms });
+        let answer = self.ask(&self.root, post("/admin/v1/admin-tokens", &body)).await;
+        body_of(&answer)["secret"].as_str().expect("a secret").to_owned()
+    }
+
+    /// Ends the token with this text.
+    pub(crate) async fn revoke(&self, token: &str) {
+        let list = self.ask(&self.root, get("/admin/v1/admin-tokens")).await;
+        let mut tokens = body_of(&list)["data"].as_array().unwrap().iter();
+        let token = tokens.find(|one| token.ends_with(one["hint"].as_str().unwrap())).expect("the token");
+        let path = format!("/admin/v1/admin-tokens/{}/revoke", token["id"].as_str().unwrap());
+        assert_eq!(self.ask(&self.root, post(&path, &Value::Null)).await.status, 200);
+    }
+
+    /// Who has such a token.
+    pub(crate) async fn actor(&self, scopes: &[&str], realms: Option<&[&str]>) -> Actor {
+        let token = self.token(scopes, realms).await;
+        self.admin.authenticate(Some(&format!("Bearer {token}")), None, "r").await.expect("let in")
+    }
+
+    /// The whole trail, oldest first.
+    pub(crate) async fn trail(&self) -> Vec<AuditEvent> {
+        let mut events = self.store.audit_events(&AuditFilter::default(), 1000).await.unwrap();
+        events.reverse();
+        events
+    }
+
+    pub(crate) async fn last_event(&self) -> AuditEvent {
+        self.trail().await.pop().expect("an event")
+    }
+}
+
+fn load(path: &Path) -> Vec<Arc<Realm>> {
+    let sources = Sources { env: &|_| None, secrets: true };
+    config::load(path, &sources).unwrap_or_else(|problems| panic!("{problems}")).snapshot.realms
+}
+
+pub(crate) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {
+    ENDPOINTS.iter().copied().flatten()
+}
+
+/// The endpoint whose pattern fits, segment by segment.
+fn endpoint_of(ask: &Ask) -> Option<&'static Endpoint> {
+    let fits = |pattern: &str| {
+        let (a, b): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), ask.path.split('/').collect());
+        a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| a.starts_with('{') || a == b)
+    };
+    let named = |one: &&Endpoint| one.method == ask.method && fits(one.path);
+    endpoints().filter(named).min_by_key(|one| one.path.matches('{').count())
+}
+
+pub(crate) fn ask(method: Method, target: &str, body: &Value) -> Ask {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     Ask {
         method,
@@ -232,76 +209,31 @@ fn ask(method: Method, target: &str, body: Value) -> Ask {
         body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
         idempotency_key: None,
         if_match: None,
-        request_id: "01996b5e-0000-7000-8000-000000000000".to_owned(),
+        request_id: RequestId::generate(NOW).to_string(),
     }
 }
 
-/// The endpoint that an ask is for: what is written out goes before `{name}`.
-fn endpoint(ask: &Ask) -> Option<&'static Endpoint> {
-    let fits = |pattern: &str| {
-        let (pattern, path): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), ask.path.split('/').collect());
-        pattern.len() == path.len() && pattern.iter().zip(&path).all(|(a, b)| a.starts_with('{') || a == b)
-    };
-    let all = ENDPOINTS.iter().copied().flatten().filter(|one| one.method == ask.method && fits(one.path));
-    all.min_by_key(|one| one.path.matches('{').count())
+pub(crate) fn get(target: &str) -> Ask {
+    ask(Method::GET, target, &Value::Null)
 }
 
-/// A token with these scopes, for these realms.
-fn token(scopes: &[&str], realms: Option<&[&str]>) -> Actor {
-    let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
-    Actor {
-        kind: ActorKind::AdminToken,
-        id: "adm_00000000000000000000000000".to_owned(),
-        ip: None,
-        scopes: owned(scopes),
-        realms: realms.map(owned),
-    }
+pub(crate) fn post(target: &str, body: &Value) -> Ask {
+    ask(Method::POST, target, body)
 }
 
-#[track_caller]
-fn good(answer: Answer, status: u16) -> Value {
-    assert_eq!(answer.status, status, "{answer:?}");
-    answer.body.expect("a body")
+pub(crate) fn body_of(answer: &Answer) -> &Value {
+    answer.body.as_ref().expect("a body")
 }
 
-#[track_caller]
-fn problem(answer: Answer) -> (u16, String, Value) {
-    assert!(answer.status >= 400, "{answer:?}");
-    let body = answer.body.expect("a body");
-    (answer.status, text(&body["code"]), body)
+pub(crate) fn code_of(answer: &Answer) -> &str {
+    body_of(answer)["code"].as_str().unwrap_or_default()
 }
 
-/// The fields that are told to be wrong, each with the text.
-fn faults(problem: &Value) -> Vec<(String, String)> {
-    let errors = problem["errors"].as_array().unwrap_or_else(|| panic!("{problem}"));
-    errors.iter().map(|error| (text(&error["field"]), text(&error["message"]))).collect()
+/// A case on a store in a file.
+pub(crate) fn on_sqlite<F: Future<Output = ()>>(case: impl FnOnce(Desk) -> F) {
+    run(async { case(Desk::open(Ground::sqlite()).await).await });
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
-}
-
-fn merge(into: &mut Value, more: Value) {
-    if let (Some(into), Value::Object(more)) = (into.as_object_mut(), more) {
-        into.extend(more);
-    }
-}
-
-fn later(by: Duration) -> String {
-    NOW.plus(by).to_string()
-}
-
-const HOUR: Duration = Duration::from_secs(3600);
-const DAY: Duration = Duration::from_secs(24 * 3600);
-
-fn identifiers(list: &Value) -> Vec<String> {
-    list["data"].as_array().unwrap().iter().map(|one| text(&one["identifier"])).collect()
-}
-
-fn ids(list: &Value) -> Vec<String> {
-    list["data"].as_array().unwrap().iter().map(|one| text(&one["id"])).collect()
-}
-
-fn at(by: Duration) -> UnixMillis {
-    NOW.plus(by)
+pub(crate) fn later(seconds: i64) -> UnixMillis {
+    UnixMillis(NOW.0 + seconds * 1000)
 }

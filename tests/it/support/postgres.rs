@@ -95,6 +95,11 @@ impl Postgres {
         self.port
     }
 
+    /// Everything that is its own on the disk.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// URL of a database of this server.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://{ROLE}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
@@ -166,7 +171,7 @@ fn serve(directory: &Path, port: u16, durable: bool) -> Option<Child> {
     let mut server = command("postgres");
     server.args(["-D", "data", "-p", &port, "-h", "127.0.0.1", "-k", "", "-c", "max_connections=200"]);
     if !durable {
-        server.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
+        server.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
     }
     let file_too = file.try_clone().expect("a log");
     let mut server = server

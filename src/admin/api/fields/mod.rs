@@ -87,10 +87,17 @@ impl Field {
 }
 
 /// Values that fit their declaration. Those who ask for a kind that was not declared get nothing.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub(super) struct Values {
     /// As JSON: networks and addresses in canonical form, times in milliseconds.
     fields: Map<String, Value>,
+}
+
+impl std::fmt::Debug for Values {
+    /// Names only: values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.fields.keys()).finish()
+    }
 }
 
 impl Values {

@@ -48,6 +48,11 @@ impl Entry {
         &self.uses
     }
 
+    /// Id of the key.
+    pub(in crate::gate::verify) fn id(&self) -> &str {
+        &self.record.key.id
+    }
+
     pub(super) fn realm(&self) -> &str {
         &self.record.key.realm
     }

@@ -87,6 +87,18 @@ impl Reading {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many more requests may wait.
+    #[cfg(test)]
+    pub(super) fn places_left(&self) -> usize {
+        self.waiting.available_permits()
+    }
+
+    /// How many texts are being read or wait for their turn.
+    #[cfg(test)]
+    pub(super) fn texts(&self) -> usize {
+        self.flights().len()
+    }
+
     /// The record, if it is what was asked for.
     async fn record(&self, sought: &Sought) -> Result<Option<KeyInForce>, StoreError> {
         let record = self.source.find(&sought.realm, sought.digest).await?;
