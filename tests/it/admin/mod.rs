@@ -1,6 +1,7 @@
 //! The admin API on a real store, by its own dispatcher and over HTTP. One file a subject.
 
 mod access;
+mod nouns;
 mod repeats;
 mod trail;
 mod transport;
