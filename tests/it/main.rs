@@ -22,6 +22,7 @@ mod headers;
 mod hostile_upstream;
 mod key_sets;
 mod layers;
+mod many_nodes;
 mod observability;
 mod paths;
 mod reload;
