@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(args.headers, ["a:1", "@-"]);
         assert_eq!(args.ip, Some([192, 0, 2, 1].into()));
         assert_eq!(args.at, Some(UnixMillis(1_769_857_200_000)));
-        assert!(!args.json);
+        assert!(!args.via.json);
     }
 
     #[test]
