@@ -117,5 +117,6 @@ async fn a_key_imported_by_digest_gets_a_text_of_the_realms_form_when_it_is_rota
     let rotated = desk.post(&format!("/admin/v1/keys/{id}/rotate"), json!({})).await;
     let secret = text(&rotated["secret"]);
     assert!(secret.starts_with(&prefix()), "{rotated}");
+    assert_eq!(rotated["prefix"], prefix());
     assert_eq!([desk.code(&key).await, desk.code(&secret).await], ["VALID", "VALID"]);
 }
