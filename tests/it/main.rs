@@ -6,6 +6,7 @@
 mod api_keys;
 mod client_address;
 mod commands;
+mod commands_admin;
 mod config_files;
 mod contract;
 mod coverage;
