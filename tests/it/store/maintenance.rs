@@ -130,6 +130,12 @@ fn a_copy_overwrites_nothing() {
         assert_eq!(fs::read(&there).unwrap(), b"");
         let nowhere = ground.directory.path().join("nowhere/copy.db");
         assert!(store.backup(&nowhere).await.is_err());
+        // What an interrupted copy left behind is not taken for one, and not overwritten either.
+        let cut_off = ground.directory.path().join("cut-off.db");
+        fs::write(cut_off.with_extension("db.partial"), "half").unwrap();
+        let error = store.backup(&cut_off).await.unwrap_err();
+        assert!(error.text.contains("cut-off.db.partial"), "{error}");
+        assert!(!cut_off.exists());
     });
 }
 

@@ -61,6 +61,17 @@ async fn writers_take_turns(ground: Ground) {
 }
 
 #[test]
+fn a_write_may_outlive_its_runtime() {
+    for ground in [Ground::sqlite(), Ground::postgres()] {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let write = runtime.block_on(async { ground.open().await.begin().await.unwrap() });
+        drop(runtime);
+        drop(write);
+        super::run(async { drop(ground.open().await.begin().await.unwrap()) });
+    }
+}
+
+#[test]
 fn a_writer_that_never_ends_is_reported_as_a_lock() {
     super::run(async {
         let ground = Ground::sqlite();
