@@ -77,10 +77,13 @@ impl Desk<'_> {
     /// Writes one thing: as JSON, or a member a line.
     pub(super) fn show(&mut self, thing: &Value) -> Result<(), Stop> {
         match (self.shown, thing) {
-            (Shown::Json, _) => writeln!(self.out, "{thing}")?,
+            (Shown::Json, _) => return Ok(writeln!(self.out, "{thing}")?),
             (Shown::Text, Value::Object(members)) => render::block(members, self.now, self.out)?,
             (Shown::Secret, Value::Object(members)) => render::block(members, self.now, self.err)?,
             (Shown::Text | Shown::Secret, other) => self.say(&render::plain(other))?,
+        }
+        for warning in thing.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+            self.note(&format!("warning: {}", render::plain(warning)));
         }
         Ok(())
     }
@@ -186,7 +189,11 @@ pub(super) fn in_words(answer: &Answer) -> String {
         None => format!("refused with status {}", answer.status),
     };
     for error in body.get("errors").and_then(Value::as_array).into_iter().flatten() {
-        text.push_str(&format!("\n  {}: {}", render::text(error, "field"), render::text(error, "message")));
+        let [field, message] = ["field", "message"].map(|name| render::text(error, name));
+        // Of a single fault the text has told already.
+        if text != format!("{field} {message}") {
+            text.push_str(&format!("\n  {field}: {message}"));
+        }
     }
     if let Some(target) = member("target").filter(|target| !text.contains(target)) {
         text.push_str(&format!(" ({})", printable(target)));

@@ -52,12 +52,12 @@ fn cell_text(text: &str) -> String {
     text.chars().take(WIDEST - 1).chain(['…']).collect()
 }
 
-/// One thing, a member a line; `secret` comes first, `effective` as a sentence.
+/// One thing, a member a line; `effective` as a sentence. `warnings` are left out.
 pub(in crate::cli) fn block(thing: &Map<String, Value>, now: UnixMillis, out: &mut dyn Write) -> io::Result<()> {
-    let told = |name: &&String| !matches!(name.as_str(), "effective");
+    let told = |name: &&String| !matches!(name.as_str(), "effective" | "warnings");
     let width = thing.keys().filter(told).map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, value) in thing.iter().filter(|(name, _)| told(name)) {
-        writeln!(out, "{:width$}  {}", printable(&name.replace('_', " ")), member(name, value, now))?;
+        writeln!(out, "{:width$}  {}", printable(&name.replace('_', " ")), member(name, value, thing, now))?;
     }
     if let Some(effective) = thing.get("effective") {
         writeln!(out, "{}", printable(&in_force(effective)))?;
@@ -75,9 +75,10 @@ pub(in crate::cli) fn in_force(effective: &Value) -> String {
     }
 }
 
-fn member(name: &str, value: &Value, now: UnixMillis) -> String {
+fn member(name: &str, value: &Value, of: &Map<String, Value>, now: UnixMillis) -> String {
     let word = match (name, value) {
         ("expires_at" | "last_used_at" | "last_login_at", Value::Null) => "never",
+        ("scopes", Value::Null) if of.contains_key("owner_id") => "as its owner's",
         ("scopes", Value::Null) => "none of its own",
         ("realms", Value::Null) => "all",
         ("ip_allowlist", Value::Array(list)) if list.is_empty() => "every address",
@@ -92,7 +93,8 @@ fn member(name: &str, value: &Value, now: UnixMillis) -> String {
     }
     match value {
         Value::Object(inner) => {
-            let parts = inner.iter().map(|(name, value)| format!("{}: {}", printable(name), member(name, value, now)));
+            let parts =
+                inner.iter().map(|(name, value)| format!("{}: {}", printable(name), member(name, value, inner, now)));
             let parts: Vec<_> = parts.collect();
             if parts.is_empty() { "-".to_owned() } else { parts.join("; ") }
         }
@@ -130,13 +132,13 @@ pub(in crate::cli) fn relative(time: &Value, now: UnixMillis) -> String {
     }
 }
 
-/// A span in its largest whole unit.
+/// A span in one unit, rounded: what ends in 90 days less a moment ends «in 90 d».
 pub(in crate::cli) fn span_text(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
+        120..=7199 => format!("{} min", (seconds + 30) / 60),
+        7200..=172_799 => format!("{} h", (seconds + 1800) / 3600),
+        _ => format!("{} d", (seconds.saturating_add(43_200)) / 86_400),
     }
 }
 
@@ -198,7 +200,7 @@ mod tests {
     fn times_are_told_as_seen_from_now() {
         let at = |millis: i64| json!(UnixMillis(NOW.0 + millis * 1000).to_string());
         for (seconds, expected) in
-            [(0, "now"), (-90, "90 s ago"), (-200, "3 min ago"), (-3 * 86_400, "3 d ago"), (90 * 86_400, "in 90 d")]
+            [(0, "now"), (-90, "90 s ago"), (-200, "3 min ago"), (-3 * 86_400, "3 d ago"), (90 * 86_400 - 1, "in 90 d")]
         {
             assert_eq!(relative(&at(seconds), NOW), expected);
         }

@@ -40,8 +40,8 @@ impl<'a> Case<'a> {
         Self { snapshot, realm, route, ip, now, begun }
     }
 
-    /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known already
-    /// is never refused by it.
+    /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known
+    /// already is never refused by it.
     pub(super) fn blocked(&self) -> Option<Quota> {
         let limit = self.snapshot.failure_limit.as_ref()?;
         Some(limit.peek(LimitKey::Address(self.ip), None, self.now)).filter(|quota| !quota.allowed)

@@ -1,8 +1,18 @@
 //! The store, each case on SQLite and on PostgreSQL: both give the same guarantees. One file a subject.
 
+mod addresses;
+mod admin_tokens;
+mod audit;
+mod clients;
+mod feed;
+mod idempotency;
+mod import;
+mod keys;
 mod maintenance;
 mod opening;
 mod outages;
+mod records;
+mod usage;
 
 use std::future::Future;
 use std::time::Duration;
@@ -34,7 +44,7 @@ macro_rules! on_both {
         }
     )* };
 }
-use on_both;
+pub(crate) use on_both;
 
 /// Where a store can be opened, more than once too; empty at first.
 #[derive(Debug)]
