@@ -96,6 +96,17 @@ impl Stopwatch {
     pub fn elapsed(self) -> Duration {
         self.0.elapsed()
     }
+
+    /// How long after `earlier` this one was started; zero when it was before.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.0.saturating_duration_since(earlier.0)
+    }
+
+    /// One that was started `duration` later: for tests that must not wait.
+    #[must_use]
+    pub fn later(self, duration: Duration) -> Self {
+        Self(self.0.checked_add(duration).unwrap_or(self.0))
+    }
 }
 
 #[cfg(test)]

@@ -114,6 +114,20 @@ impl Grant {
     }
 }
 
+/// Whether `text` is a scope (RFC 6749 section 3.3) of a length that we take.
+pub fn is_scope(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
+}
+
+/// What is wrong with `text` as a scope that somebody is granted, for people; none = nothing.
+pub fn grant_fault(text: &str) -> Option<&'static str> {
+    if !is_scope(text) {
+        return Some("a scope is 1 to 128 visible characters without `\"` and `\\`");
+    }
+    let half_wild = text.split(':').any(|segment| segment.contains('*') && segment != "*");
+    half_wild.then_some("`*` stands for a whole segment between colons, or for every scope")
+}
+
 /// A set of granted scopes; sorted, without duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeSet(Vec<Grant>);
@@ -167,6 +181,36 @@ impl ScopeSet {
     }
 }
 
+/// What an owner hands on to its keys. The same rule for owners of the configuration and of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerScopes {
+    granted: ScopeSet,
+    limiting: bool,
+}
+
+impl OwnerScopes {
+    /// `own`: the scopes given to it; `roles`: what its roles stand for. None of either: it grants nothing and limits
+    /// nothing. A list that is there limits, even an empty one.
+    pub fn new(own: Option<ScopeSet>, roles: Option<ScopeSet>) -> Self {
+        let limiting = own.is_some() || roles.is_some();
+        Self { granted: own.unwrap_or_default().union(&roles.unwrap_or_default()), limiting }
+    }
+
+    /// Everything granted to the owner itself.
+    pub fn granted(&self) -> &ScopeSet {
+        &self.granted
+    }
+
+    /// What a key may: its own scopes as far as the owner has them, or all that the owner has.
+    pub fn of_key(&self, own: Option<ScopeSet>) -> ScopeSet {
+        match own {
+            None => self.granted.clone(),
+            Some(own) if self.limiting => own.intersection(&self.granted),
+            Some(own) => own,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,6 +238,16 @@ mod tests {
     }
 
     #[test]
+    fn a_star_that_is_half_a_segment_cannot_be_granted() {
+        for good in ["links:read", "*", "*:read", "links:*"] {
+            assert_eq!(grant_fault(good), None, "{good}");
+        }
+        for bad in ["", "links:re*", "li nks", "li\"nks", "li\\nks", "l\u{ef}nks", &"a".repeat(129)] {
+            assert!(grant_fault(bad).is_some(), "{bad}");
+        }
+    }
+
+    #[test]
     fn an_intersection_grants_what_both_grant_and_no_more() {
         let key = ScopeSet::patterns(["*:read", "links:write"]);
         let client = ScopeSet::patterns(["campaigns:*", "links:*"]);
@@ -202,5 +256,22 @@ mod tests {
         assert!(key.intersection(&ScopeSet::default()).is_empty());
         let literal_star = ScopeSet::literal(["*"]);
         assert!(!literal_star.intersection(&ScopeSet::patterns(["*"])).allows("links:read"));
+    }
+
+    #[test]
+    fn a_key_has_what_its_owner_has_too_and_never_more() {
+        let set = |scopes: &[&str]| Some(ScopeSet::patterns(scopes));
+        let key = || set(&["links:read", "links:write"]);
+        let of_key = |own, roles, key: Option<ScopeSet>| {
+            OwnerScopes::new(own, roles).of_key(key).iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(of_key(None, None, key()), ["links:read", "links:write"]);
+        assert_eq!(of_key(set(&["*:read"]), None, key()), ["links:read"]);
+        assert_eq!(of_key(set(&["*:read"]), set(&["*:write"]), key()), ["links:read", "links:write"]);
+        assert_eq!(of_key(set(&["*:read"]), set(&["x"]), None), ["*:read", "x"]);
+        assert!(of_key(None, None, None).is_empty());
+        assert!(of_key(set(&[]), None, key()).is_empty());
+        // Roles that stand for nothing (any more) limit, too.
+        assert!(of_key(None, set(&[]), key()).is_empty());
     }
 }

@@ -14,7 +14,7 @@
 //!   core              +----> gate  <--------+----------------+
 //!                         decides
 //!                             |
-//!   words       identity   secret   jwt   clock   reply      (no I/O, no other room)
+//!   words       identity   secret   jwt   clock   reply  …   (no I/O, no other room)
 //! ```
 //!
 //! Arrows point at what is used, never upward. `tests/it/layers.rs` keeps it so.
@@ -29,10 +29,13 @@ pub mod admin;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod explain;
 pub mod gate;
 pub mod identity;
 pub mod jwt;
+mod nearest;
 pub mod outbound;
+pub mod password;
 pub mod proxy;
 pub mod reload;
 pub mod reply;

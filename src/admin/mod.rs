@@ -1,19 +1,22 @@
-//! The admin side: metrics and health, on a listener of its own. Nothing that decides about requests belongs here.
+//! The admin side: metrics, health and the admin API, on a listener of its own. Nothing that decides about requests
+//! belongs here.
 //!
 //! The router is axum's; it runs as an application on one of pingora's listeners, so that its socket is opened, handed
 //! on and closed like every other.
 
 pub mod api;
+pub mod http;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use self::http::{Api, Connection};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -43,13 +46,31 @@ pub trait Report: Send + Sync {
 /// Whether requests are served, and what of it would not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// False before a configuration is in force and once the gateway is about to stop. A key set that cannot be had
-    /// does not change it: it is the matter of one realm, and others serve.
+    /// False before a configuration is in force, once the gateway is about to stop, and while stored keys are not
+    /// answered for because the store is out of reach. A key set that cannot be had does not change it: it is the matter
+    /// of one realm, and others serve.
     pub ready: bool,
     /// Generation of the configuration in force.
     pub generation: u64,
+    /// The store; none where there is none.
+    pub store: Option<StoreState>,
     /// The realms, in the order of the configuration.
     pub realms: Vec<RealmState>,
+}
+
+/// State of the store, as this node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreState {
+    /// Where it is; without a password.
+    pub place: String,
+    /// Whether stored keys are answered for: from the store, or from memory for a while.
+    pub usable: bool,
+    /// Since all changes were known here; none before the first time.
+    pub feed_lag: Option<Duration>,
+    /// Whether it answered when it was last asked for changes.
+    pub reachable: bool,
+    /// Why it did not, for people.
+    pub last_error: Option<String>,
 }
 
 /// What a realm depends on.
@@ -95,21 +116,31 @@ impl Readiness {
                 "key_sets": realm.key_sets.iter().map(key_set).collect::<Vec<_>>(),
             })
         };
+        let store = |store: &StoreState| {
+            json!({
+                "place": store.place,
+                "feed_lag_seconds": store.feed_lag.map(|lag| lag.as_secs_f64()),
+                "reachable": store.reachable,
+                "last_error": store.last_error,
+            })
+        };
         json!({
             "ready": self.ready,
             "generation": self.generation,
+            "store": self.store.as_ref().map(store),
             "realms": self.realms.iter().map(realm).collect::<Vec<_>>(),
         })
     }
 }
 
 /// All routes of the admin side.
-pub fn router(report: Arc<dyn Report>) -> Router {
+pub fn router(report: Arc<dyn Report>, api: Api) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(report)
+        .merge(http::router(api))
 }
 
 async fn metrics(State(report): State<Arc<dyn Report>>) -> Response {
@@ -128,11 +159,11 @@ async fn readyz(State(report): State<Arc<dyn Report>>) -> Response {
 
 fn answer(status: u16, content_type: &'static str, body: String) -> Response {
     let mut response = Response::new(Body::from(body));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = ::http::StatusCode::from_u16(status).unwrap_or(::http::StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(content_type));
-    headers.insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-store"));
-    headers.insert(http::header::X_CONTENT_TYPE_OPTIONS, http::HeaderValue::from_static("nosniff"));
+    headers.insert(::http::header::CONTENT_TYPE, ::http::HeaderValue::from_static(content_type));
+    headers.insert(::http::header::CACHE_CONTROL, ::http::HeaderValue::from_static("no-store"));
+    headers.insert(::http::header::X_CONTENT_TYPE_OPTIONS, ::http::HeaderValue::from_static("nosniff"));
     response
 }
 
@@ -161,7 +192,10 @@ impl ServerApp for AdminApp {
         let _permit = self.connections.try_acquire().ok()?;
         let mut builder = Builder::new(TokioExecutor::new()).http1_only();
         builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(self.router.clone()));
+        let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+        let about = Connection { ip: peer.map(|peer| peer.ip().to_canonical()), stopping: shutdown.clone() };
+        let router = self.router.clone().layer(Extension(about));
+        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
         tokio::pin!(connection);
         let mut shutdown = shutdown.clone();
         let stopping = async {
@@ -211,12 +245,16 @@ mod tests {
         };
         let realm = |name: &str, key_sets| RealmState { name: name.into(), key_sets };
         let realms = vec![realm("shop", vec![set("idp", true), set("partner", false)]), realm("links", Vec::new())];
-        Readiness { ready, generation: 3, realms }
+        Readiness { ready, generation: 3, store: None, realms }
+    }
+
+    fn nothing_stored() -> Api {
+        Api::without_store(Arc::new(crate::clock::SystemClock))
     }
 
     /// Sends `request` to a real listener and returns the whole answer.
     async fn ask(ready: bool, request: &str) -> String {
-        let app = Arc::new(AdminApp::new(router(Arc::new(Fixed(readiness(ready))))));
+        let app = Arc::new(AdminApp::new(router(Arc::new(Fixed(readiness(ready))), nothing_stored())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(listener.accept().await.unwrap().0));
@@ -268,7 +306,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_idle_connection_ends_when_the_gateway_stops() {
-        let app = Arc::new(AdminApp::new(router(Arc::new(Fixed(readiness(true))))));
+        let app = Arc::new(AdminApp::new(router(Arc::new(Fixed(readiness(true))), nothing_stored())));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let stream: Stream = Box::new(pingora::protocols::l4::stream::Stream::from(listener.accept().await.unwrap().0));

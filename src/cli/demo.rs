@@ -49,7 +49,8 @@ fn serve(path: &Path, config: Config, secrets: &Arc<Secrets>) -> Result<(), Stri
     start_upstream(&config)?;
     let token = secrets.sign(&config, "orders:read")?;
     let (again, from) = (Arc::clone(secrets), path.to_owned());
-    let server = start(config, Source { path: path.to_owned(), load: Box::new(move || again.load(&from)) })?;
+    let source = Source { path: path.to_owned(), load: Box::new(move || again.load(&from)) };
+    let server = start(config, source).map_err(|fault| fault.text)?;
     let address = server.local_addrs().first().copied().ok_or("the configuration has no listener")?;
     print_lines(secrets, &token, address, server.admin_addr(), &mut std::io::stdout())?;
     server.run();

@@ -1,40 +1,95 @@
 //! `explain`: the verdict on one request, step by step, by the engine that the proxy uses.
 
 use std::io::{Read, Write};
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use async_trait::async_trait;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::admin::{Asker, Stop, end, plain, printable, text};
 use super::{ExplainArgs, FAILED, FINE, WRONG, load, print_problems};
-use crate::clock::{Clock, SettableClock, SystemClock, UnixMillis};
-use crate::gate::Gate;
-use crate::gate::outcome::Permit;
-use crate::gate::policy::Snapshot;
-use crate::gate::request::{Request, RequestId};
-use crate::gate::trail::Trail;
-use crate::gate::verify::jwks;
-use crate::outbound::HttpFetch;
-
-/// Where a request comes from when nobody says.
-const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+use crate::clock::{Clock, Stopwatch, SystemClock};
+use crate::config::Config;
+use crate::explain::{Question, Verdict, judge_alone};
+use crate::gate::outcome::Why;
+use crate::gate::verify::stored::{Keeping, KeySource, StoredKeys};
+use crate::secret::CredentialDigest;
+use crate::store::{Fault, KeyInForce, Location, OpenError, Opening, Store, StoreError, StoreSettings};
 
 /// Most that is read of header lines on standard input.
 const MAX_INPUT: u64 = 64 * 1024;
 
+/// Prints the verdict of the gateway whose admin API is at `url`. Exit code 0 = allowed, 1 = refused, 2 = the question is
+/// wrong.
+pub(super) fn elsewhere(url: &str, given: &ExplainArgs) -> u8 {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(ask(url, given, &mut out));
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Stop::Failed(format!("no runtime: {error}"))),
+    };
+    end(outcome, given.via.json, &mut out, &mut err)
+}
+
+async fn ask(url: &str, given: &ExplainArgs, out: &mut dyn Write) -> Result<u8, Stop> {
+    let reads_input = given.headers.iter().any(|line| line == "@-");
+    let asker = Asker::remote(url, &given.via, reads_input)?;
+    let mut question = serde_json::Map::new();
+    question.insert("method".to_owned(), json!(given.method));
+    question.insert("url".to_owned(), json!(given.url));
+    let headers = header_lines(&given.headers).map_err(Stop::Wrong)?;
+    question.insert("headers".to_owned(), headers.iter().map(|line| line.as_str()).collect());
+    if let Some(ip) = given.ip {
+        question.insert("ip".to_owned(), ip.to_string().into());
+    }
+    if let Some(at) = given.at {
+        question.insert("at".to_owned(), at.to_string().into());
+    }
+    let verdict = asker.post(&["explain"], &Value::Object(question)).await?;
+    let allowed = verdict.get("allowed") == Some(&Value::Bool(true));
+    if given.via.json {
+        writeln!(out, "{verdict}")?;
+    } else {
+        write_steps(&verdict, allowed, out)?;
+    }
+    Ok(if allowed { FINE } else { FAILED })
+}
+
+fn write_steps(verdict: &Value, allowed: bool, out: &mut dyn Write) -> std::io::Result<()> {
+    for step in verdict.get("steps").and_then(Value::as_array).into_iter().flatten() {
+        let mark = if step.get("passed") == Some(&Value::Bool(true)) { "ok " } else { "NO " };
+        writeln!(out, "  {mark} {:<15} {}", text(step, "step"), text(step, "saw"))?;
+    }
+    if !allowed {
+        let why = verdict.get("why").and_then(Value::as_str);
+        let why = why.and_then(|name| Why::ALL.iter().find(|why| why.as_str() == name));
+        let why = why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
+        return writeln!(out, "\nrefused: {} {}{why}", text(verdict, "status"), text(verdict, "reason"));
+    }
+    writeln!(out, "\nallowed: goes to {}", text(verdict, "upstream"))?;
+    for (name, value) in verdict.get("identity_headers").and_then(Value::as_object).into_iter().flatten() {
+        writeln!(out, "  {}: {}", printable(name), plain(value))?;
+    }
+    Ok(())
+}
+
 /// Prints the verdict. Exit code 0 = allowed, 1 = refused, 2 = the question or the configuration is wrong.
-pub(super) fn run(path: &Path, question: &ExplainArgs, out: &mut dyn Write) -> u8 {
-    let parsed = match Parsed::read(question) {
-        Ok(parsed) => parsed,
+pub(super) fn run(path: &Path, given: &ExplainArgs, out: &mut dyn Write) -> u8 {
+    let question = match read(given) {
+        Ok(question) => question,
         Err(fault) => {
             eprintln!("portcullis: {fault}");
             return WRONG;
         }
     };
-    let snapshot = match load(path, true) {
-        Ok(config) => config.snapshot,
+    let config = match load(path, true) {
+        Ok(config) => config,
         Err(problems) => {
             print_problems(&problems);
             return WRONG;
@@ -47,57 +102,16 @@ pub(super) fn run(path: &Path, question: &ExplainArgs, out: &mut dyn Write) -> u
             return FAILED;
         }
     };
-    let verdict = runtime.block_on(judge(Arc::new(snapshot), &parsed));
+    let verdict = runtime.block_on(judge(&config, &question));
     runtime.shutdown_background();
-    let written = if question.json { verdict.write_json(out) } else { verdict.write_text(question, out) };
-    match (written, &verdict.decision) {
-        (Err(_), _) => FAILED,
-        (Ok(()), Ok(_)) => FINE,
-        (Ok(()), Err(_)) => FAILED,
-    }
+    let written = if given.via.json { writeln!(out, "{}", verdict.to_json()) } else { verdict.write_text(out) };
+    if written.is_ok() && verdict.allowed() { FINE } else { FAILED }
 }
 
-struct Parsed {
-    method: Method,
-    path: String,
-    query: Option<String>,
-    host: Option<String>,
-    headers: HeaderMap,
-    peer: IpAddr,
-    now: UnixMillis,
-}
-
-impl Parsed {
-    fn read(question: &ExplainArgs) -> Result<Self, String> {
-        let method = Method::from_bytes(question.method.as_bytes())
-            .map_err(|_| format!("{:?} is no method; write it first, as in: explain GET https://…", question.method))?;
-        let mut headers = HeaderMap::new();
-        for line in header_lines(&question.headers)? {
-            let (name, value) = line.split_once(':').ok_or("a header is written as 'Name: value'")?;
-            let name =
-                HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| format!("{name:?} is no header name"))?;
-            // The value is not repeated: it may be a credential.
-            let value = HeaderValue::from_str(value.trim())
-                .map_err(|_| format!("the value of {name} cannot be sent in a header"))?;
-            headers.append(name, value);
-        }
-        let (authority, target) = split_url(&question.url)?;
-        let host = authority
-            .or_else(|| headers.get(http::header::HOST).and_then(|value| value.to_str().ok()).map(str::to_owned));
-        if host.is_none() {
-            return Err("the host is missing: give a whole URL, or -H 'Host: …'".to_owned());
-        }
-        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        Ok(Self {
-            method,
-            path: path.to_owned(),
-            query: query.map(str::to_owned),
-            host,
-            headers,
-            peer: question.ip.unwrap_or(LOOPBACK),
-            now: question.at.unwrap_or_else(|| SystemClock.now()),
-        })
-    }
+fn read(given: &ExplainArgs) -> Result<Question, String> {
+    let now = given.at.unwrap_or_else(|| SystemClock.now());
+    let [method, url] = [&given.method, &given.url].map(|text| text.as_deref().unwrap_or_default());
+    Question::new(method, url, &header_lines(&given.headers)?, given.ip, now)
 }
 
 /// The header lines; `@-` stands for those on standard input.
@@ -118,130 +132,64 @@ fn header_lines(given: &[String]) -> Result<Vec<Zeroizing<String>>, String> {
     Ok(lines)
 }
 
-/// Authority and target of a URL; the target is kept byte for byte.
-fn split_url(url: &str) -> Result<(Option<String>, &str), String> {
-    let rest = match url.split_once("://") {
-        Some(("http" | "https", rest)) => rest,
-        None if url.starts_with('/') => return Ok((None, url)),
-        Some(_) | None => return Err(format!("{url:?} is neither an http(s) URL nor a path")),
-    };
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at(end);
-    match target {
-        "" => Ok((Some(authority.to_owned()), "/")),
-        target if target.starts_with('/') => Ok((Some(authority.to_owned()), target)),
-        _ => Err("a URL with a query needs a path: write /?…".to_owned()),
+async fn judge(config: &Config, question: &Question) -> Verdict {
+    let Keys { keys, store, note } = Keys::of(config.settings.store.as_ref()).await;
+    let mut verdict = judge_alone(&config.snapshot, keys, question).await;
+    if let Some((note, passed)) = note {
+        verdict.note_store(note, passed);
     }
-}
-
-struct Verdict {
-    snapshot: Arc<Snapshot>,
-    trail: Trail,
-    decision: Result<Permit, crate::gate::outcome::Denial>,
-}
-
-async fn judge(snapshot: Arc<Snapshot>, parsed: &Parsed) -> Verdict {
-    let sets = snapshot.remote_key_sets();
-    let maintenance = tokio::spawn(jwks::maintain(
-        move || sets.clone(),
-        Arc::default(),
-        Arc::new(HttpFetch::new()),
-        // The time of the question: keys that are fetched for it are fresh at that time.
-        Arc::new(SettableClock::new(parsed.now)) as Arc<dyn Clock>,
-    ));
-    let request = Request {
-        method: &parsed.method,
-        path: &parsed.path,
-        query: parsed.query.as_deref(),
-        host: parsed.host.as_deref(),
-        headers: &parsed.headers,
-        peer: Some(parsed.peer),
-        now: parsed.now,
-    };
-    let mut trail = Trail::explaining();
-    let decision = Gate::new(0).decide(&snapshot, &request, &mut trail).await;
-    maintenance.abort();
-    Verdict { snapshot, trail, decision }
-}
-
-impl Verdict {
-    /// The status that the realm's dialect answers with.
-    fn status(&self) -> Option<u16> {
-        let denial = self.decision.as_ref().err()?;
-        let dialect = self.trail.realm.as_ref().map_or(&self.snapshot.dialect, |realm| &realm.dialect);
-        Some(dialect.render(denial, &RequestId::generate(UnixMillis::default())).status)
+    if let Some(store) = store {
+        store.close().await;
     }
+    verdict
+}
 
-    fn write_text(&self, question: &ExplainArgs, out: &mut dyn Write) -> std::io::Result<()> {
-        writeln!(out, "{} {} from {}\n", question.method, question.url, question.ip.unwrap_or(LOOPBACK))?;
-        for step in self.trail.steps.iter().flatten() {
-            let mark = if step.passed { "ok " } else { "NO " };
-            writeln!(out, "  {mark} {:<15} {}", step.name, printable(&step.saw))?;
+/// The keys of the store, as far as it can be asked.
+struct Keys {
+    keys: Arc<StoredKeys>,
+    store: Option<Store>,
+    /// What is to be said of it, and whether it is all right so.
+    note: Option<(String, bool)>,
+}
+
+impl Keys {
+    async fn of(settings: Option<&StoreSettings>) -> Self {
+        let none = |note| Self { keys: Arc::new(StoredKeys::none()), store: None, note };
+        let Some(settings) = settings else { return none(None) };
+        if let Location::Sqlite(file) = &settings.location
+            && !file.exists()
+        {
+            // The gateway would make an empty one.
+            let text = format!("there is none yet at {}: no keys but declared ones", file.display());
+            return none(Some((text, true)));
         }
-        match &self.decision {
-            Ok(permit) => {
-                let target = permit.target().unwrap_or("the path as it came");
-                writeln!(out, "\nallowed: goes to {}, {target}", permit.route().upstream.name)?;
-                for (name, value) in permit.identity().iter().flat_map(|identity| identity.headers.iter()) {
-                    writeln!(out, "  {name}: {}", value.to_str().unwrap_or_default())?;
+        let (source, store, note): (Arc<dyn KeySource>, _, _) =
+            match Store::open(settings, Opening::Existing, SystemClock.now()).await {
+                Ok(store) => (Arc::new(store.clone()), Some(store), None),
+                Err(error) => {
+                    let note = (format!("cannot be asked: {error}"), false);
+                    let error = match error {
+                        OpenError::Wrong(text) => StoreError::new(Fault::Unreachable, text),
+                        OpenError::Failed(error) => error,
+                    };
+                    (Arc::new(OutOfReach(error)), None, Some(note))
                 }
-                Ok(())
-            }
-            Err(denial) => {
-                let why = denial.why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
-                writeln!(out, "\nrefused: {} {}{why}", self.status().unwrap_or_default(), denial.reason)
-            }
-        }
-    }
-
-    fn write_json(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let steps: Vec<_> = self
-            .trail
-            .steps
-            .iter()
-            .flatten()
-            .map(|step| serde_json::json!({ "step": step.name, "passed": step.passed, "saw": step.saw }))
-            .collect();
-        let identity: serde_json::Map<_, _> = self
-            .decision
-            .iter()
-            .filter_map(|permit| permit.identity())
-            .flat_map(|identity| identity.headers.iter())
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()))
-            .collect();
-        let denial = self.decision.as_ref().err();
-        let verdict = serde_json::json!({
-            "allowed": denial.is_none(),
-            "status": self.status(),
-            "reason": denial.map(|denial| denial.reason.as_str()),
-            "why": denial.and_then(|denial| denial.why).map(|why| why.as_str()),
-            "realm": self.trail.realm.as_ref().map(|realm| &*realm.name),
-            "route": self.trail.route.as_ref().map(|route| &*route.name),
-            "upstream": self.decision.as_ref().ok().map(|permit| &*permit.route().upstream.name),
-            "identity_headers": identity,
-            "steps": steps,
-        });
-        writeln!(out, "{verdict}")
+            };
+        let keeping = Keeping { cache_bytes: 0, max_staleness: settings.max_staleness };
+        let keys = StoredKeys::new(source, tokio::runtime::Handle::current(), keeping);
+        keys.ledger().restart(0);
+        keys.ledger().confirm(Stopwatch::start()); // nothing is kept, so nothing can be stale
+        Self { keys: Arc::new(keys), store, note }
     }
 }
 
-/// A text that may quote the request, as it can be shown on a terminal.
-fn printable(text: &str) -> String {
-    let escaped = |c: char| -> Vec<char> { if matches!(c, '"' | '\'') { vec![c] } else { c.escape_debug().collect() } };
-    text.chars().flat_map(escaped).collect()
-}
+/// A store that cannot be opened: what it would say of a key is not known.
+#[derive(Debug)]
+struct OutOfReach(StoreError);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_is_taken_apart_without_touching_its_path() {
-        assert_eq!(split_url("https://a.test/x%2e/../y?q#f").unwrap(), (Some("a.test".into()), "/x%2e/../y?q#f"));
-        assert_eq!(split_url("http://a.test:8080").unwrap(), (Some("a.test:8080".into()), "/"));
-        assert_eq!(split_url("/only/path").unwrap(), (None, "/only/path"));
-        for bad in ["ftp://a/", "a.test/x", "https://a.test?x"] {
-            assert!(split_url(bad).is_err(), "{bad}");
-        }
+#[async_trait]
+impl KeySource for OutOfReach {
+    async fn find(&self, _realm: &str, _digest: CredentialDigest) -> Result<Option<KeyInForce>, StoreError> {
+        Err(self.0.clone())
     }
 }

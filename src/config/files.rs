@@ -162,6 +162,12 @@ impl Layout {
         }
         Ok(Self { main, realms })
     }
+
+    /// The directory of the configuration at `path`.
+    pub(crate) fn root(&self, path: &Path) -> PathBuf {
+        let is_file = self.main.as_deref() == Some(path);
+        if is_file { path.parent().unwrap_or(Path::new("")).to_path_buf() } else { path.to_path_buf() }
+    }
 }
 
 /// `realms/*.toml` in the directory of a configuration, sorted by name. Editors leave hidden files behind, and mounted

@@ -6,7 +6,6 @@
 mod compile;
 mod files;
 mod keys;
-mod nearest;
 mod problem;
 mod reference;
 mod schema;
@@ -126,14 +125,24 @@ pub fn load(path: &Path, sources: &Sources<'_>) -> Result<Config, Problems> {
     attempt(path, sources).outcome
 }
 
+/// Loads like [`load`] for those who administer the store: of all secrets only the store's are read, because the shell of
+/// a person has no reason to hold the others. Requests cannot be decided by the outcome.
+///
+/// # Errors
+/// Every problem there is.
+pub fn load_for_administration(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Config, Problems> {
+    let mut files = Files::default();
+    assemble(path, &Sources { env, secrets: false }, true, &mut files)
+}
+
 /// Loads like [`load`], and tells which files it takes also when they are no good.
 pub fn attempt(path: &Path, sources: &Sources<'_>) -> Attempt {
     let mut files = Files::default();
-    let outcome = assemble(path, sources, &mut files);
+    let outcome = assemble(path, sources, sources.secrets, &mut files);
     Attempt { outcome, files: files.list().to_vec() }
 }
 
-fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Config, Problems> {
+fn assemble(path: &Path, sources: &Sources<'_>, store_secrets: bool, files: &mut Files) -> Result<Config, Problems> {
     let mut problems = Vec::new();
     let layout = Layout::of(path).map_err(|fault| Problems(vec![At::file(Arc::from(path)).problem(fault)]))?;
 
@@ -152,7 +161,7 @@ fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Con
         realms.extend(realm);
     }
     let (root, at) = root.map_or_else(|| (defaults(), At::default()), |item| (item.value, item.at));
-    let Root { server, admin, log, cache, realms: tables } = root;
+    let Root { server, admin, store, log, cache, realms: tables } = root;
     realms.extend(tables.value.0.into_iter().map(|(name, item)| {
         if let Some(name) = item.value.realm.get() {
             problems.push(name.at.problem("the table's name is the realm's name: leave this out"));
@@ -163,7 +172,16 @@ fn assemble(path: &Path, sources: &Sources<'_>, files: &mut Files) -> Result<Con
         problems.push(at.problem("there is no realm: write one as [realms.NAME], or a file in realms/"));
     }
 
-    let raw = compile::Input { server: server.value, admin: admin.value, log: log.value, cache: cache.value, realms };
+    let raw = compile::Input {
+        root: layout.root(path),
+        store_secrets,
+        server: server.value,
+        admin: admin.value,
+        store: store.value,
+        log: log.value,
+        cache: cache.value,
+        realms,
+    };
     compile::compile(raw, sources, files, problems)
 }
 

@@ -17,7 +17,7 @@ pub struct RouteSummary {
     /// Its pattern.
     pub path: String,
     /// What it takes as proof, as `auth` has it.
-    pub auth: Vec<&'static str>,
+    pub auth: Vec<String>,
     /// Where its requests go: an upstream's name, or `host:port`.
     pub upstream: String,
     /// What it demands: the key, and its values. Of addresses only the numbers of networks.
@@ -27,19 +27,13 @@ pub struct RouteSummary {
 impl RouteSummary {
     /// Of a route and what it was made of.
     pub(super) fn of(realm: &str, raw: &Raw, route: &Route) -> Self {
-        let auth = [
-            ("public", route.auth.public),
-            ("jwt", route.auth.jwt),
-            ("api_key", route.auth.api_key),
-            ("anonymous", route.auth.anonymous),
-        ];
         let attributes = route.attributes.iter().map(|(name, _)| name.to_string());
         let networks = |set: &Option<NetworkSet>, what: &str| set.as_ref().map(|set| format!("{} {what}", set.len()));
         let addresses = networks(&route.allow_ips, "allowed").into_iter().chain(networks(&route.deny_ips, "denied"));
         let needs = [
             ("issuers", texts(&raw.issuers)),
-            ("scopes", texts(&raw.scopes)),
-            ("scopes_any", texts(&raw.scopes_any)),
+            ("scopes", route.view.scopes.clone()),
+            ("scopes_any", route.view.scopes_any.clone()),
             ("roles", texts(&raw.roles)),
             ("plan", texts(&raw.plan)),
             ("attributes", attributes.collect()),
@@ -49,9 +43,9 @@ impl RouteSummary {
         Self {
             realm: realm.to_owned(),
             name: route.name.to_string(),
-            methods: texts(&raw.methods),
-            path: raw.path.value().cloned().unwrap_or_default(),
-            auth: auth.into_iter().filter(|(_, taken)| *taken).map(|(word, _)| word).collect(),
+            methods: route.view.methods.clone(),
+            path: route.view.path.clone(),
+            auth: route.view.auth.clone(),
             upstream: route.upstream.name.to_string(),
             needs: needs.into_iter().filter(|(_, values)| !values.is_empty()).collect(),
         }

@@ -9,8 +9,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
-use super::nearest::hint;
 use super::problem::{At, Problem};
+use crate::nearest::hint;
 
 /// A value as the TOML reader hands it over.
 pub(crate) type Value<'i> = Spanned<DeValue<'i>>;

@@ -132,7 +132,8 @@ fn check_attributes(route: &Route, principal: &Principal, trail: &mut Trail) -> 
     Ok(())
 }
 
-/// Counts the request against every limit of the route; when one refuses, none has counted it.
+/// Counts the request against every limit of the route; when one refuses, none has counted it. A rehearsal is not
+/// counted.
 pub(super) fn count(
     route: &Route,
     identity: Option<&Verified>,
@@ -149,7 +150,8 @@ pub(super) fn count(
         }
         for limiter in &route.limits {
             let key = limit_key(limiter.spec().by, principal, ip);
-            let quota = if counting { limiter.take(key, plan, now) } else { limiter.peek(key, plan, now) };
+            let take = counting && !trail.is_rehearsal();
+            let quota = if take { limiter.take(key, plan, now) } else { limiter.peek(key, plan, now) };
             if !quota.allowed {
                 trail.limited_by = Some(quota.name.clone());
                 trail.refuse("limits", || format!("{}: {} requests are used up", quota.name, quota.limit));

@@ -25,20 +25,21 @@ use policy::{Realm, Route, Snapshot};
 use request::Request;
 use route::{Found, Params};
 use trail::Trail;
+use verify::stored::StoredKeys;
 use verify::{Authenticator, Case, Recognized};
 
 use crate::clock::Stopwatch;
 
-/// Decides about requests. Holds what survives reloads: the cache of verified tokens.
+/// Decides about requests. Holds what survives reloads: the cache of verified tokens and the keys of the store.
 #[derive(Debug)]
 pub struct Gate {
     authenticator: Authenticator,
 }
 
 impl Gate {
-    /// A gate whose cache of verified tokens takes up to `cache_bytes`; 0 switches it off.
-    pub fn new(cache_bytes: u64) -> Self {
-        Self { authenticator: Authenticator::new(cache_bytes) }
+    /// A gate whose cache of verified tokens takes up to `cache_bytes`; 0 switches it off. `keys`: those of the store.
+    pub fn new(cache_bytes: u64, keys: Arc<StoredKeys>) -> Self {
+        Self { authenticator: Authenticator::new(cache_bytes, keys) }
     }
 
     /// Decides about one request; the trail tells what was found out on the way.
@@ -52,7 +53,7 @@ impl Gate {
         trail: &mut Trail,
     ) -> Result<Permit, Denial> {
         let stopwatch = Stopwatch::start();
-        let decision = self.judge(snapshot, request, trail).await;
+        let decision = self.judge(snapshot, request, stopwatch, trail).await;
         trail.decision = stopwatch.elapsed();
         if let Err(denial) = &decision {
             (trail.reason, trail.why) = (Some(denial.reason), denial.why);
@@ -61,18 +62,24 @@ impl Gate {
     }
 
     /// The order of decisions, whole.
-    async fn judge(&self, snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<Permit, Denial> {
+    async fn judge(
+        &self,
+        snapshot: &Snapshot,
+        request: &Request<'_>,
+        begun: Stopwatch,
+        trail: &mut Trail,
+    ) -> Result<Permit, Denial> {
         let client = find_client(snapshot, request, trail);
         check_target_size(snapshot, request, trail)?;
         let realm = find_realm(snapshot, request, trail)?;
         let path = check_path(realm, request, trail)?;
         let (route, params) = find_route(realm, &path, request, trail)?;
         access::check_route_addresses(route, client.ip, trail)?;
-        let case = Case::new(snapshot, realm, route, client.ip, request.now);
+        let case = Case::new(snapshot, realm, route, client.ip, request.now, begun);
         let identity = match self.authenticator.recognize(&case, request, trail)? {
             Recognized::Nobody => None,
             Recognized::Proven(identity) => Some(identity),
-            Recognized::Unseen(token) => Some(self.authenticator.verify(&case, token, trail).await?),
+            Recognized::Unseen(unseen) => Some(self.authenticator.verify(&case, unseen, trail).await?),
         };
         if let Some(identity) = &identity {
             access::check_own_addresses(identity, client.ip, trail)?;
@@ -80,6 +87,9 @@ impl Gate {
         }
         let quota = access::count(route, identity.as_deref(), client.ip, request.now, trail)?;
         let (target, credential_in_url) = forwarded_target(realm, route, &path, request)?;
+        if let Some(identity) = identity.as_deref().filter(|_| !trail.is_rehearsal()) {
+            self.authenticator.note_use(identity, client.ip, request.now);
+        }
         let (realm, route) = (Arc::clone(realm), Arc::clone(route));
         let ClientAddress { ip: client_ip, peer_trusted } = client;
         Ok(Permit { realm, route, identity, target, client_ip, peer_trusted, quota, credential_in_url })

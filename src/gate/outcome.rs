@@ -301,6 +301,11 @@ whys! {
     Unknown = "unknown", "There is no such key.";
     Disabled = "disabled", "The key or its client is disabled.";
     Revoked = "revoked", "The credential was revoked.";
+    Rotated = "rotated", "The key has a new text, and the time for the old one is over.";
+    StoreFailing = "store_failing", "The key is not in memory, or has changed, and the store is out of reach.";
+    StoreSlow = "store_slow", "The key is not in memory, or has changed, and the store is too slow.";
+    StoreStale = "store_stale", "The store is out of reach for longer than keys in memory may be believed.";
+    StoreBusy = "store_busy", "Too many keys are being looked up in the store.";
     TwoPlaces = "two_places", "Two declared places hold a credential.";
     Repeated = "repeated", "One declared place is filled more than once.";
     KeySetNeverLoaded = "key_set_never_loaded", "The issuer's key set was never loaded.";

@@ -18,6 +18,7 @@ use super::route::{HostTable, RouteTable};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
 use super::verify::jwt::{ClaimPath, Issuer};
 use crate::identity::ScopeSet;
+use crate::secret::CredentialDigest;
 
 /// Everything that decides about requests, at one moment. A request loads it once and keeps it to its end.
 #[derive(Debug)]
@@ -58,6 +59,8 @@ pub struct Sizes {
 pub struct Realm {
     /// Its name: label, `realm=` of challenges.
     pub name: Arc<str>,
+    /// See [`Realm::number_of`].
+    pub number: u64,
     /// Position in [`Snapshot::realms`].
     pub index: usize,
     /// How refusals look.
@@ -82,6 +85,15 @@ pub struct Realm {
     pub upstreams: Vec<Arc<Upstream>>,
     /// What the configuration says besides, for people.
     pub view: RealmView,
+}
+
+impl Realm {
+    /// Stands for the realm called `name` in tables that outlive reloads, where its position may be another's: the
+    /// beginning of the name's SHA-256. Who finds something by it compares the names, too.
+    pub fn number_of(name: &str) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *CredentialDigest::of(name.as_bytes()).as_bytes();
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
 }
 
 /// What the configuration says of a realm, for people: nothing is decided by it, but what administrators may grant.

@@ -24,6 +24,8 @@ pub struct Trail {
     pub credential: Option<CredentialKind>,
     /// Who proved to be asking.
     pub verified: Option<Arc<super::verify::Verified>>,
+    /// Id of the key that was presented, where it is one, but no longer good.
+    pub spent_key: Option<Arc<str>>,
     /// Issuer that the token is judged by, known before it is verified; not told again of a token known already. See
     /// [`Trail::judged_by`].
     pub issuer: Option<Arc<str>>,
@@ -31,6 +33,10 @@ pub struct Trail {
     pub authentication: Option<Authentication>,
     /// Whether the cache of verified tokens was asked, and knew.
     pub token_cache: Option<bool>,
+    /// Whether the cache of the store's keys was asked, and knew something that still counts.
+    pub key_cache: Option<bool>,
+    /// Whether the cache of texts that are no key was asked, and knew something that still counts.
+    pub unknown_key_cache: Option<bool>,
     /// Name of the limit that refused.
     pub limited_by: Option<Arc<str>>,
     /// Why the request was refused.
@@ -83,9 +89,20 @@ impl Trail {
         proven.or(self.issuer.as_ref())
     }
 
-    /// A trail that also records steps.
+    /// Id of the credential: proven, or known and refused.
+    pub fn credential_id(&self) -> Option<&str> {
+        let proven = self.verified.as_ref().and_then(|verified| verified.principal.credential_id.as_deref());
+        proven.or(self.spent_key.as_deref())
+    }
+
+    /// A trail of a request that nobody sent: it records steps, and its decision leaves nothing behind.
     pub fn explaining() -> Self {
         Self { steps: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Whether the request is only asked about: nothing may be counted or noted for it.
+    pub fn is_rehearsal(&self) -> bool {
+        self.steps.is_some()
     }
 
     /// Records a step that was passed; `saw` is only made when somebody asks for steps.

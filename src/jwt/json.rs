@@ -11,6 +11,15 @@ use serde_json::{Map, Number, Value};
 
 /// The object in `bytes`; none when it is anything else.
 pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+    strict_object(bytes).ok()
+}
+
+/// The same, for those who must be told what is wrong and where. The error may quote a text that stands in the place of
+/// the object, and no other.
+///
+/// # Errors
+/// `bytes` are anything else.
+pub(crate) fn strict_object(bytes: &[u8]) -> serde_json::Result<Map<String, Value>> {
     read(bytes, Object)
 }
 
@@ -27,7 +36,7 @@ pub(super) enum Member {
 
 /// The member called `name`; none when `bytes` is no object or has the member twice.
 pub(super) fn member(bytes: &[u8], name: &str) -> Option<Member> {
-    read(bytes, Find(name))
+    read(bytes, Find(name)).ok()
 }
 
 /// The elements of the list called `name` in the object in `bytes`, each as it is written: what is wrong within one of
@@ -42,11 +51,11 @@ pub(super) fn elements<'b>(bytes: &'b [u8], name: &str) -> serde_json::Result<Ve
     Ok(elements)
 }
 
-fn read<S: for<'de> DeserializeSeed<'de, Value = T>, T>(bytes: &[u8], seed: S) -> Option<T> {
+fn read<S: for<'de> DeserializeSeed<'de, Value = T>, T>(bytes: &[u8], seed: S) -> serde_json::Result<T> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = seed.deserialize(&mut json).ok()?;
-    json.end().ok()?;
-    Some(value)
+    let value = seed.deserialize(&mut json)?;
+    json.end()?;
+    Ok(value)
 }
 
 struct Object;

@@ -7,7 +7,7 @@
 
 mod compact;
 mod hmac;
-mod json;
+pub(crate) mod json;
 mod key;
 mod keyset;
 mod pem;

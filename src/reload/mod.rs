@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use crate::config::{Attempt, Config, Problem, Problems, Settings, SourceFile};
 use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
+use crate::store::StoreSettings;
 use crate::telemetry::Telemetry;
 use watch::Watch;
 
@@ -194,7 +195,24 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("log.access", log.access == new.log.access),
         ("cache.tokens", *cache_tokens == new.cache_tokens),
         ("cache.keys", *cache_keys == new.cache_keys),
-        ("store", *store == new.store),
+    ];
+    let of_store = match (store, &new.store) {
+        (Some(old), Some(new)) => store_changes(old, new),
+        (None, None) => Vec::new(),
+        (Some(_), None) | (None, Some(_)) => vec!["store.url"],
+    };
+    same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).chain(of_store).collect()
+}
+
+fn store_changes(old: &StoreSettings, new: &StoreSettings) -> Vec<&'static str> {
+    let StoreSettings { location, pepper, seal_key, max_staleness, node, audit_retention } = old;
+    let same = [
+        ("store.url", *location == new.location),
+        ("store.pepper", *pepper == new.pepper),
+        ("store.seal_key", *seal_key == new.seal_key),
+        ("store.max_staleness", *max_staleness == new.max_staleness),
+        ("store.node", *node == new.node),
+        ("store.audit_retention", *audit_retention == new.audit_retention),
     ];
     same.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()
 }
@@ -215,6 +233,8 @@ mod tests {
 
     use super::*;
     use crate::config::LogSettings;
+    use crate::secret::Secret;
+    use crate::store::Location;
 
     fn settings() -> Settings {
         Settings {
@@ -228,7 +248,18 @@ mod tests {
             log: LogSettings { json: true, level: "info".into(), access: true },
             cache_tokens: 1 << 26,
             cache_keys: 1 << 26,
-            store: None,
+            store: Some(store()),
+        }
+    }
+
+    fn store() -> StoreSettings {
+        StoreSettings {
+            location: Location::Sqlite(PathBuf::from("p.db")),
+            pepper: None,
+            seal_key: None,
+            max_staleness: Duration::from_secs(30),
+            node: String::from("a"),
+            audit_retention: None,
         }
     }
 
@@ -261,7 +292,29 @@ mod tests {
                 "log.format",
                 "log.level",
                 "log.access",
-                "cache.tokens"
+                "cache.tokens",
+                "cache.keys",
+                "store.url",
+            ]
+        );
+        let secret = |byte| Some(Secret::new(vec![byte; 32]));
+        let other = StoreSettings {
+            location: Location::Postgres(Secret::new(b"postgres://h/d".to_vec())),
+            pepper: secret(1),
+            seal_key: secret(2),
+            max_staleness: Duration::from_secs(31),
+            node: String::from("b"),
+            audit_retention: Some(Duration::from_secs(1 << 20)),
+        };
+        assert_eq!(
+            restart_only_changes(&settings(), &Settings { store: Some(other), ..settings() }),
+            [
+                "store.url",
+                "store.pepper",
+                "store.seal_key",
+                "store.max_staleness",
+                "store.node",
+                "store.audit_retention",
             ]
         );
         let other = Settings { threads: 4, ..settings() };

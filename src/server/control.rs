@@ -82,7 +82,7 @@ impl Control {
 }
 
 /// Runs a task that is never to end, for ever: a fault in one must not end the others, nor itself for good.
-async fn keep_running<F>(what: &'static str, start: impl Fn() -> F)
+pub(super) async fn keep_running<F>(what: &'static str, start: impl Fn() -> F)
 where
     F: Future<Output = ()> + Send + 'static,
 {

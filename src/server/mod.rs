@@ -1,20 +1,26 @@
 //! The assembly: builds a gateway from a configuration, opens its listeners, runs until it is told to stop.
 //!
 //! Three services of pingora, each with a runtime of its own: `control` (key sets, names, reload), `proxy` (requests),
-//! `admin` (metrics and health). Nothing is global, so that tests run several gateways in one process.
+//! `admin` (metrics, health, administration); and a runtime for all work on the store. Nothing is global, so that tests
+//! run several gateways in one process.
 
 mod authorities;
 mod control;
+mod feed;
 mod listen;
 mod shutdown;
+mod store;
+mod surroundings;
+mod teller;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -22,24 +28,30 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Engine};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
+use tokio::runtime;
 use tokio::sync::{Notify, watch};
 
-use crate::admin::{self, AdminApp, KeySetState, Readiness, RealmState, Report};
+use crate::admin::api::Admin;
+use crate::admin::http::Api;
+use crate::admin::{self, AdminApp};
 use crate::clock::Clock;
 use crate::config::{Config, Problems, Settings};
 use crate::gate::Gate;
-use crate::gate::policy::Snapshot;
 use crate::gate::verify::jwks::Fetch;
-use crate::gate::verify::jwt::KeySource;
+use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 use crate::proxy::front_door::{FrontDoor, Patience};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
+use crate::store::{OpenError, Store};
 use crate::telemetry::{Telemetry, TelemetryError};
 use control::Control;
 use listen::{Counted, Prebound, bind};
 use shutdown::{Order, Shutdown};
+use store::OpenStore;
+use surroundings::Here;
+use teller::Teller;
 
 /// What is waited for the access log at the end.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
@@ -61,6 +73,8 @@ pub struct Options {
     pub source: Option<Source>,
     /// How often files are looked at for changes; none = never.
     pub watch_every: Option<Duration>,
+    /// How often uses of stored keys that are due are written down.
+    pub write_uses_every: Duration,
 }
 
 impl Options {
@@ -74,12 +88,22 @@ impl Options {
             signals: true,
             source: Some(source),
             watch_every: Some(Duration::from_secs(1)),
+            write_uses_every: Duration::from_secs(5),
         }
     }
 
     /// What a gateway wants that shares its process with others: it leaves signals alone and is steered by its [`Handle`].
     pub fn embedded(clock: Arc<dyn Clock>, fetch: Arc<dyn Fetch>, access_log: Box<dyn Write + Send>) -> Self {
-        Self { clock, fetch, access_log, work_stealing: true, signals: false, source: None, watch_every: None }
+        Self {
+            clock,
+            fetch,
+            access_log,
+            work_stealing: true,
+            signals: false,
+            source: None,
+            watch_every: None,
+            write_uses_every: Duration::from_millis(50),
+        }
     }
 }
 
@@ -105,6 +129,13 @@ pub enum StartError {
     /// Metrics or logs could not be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The store could not be opened: it is set up wrongly, or it is out of reach. Either ends the start; after the latter
+    /// whoever supervises the process starts it again.
+    #[error("store: {0}")]
+    Store(#[from] OpenError),
+    /// The system gave no threads for the store.
+    #[error("the store's threads cannot be started: {0}")]
+    Threads(#[source] io::Error),
 }
 
 /// A gateway whose listeners are open: clients that connect now wait until it runs.
@@ -112,6 +143,7 @@ pub struct Server {
     engine: Engine,
     shutdown: Shutdown,
     handle: Handle,
+    store: Option<OpenStore>,
     local_addrs: Vec<SocketAddr>,
     admin_addr: SocketAddr,
 }
@@ -128,6 +160,7 @@ pub struct Handle {
     orders: Arc<watch::Sender<Order>>,
     gateway: Arc<Gateway>,
     reloader: Arc<Reloader>,
+    store: Option<(Store, runtime::Handle)>,
 }
 
 impl Handle {
@@ -164,6 +197,11 @@ impl Handle {
     pub fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }
+
+    /// The open store, and where it may be asked: by tasks there, while the gateway runs.
+    pub fn store(&self) -> Option<&(Store, runtime::Handle)> {
+        self.store.as_ref()
+    }
 }
 
 /// What is true of the whole process, for `/readyz`.
@@ -194,10 +232,18 @@ impl Server {
         let access_log = settings.log.access.then_some(options.access_log);
         let telemetry = Arc::new(Telemetry::new(options.clock.now(), access_log)?);
         snapshot.generation = 1;
+        let store = settings.store.as_ref().map(|store| {
+            OpenStore::open(store, settings.cache_keys, options.write_uses_every, &options.clock, &telemetry)
+        });
+        let store = store.transpose()?;
+        if let Some(store) = &store {
+            store.warn_of_orphans(&snapshot);
+        }
+        let keys = store.as_ref().map_or_else(|| Arc::new(StoredKeys::none()), |store| Arc::clone(&store.keys));
         let resolver = Arc::new(Resolver::default());
         let live = Live::prepare(snapshot, &telemetry, &resolver);
         let gateway = Arc::new(Gateway {
-            gate: Gate::new(settings.cache_tokens),
+            gate: Gate::new(settings.cache_tokens, Arc::clone(&keys)),
             live: ArcSwap::from_pointee(live),
             telemetry,
             clock: options.clock,
@@ -243,13 +289,29 @@ impl Server {
         engine.add_service(proxy).add_dependency(&control);
 
         let admin_addr = admin_socket.0;
-        let report = Arc::new(Teller { gateway: Arc::clone(&gateway), health });
-        let mut admin = Service::new("admin".into(), AdminApp::new(admin::router(report)));
+        let report = Teller {
+            gateway: Arc::clone(&gateway),
+            health,
+            keys: Arc::clone(&keys),
+            feed: store.as_ref().map(|store| (Arc::clone(&store.feed), store.store.place().to_owned())),
+        };
+        let api = match &store {
+            None => Api::without_store(Arc::clone(&gateway.clock)),
+            Some(store) => {
+                let feed = Arc::clone(&store.feed);
+                let here = Here { gateway: Arc::clone(&gateway), reloader: Arc::clone(&reloader), keys, feed };
+                let admin = Admin::new(store.store.clone(), Arc::new(here), Arc::clone(&gateway.clock));
+                Api::new(Arc::new(admin), store.handle(), Arc::clone(&gateway.clock))
+            }
+        };
+        let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
+        let mut admin = Service::new("admin".into(), AdminApp::new(router));
         admin.threads = Some(1);
         engine.add_service(Prebound::new(admin, vec![admin_socket]));
 
-        let handle = Handle { orders: Arc::new(orders), gateway, reloader };
-        Ok(Self { engine, shutdown, handle, local_addrs, admin_addr })
+        let lent = store.as_ref().map(|store| (store.store.clone(), store.handle()));
+        let handle = Handle { orders: Arc::new(orders), gateway, reloader, store: lent };
+        Ok(Self { engine, shutdown, handle, store, local_addrs, admin_addr })
     }
 
     /// Where requests arrive, in the order of the configuration, with real ports.
@@ -271,6 +333,9 @@ impl Server {
     pub fn run(self) {
         let shutdown = self.shutdown.announcing(self.local_addrs, self.admin_addr);
         self.engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
+        if let Some(store) = self.store {
+            store.close();
+        }
         self.handle.gateway.telemetry.flush(LAST_FLUSH);
         tracing::info!("stopped");
     }
@@ -290,47 +355,4 @@ fn engine_conf(settings: &Settings, work_stealing: bool) -> ServerConf {
         upstream_keepalive_pool_size: 1024,
         ..ServerConf::default()
     }
-}
-
-/// Tells the admin side how things stand.
-struct Teller {
-    gateway: Arc<Gateway>,
-    health: Arc<Health>,
-}
-
-impl Report for Teller {
-    fn metrics(&self) -> String {
-        let Gateway { gate, live, telemetry, clock } = &*self.gateway;
-        telemetry.render(&live.load().snapshot, gate.cached_tokens(), clock.now())
-    }
-
-    fn readiness(&self) -> Readiness {
-        let live = self.gateway.live.load();
-        let Health { serving, attentive, stopping } = &*self.health;
-        let ready =
-            [serving, attentive].iter().all(|yes| yes.load(Ordering::Acquire)) && !stopping.load(Ordering::Acquire);
-        let realms = realm_states(&live.snapshot, &*self.gateway.clock);
-        Readiness { ready, generation: live.snapshot.generation, realms }
-    }
-}
-
-fn realm_states(snapshot: &Snapshot, clock: &dyn Clock) -> Vec<RealmState> {
-    let now = clock.now();
-    let mut realms = Vec::with_capacity(snapshot.realms.len());
-    for realm in &snapshot.realms {
-        let mut key_sets = Vec::new();
-        for issuer in &realm.issuers {
-            let KeySource::Remote(set) = &issuer.keys else { continue };
-            let status = set.status();
-            key_sets.push(KeySetState {
-                issuer: Arc::clone(&issuer.name),
-                usable: set.usable(now),
-                keys: status.keys,
-                age_secs: status.fetched_at.map(|at| now.since(at).as_secs()),
-                last_error: status.last_error,
-            });
-        }
-        realms.push(RealmState { name: Arc::clone(&realm.name), key_sets });
-    }
-    realms
 }

@@ -9,10 +9,6 @@ use std::time::Duration;
 
 use prometheus::IntCounter;
 
-use super::Ending;
-use super::line::{self, Names, Stamp};
-use super::redact::Redactor;
-
 /// So many bytes may wait for the sink; what comes on top is dropped and counted.
 const CAPACITY: usize = 8 << 20;
 
@@ -55,17 +51,6 @@ impl Queue {
     }
 }
 
-/// What a thread needs to make lines; kept, so that a line costs no allocation.
-#[derive(Default)]
-struct Desk {
-    stamp: Stamp,
-    line: Vec<u8>,
-}
-
-thread_local! {
-    static DESK: std::cell::RefCell<Desk> = std::cell::RefCell::default();
-}
-
 impl AccessLog {
     /// Starts the writer; `dropped` counts lines that were not written.
     ///
@@ -78,20 +63,8 @@ impl AccessLog {
         Ok(Self { queue, dropped })
     }
 
-    /// Writes down one request, or counts it as dropped.
-    pub(super) fn record(&self, ending: &Ending<'_>, redactor: &Redactor) {
-        DESK.with(|desk| match desk.try_borrow_mut() {
-            Ok(mut desk) => {
-                let Desk { stamp, line } = &mut *desk;
-                line.clear();
-                line::write(line, stamp, ending, Names::of(ending), redactor);
-                self.push(line);
-            }
-            Err(_) => self.dropped.inc(),
-        });
-    }
-
-    fn push(&self, line: &[u8]) {
+    /// Hands a line to the writer, or counts it as dropped.
+    pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.queue.lock();
         if state.closed || state.lines.len() + line.len() > CAPACITY {
             drop(state);

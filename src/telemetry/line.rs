@@ -3,6 +3,7 @@
 //! Texts come from whoever sends requests: control characters, line separators and direction marks are escaped, and
 //! each field has its largest length, so that a line stays one line, in a pipe as on a terminal.
 
+use std::cell::RefCell;
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -41,7 +42,7 @@ impl<'a> Names<'a> {
 
 /// Remembers the text of the last second that was written: most lines share it with their predecessor.
 #[derive(Debug, Default)]
-pub(super) struct Stamp {
+struct Stamp {
     second: i64,
     text: String,
 }
@@ -58,6 +59,31 @@ impl Stamp {
     }
 }
 
+/// What a thread needs to make lines; kept, so that a line costs no allocation.
+#[derive(Default)]
+struct Desk {
+    stamp: Stamp,
+    line: Vec<u8>,
+}
+
+thread_local! {
+    static DESK: RefCell<Desk> = RefCell::default();
+}
+
+/// Makes the line of `ending`, newline included, and shows it to `take`. False: this thread is at one already.
+pub(super) fn made(ending: &Ending<'_>, names: Names<'_>, redactor: &Redactor, take: impl FnOnce(&[u8])) -> bool {
+    DESK.with(|desk| match desk.try_borrow_mut() {
+        Ok(mut desk) => {
+            let Desk { stamp, line } = &mut *desk;
+            line.clear();
+            write(line, stamp, ending, names, redactor);
+            take(line);
+            true
+        }
+        Err(_) => false,
+    })
+}
+
 /// How a member begins that is not the first.
 macro_rules! member {
     ($name:literal) => {
@@ -66,7 +92,7 @@ macro_rules! member {
 }
 
 /// Appends the line of `ending`, newline included.
-pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, names: Names<'_>, redactor: &Redactor) {
+fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, names: Names<'_>, redactor: &Redactor) {
     let trail = ending.trail;
     let principal = trail.verified.as_deref().map(|verified| &verified.principal);
     let user_agent = ending.user_agent.map(|text| redactor.clean(text));
@@ -90,7 +116,7 @@ pub(super) fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, n
     line.address(member!("client_ip"), trail.client_ip);
     line.address(member!("peer_ip"), trail.peer_ip.or_else(|| ending.peer.map(|peer| peer.ip())));
     line.text(member!("credential"), trail.credential.map(|kind| kind.as_str()), cap::NAME);
-    line.text(member!("credential_id"), principal.and_then(|p| p.credential_id.as_deref()), cap::NAME);
+    line.text(member!("credential_id"), trail.credential_id(), cap::NAME);
     line.text(member!("subject"), principal.map(|p| &*p.subject), cap::NAME);
     line.text(member!("client"), principal.and_then(|p| p.client.as_deref()), cap::NAME);
     line.text(member!("issuer"), trail.judged_by().map(|name| &**name), cap::NAME);
@@ -319,8 +345,14 @@ mod tests {
             scopes: ScopeSet::default(),
             attributes: Arc::default(),
         };
-        let verified =
-            Verified { principal, headers: Box::default(), expires: None, allow_ips: Vec::new(), issuer: None };
+        let verified = Verified {
+            principal,
+            headers: Box::default(),
+            expires: None,
+            allow_ips: Vec::new(),
+            issuer: None,
+            uses: None,
+        };
         let trail = Trail { verified: Some(Arc::new(verified)), ..Trail::default() };
         let text = line(&trail, "GET", "/x/sk_0123456789/y", Some("eyJhbGciOiJIUzI1NiJ9.e30.c2ln"), Names::default());
         let line = parsed(&text);

@@ -5,6 +5,7 @@ mod line;
 pub mod logging;
 mod metrics;
 mod redact;
+mod refusals;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -16,9 +17,12 @@ use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
 
 use access_log::AccessLog;
-pub use metrics::SnapshotMetrics;
+use line::Names;
+pub use metrics::{Figures, SnapshotMetrics, StoreOperation};
 use metrics::{KeySetFigures, Labels, Metrics, Served};
 use redact::Redactor;
+use refusals::Refusals;
+use serde_json::Value;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -93,6 +97,7 @@ pub enum TelemetryError {
 pub struct Telemetry {
     metrics: Metrics,
     access_log: Option<AccessLog>,
+    refusals: Refusals,
 }
 
 impl Telemetry {
@@ -104,7 +109,7 @@ impl Telemetry {
         let metrics = Metrics::new(started)?;
         let dropped = || metrics.access_log_dropped.clone();
         let access_log = access_log.map(|sink| AccessLog::start(sink, dropped())).transpose()?;
-        Ok(Self { metrics, access_log })
+        Ok(Self { metrics, access_log, refusals: Refusals::default() })
     }
 
     /// Handles for a snapshot that is about to be put in force.
@@ -117,14 +122,36 @@ impl Telemetry {
     /// Records the end of a request: counters, histograms, one line of the access log. Never waits.
     pub fn record(&self, metrics: &SnapshotMetrics, ending: &Ending<'_>) {
         self.metrics.record(metrics, Served::of(ending.trail), ending);
-        if let Some(log) = &self.access_log {
-            log.record(ending, &metrics.redactor);
+        let denied = ending.outcome == Outcome::Denied;
+        if self.access_log.is_none() && !denied {
+            return;
+        }
+        let made = line::made(ending, Names::of(ending), &metrics.redactor, |line| {
+            if let Some(log) = &self.access_log {
+                log.push(line);
+            }
+            if denied {
+                self.refusals.keep(ending.request_id.as_str(), line);
+            }
+        });
+        if !made {
+            self.metrics.access_log_dropped.inc();
         }
     }
 
-    /// All metrics in the Prometheus text format (0.0.4). `tokens`: entries in the cache of verified tokens.
-    pub fn render(&self, current: &Snapshot, tokens: u64, now: UnixMillis) -> String {
-        self.metrics.render(&KeySetFigures::of(current), tokens, now)
+    /// The line of the access log about a refused request, if it is remembered.
+    pub fn refused(&self, request_id: &str) -> Option<Value> {
+        self.refusals.find(request_id)
+    }
+
+    /// The store was asked for something: what it took, and whether it was done.
+    pub fn store_asked(&self, operation: StoreOperation, taken: Duration, done: bool) {
+        self.metrics.store_asked(operation, taken, done);
+    }
+
+    /// All metrics in the Prometheus text format (0.0.4).
+    pub fn render(&self, current: &Snapshot, figures: &Figures, now: UnixMillis) -> String {
+        self.metrics.render(&KeySetFigures::of(current), figures, now)
     }
 
     /// A new configuration is in force.

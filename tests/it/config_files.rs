@@ -298,14 +298,20 @@ fn hostile_files_are_refused_quickly() {
 
 #[test]
 fn a_key_that_comes_later_is_an_error_that_says_so() {
-    for (text, key) in [("[cache]\nkeys = \"1MiB\"\n", "cache.keys"), ("[store]\nurl = \"sqlite:x\"\n", "store")] {
-        let files = directory(&[
-            ("portcullis.toml", text.as_bytes()),
-            ("realms/shop.toml", realm("{ env = \"SECRET\" }").as_bytes()),
-        ]);
-        let told = refused(&files);
-        assert!(told.ends_with(&format!(" {key}: not available in this version")), "{told}");
-    }
+    let text = realm("{ env = \"SECRET\" }").replace("\n[[issuers]]", "enforce = false\n[[issuers]]");
+    let told = refused(&directory(&[("realms/shop.toml", text.as_bytes())]));
+    assert!(told.ends_with(" enforce: not available in this version"), "{told}");
+}
+
+#[test]
+fn the_file_of_a_store_is_never_looked_at_by_a_check() {
+    let files = directory(&[
+        ("portcullis.toml", b"[store]\nurl = \"sqlite:state/p.db\"\n"),
+        ("realms/shop.toml", realm("{ env = \"SECRET\" }").as_bytes()),
+    ]);
+    let (code, _, told) = check(files.path(), &[]);
+    assert_eq!((code, told.as_str()), (Some(0), ""));
+    assert!(!files.path().join("state").exists());
 }
 
 #[test]

@@ -15,6 +15,7 @@ fn env(name: &str) -> Option<String> {
         "SHORT_SECRET" => Some("correct-horse".into()),
         "ONE_BYTE_SECRET" => Some("x".repeat(64)),
         "EMPTY_SECRET" => Some("\n".into()),
+        "WORD" => Some("hunter2".into()),
         _ => None,
     }
 }

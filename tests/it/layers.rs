@@ -14,6 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("jwt", WORDS),
     ("clock", WORDS),
     ("reply", WORDS),
+    ("nearest", WORDS),
     ("password", WORDS),
     // memory
     ("store", WORDS),
@@ -28,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("explain", &["gate", "outbound"]),
     // assembly and the command line
     ("server", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
-    ("reload", &["gate", "config", "telemetry", "proxy", "admin", "outbound"]),
+    ("reload", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound"]),
     ("demo", &[]),
     (
         "cli",
@@ -36,7 +37,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-const WORDS: &[&str] = &["identity", "secret", "jwt", "clock", "reply", "password"];
+const WORDS: &[&str] = &["identity", "secret", "jwt", "clock", "reply", "nearest", "password"];
 
 /// What only certain files may name; in tests too.
 const RESERVED: &[(&str, &[&str])] = &[

@@ -286,7 +286,9 @@ fn a_machine_without_usable_authorities_serves_all_that_needs_none() {
 fn demo_directory(upstream: &str) -> TempDir {
     let directory = TempDir::new().expect("a directory");
     let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/config/quickstart"));
-    fs::create_dir(directory.path().join("realms")).expect("a directory");
+    for beside in ["realms", "state"] {
+        fs::create_dir(directory.path().join(beside)).expect("a directory");
+    }
     for (file, replaced) in [
         ("portcullis.toml", &[("127.0.0.1:8080", "127.0.0.1:0"), ("127.0.0.1:9901", "127.0.0.1:0")][..]),
         ("realms/quickstart.toml", &[("127.0.0.1:9000", upstream)]),

@@ -7,9 +7,15 @@
 mod actor;
 mod answer;
 mod call;
+mod denials;
 mod endpoint;
 mod fields;
+mod find;
+mod json;
 mod openapi;
+mod paging;
+mod rules;
+mod schemas;
 
 mod addresses;
 mod audit;
@@ -29,13 +35,14 @@ pub use actor::{Actor, ActorKind};
 pub use answer::{Answer, Refusal};
 pub use endpoint::{ENDPOINTS, Endpoint};
 pub use openapi::openapi;
+pub use schemas::{conforms, fits};
 
 use crate::clock::Clock;
 use crate::gate::policy::Realm;
 use crate::store::Store;
 
 /// One request to the admin API.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ask {
     /// Method.
     pub method: Method,
@@ -51,6 +58,13 @@ pub struct Ask {
     pub if_match: Option<String>,
     /// Id of the request: in the audit trail and in `instance`.
     pub request_id: String,
+}
+
+impl std::fmt::Debug for Ask {
+    /// Without the body: it may hold a password or a key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ask({} {}, {} bytes, {})", self.method, self.path, self.body.len(), self.request_id)
+    }
 }
 
 /// What the admin API needs of the process it runs in: a gateway, or a command on the machine.
@@ -89,6 +103,7 @@ pub struct Admin {
     store: Store,
     surroundings: Arc<dyn Surroundings>,
     clock: Arc<dyn Clock>,
+    denials: denials::Denials,
 }
 
 impl std::fmt::Debug for Admin {
@@ -100,7 +115,7 @@ impl std::fmt::Debug for Admin {
 impl Admin {
     /// The admin API of `store`.
     pub fn new(store: Store, surroundings: Arc<dyn Surroundings>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, surroundings, clock }
+        Self { store, surroundings, clock, denials: denials::Denials::default() }
     }
 
     /// Who asks, by the text of `Authorization`. What is refused is audited.

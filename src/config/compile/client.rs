@@ -17,7 +17,7 @@ use crate::gate::network::NetworkSet;
 use crate::gate::policy::Roles;
 use crate::gate::verify::Verified;
 use crate::gate::verify::api_key::{DeclaredKey, DeclaredKeys};
-use crate::identity::{CredentialKind, Principal};
+use crate::identity::{CredentialKind, OwnerScopes, Principal};
 use crate::secret::CredentialDigest;
 
 /// What clients of a realm refer to.
@@ -70,9 +70,8 @@ fn client<'r>(
     }
     work.distinct(&raw.roles.value);
     let own = raw.scopes.get().map(|scopes| around.scopes.granted(work, &scopes.value));
-    let limited = own.is_some() || !raw.roles.value.is_empty();
-    let expanded = around.roles.expand(raw.roles.value.iter().map(|role| role.value.as_str()));
-    let granted = own.unwrap_or_default().union(&expanded);
+    let roles = raw.roles.value.iter().map(|role| role.value.as_str());
+    let granted = OwnerScopes::new(own, (roles.len() > 0).then(|| around.roles.expand(roles)));
     for text in [&raw.plan, &raw.tenant].into_iter().filter_map(Slot::get) {
         work.plain(&text.at, &text.value);
     }
@@ -85,7 +84,7 @@ fn client<'r>(
         tenant: raw.tenant.value().map(|tenant| Arc::from(tenant.as_str())),
         plan: raw.plan.value().map(|plan| Arc::from(plan.as_str())),
         roles: raw.roles.value.iter().map(|role| Arc::from(role.value.as_str())).collect(),
-        scopes: granted.clone(),
+        scopes: granted.granted().clone(),
         attributes: Arc::new(raw.attributes.value.0.iter().map(|(n, any)| (n.clone(), any.value.0.clone())).collect()),
     };
     let client_list = address_list(work, &raw.ip_allowlist);
@@ -98,13 +97,7 @@ fn client<'r>(
                 work.fault(&id.at, format!("{other} is called {:?}, too", id.value));
             }
         }
-        let effective = match scopes.get() {
-            None => granted.clone(),
-            Some(list) => {
-                let own = around.scopes.granted(work, &list.value);
-                if limited { own.intersection(&granted) } else { own }
-            }
-        };
+        let effective = granted.of_key(scopes.get().map(|list| around.scopes.granted(work, &list.value)));
         let key_list = address_list(work, ip_allowlist);
         let (Some(digest), Some(id)) = (sha256.get().and_then(|source| digest(work, source)), id.get()) else {
             continue;
@@ -121,6 +114,7 @@ fn client<'r>(
             expires: expires.value().copied(),
             allow_ips: client_list.iter().cloned().chain(key_list).collect(),
             issuer: None,
+            uses: None,
         };
         let disabled = raw.disabled.value || disabled.value;
         keys.insert(digest, DeclaredKey { verified: Arc::new(verified), disabled });

@@ -4,12 +4,12 @@ use http::HeaderValue;
 
 use super::{Compiler, header};
 use crate::config::keys::{Entry as RawEntry, Errors};
-use crate::config::nearest::hint;
 use crate::config::problem::At;
 use crate::config::value::Any;
 use crate::config::walk::{Item, Slot, shorten};
 use crate::gate::dialect::{Dialect, DialectSpec, Entry};
 use crate::gate::outcome::Reason;
+use crate::nearest::hint;
 use crate::reply::Template;
 
 /// The realm's dialect.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Compiler;
-use super::secret::{Found, public, secret};
+use super::secret::{Found, public, secret, stand_in};
 use crate::config::files::MAX_KEYS;
 use crate::config::keys::{ClaimNames, Issuer as Raw, IssuerKeys};
 use crate::config::problem::At;
@@ -14,7 +14,6 @@ use crate::config::walk::{Item, Slot};
 use crate::gate::verify::jwks::{Location, RemoteKeySet, RemoteSpec, acceptable_url, discovery_url};
 use crate::gate::verify::jwt::{ClaimMap, ClaimPath, Issuer, KeySource};
 use crate::jwt::{Algorithm, Family, KeyRing, VerifyKey, looks_encoded};
-use crate::secret::Secret;
 
 /// A token without these could be anybody's, for anybody, for ever.
 const ALWAYS: [&str; 3] = ["exp", "iss", "aud"];
@@ -213,13 +212,6 @@ fn hmac_key(work: &mut Compiler<'_>, reference: &Item<SecretRef>, algorithms: &[
     }
     let key = VerifyKey::from_secret(&secret, algorithms).map_err(|fault| fault.text);
     work.good(&reference.at, key).map(|key| KeySource::Static(KeyRing::single(key)))
-}
-
-/// A secret that nobody knows, long enough for every hash.
-fn stand_in(work: &mut Compiler<'_>, at: &At) -> Option<Secret> {
-    let mut bytes = vec![0; 64];
-    let filled = getrandom::fill(&mut bytes).map_err(|_| String::from("there is no randomness for a stand-in"));
-    work.good(at, filled).map(|()| Secret::new(bytes))
 }
 
 fn public_key_ring(work: &mut Compiler<'_>, key: &Item<SecretRef>, algorithms: &[Algorithm]) -> Option<KeySource> {

@@ -12,8 +12,10 @@ mod route;
 mod scope;
 mod secret;
 mod settings;
+mod store;
 mod upstream;
 mod url;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -23,8 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::{Files, MAX_KEYS};
-use super::keys::{Admin, Cache, Log, Realm, Server};
-use super::nearest::hint;
+use super::keys::{Admin, Cache, Log, Realm, Server, Store};
 use super::problem::{At, Problem, Problems};
 use super::value::measure::duration_text;
 use super::walk::Item;
@@ -32,12 +33,18 @@ use super::{Config, RouteSummary, Sources};
 use crate::gate::dialect;
 use crate::gate::policy::Snapshot;
 use crate::gate::route::HostTable;
+use crate::nearest::hint;
 
 /// What was read.
 #[derive(Debug)]
 pub(crate) struct Input {
+    /// The directory of the configuration: places are told from here on.
+    pub(crate) root: PathBuf,
+    /// Whether the store's secrets are read, whatever becomes of the others.
+    pub(crate) store_secrets: bool,
     pub(crate) server: Server,
     pub(crate) admin: Admin,
+    pub(crate) store: Store,
     pub(crate) log: Log,
     pub(crate) cache: Cache,
     pub(crate) realms: Vec<RealmInput>,
@@ -64,7 +71,8 @@ pub(crate) fn compile(
     files: &mut Files,
     problems: Vec<Problem>,
 ) -> Result<Config, Problems> {
-    let mut work = Compiler { sources, files, problems, warnings: Vec::new(), routes: Vec::new() };
+    let root = input.root.clone();
+    let mut work = Compiler { sources, root, files, problems, warnings: Vec::new(), routes: Vec::new() };
     let settings = settings::settings(&mut work, &input);
     let sizes = settings::sizes(&mut work, &input.server);
     work.at_most(&input.server.clock_skew, Duration::from_secs(600));
@@ -105,6 +113,7 @@ pub(crate) fn compile(
 /// What compiling needs all over: where secrets come from, and where problems go.
 pub(crate) struct Compiler<'a> {
     sources: &'a Sources<'a>,
+    root: PathBuf,
     files: &'a mut Files,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -155,9 +164,7 @@ impl Compiler<'_> {
 
     /// A name for labels: 1 to 64 characters that need no quoting anywhere.
     fn label(&mut self, at: &At, name: &str) {
-        let fits = (1..=64).contains(&name.len())
-            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-        if !fits {
+        if !is_label(name) {
             self.fault(at, "expected a name of 1 to 64 letters, digits, `_`, `-` or `.`");
         }
     }
@@ -205,4 +212,8 @@ impl Compiler<'_> {
         let hint = hint(name, known);
         self.fault(at, format!("there is no {what} called {:?}{hint}", super::walk::shorten(name)));
     }
+}
+
+fn is_label(name: &str) -> bool {
+    (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }

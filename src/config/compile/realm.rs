@@ -6,7 +6,7 @@ use super::client::{self, Around};
 use super::route::{self, RealmParts};
 use super::scope::{self, Scopes};
 use super::upstream::Upstreams;
-use super::{Compiler, RealmInput, api_key, errors, header, issuer, limit};
+use super::{Compiler, RealmInput, api_key, errors, header, issuer, limit, view};
 use crate::config::RouteSummary;
 use crate::gate::path::PathRules;
 use crate::gate::policy::{Realm, Route};
@@ -77,6 +77,7 @@ pub(super) fn realm(
     written?;
     Some(Realm {
         name: Arc::from(name.as_str()),
+        number: Realm::number_of(name),
         index,
         dialect: Arc::new(dialect?),
         path_rules: PathRules {
@@ -91,7 +92,7 @@ pub(super) fn realm(
         identity_headers,
         roles,
         upstreams: upstreams.into_list()?,
-        view: crate::gate::policy::RealmView::default(),
+        view: view::realm(&work.root, raw),
     })
 }
 

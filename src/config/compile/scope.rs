@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::Compiler;
-use crate::config::nearest::hint;
 use crate::config::problem::At;
 use crate::config::value::Named;
 use crate::config::walk::{Item, Slot, shorten};
 use crate::gate::policy::{Roles, ScopePart, ScopeTemplate};
-use crate::identity::ScopeSet;
+use crate::identity::{ScopeSet, grant_fault, is_scope};
+use crate::nearest::hint;
 
 /// The scopes that exist, if the realm lists them.
 pub(super) struct Scopes {
@@ -31,10 +31,8 @@ impl Scopes {
         work.distinct(list);
         for item in list {
             let scope = item.value.as_str();
-            if !is_scope(scope) {
-                work.fault(&item.at, "a scope is 1 to 128 visible characters without `\"` and `\\`");
-            } else if scope.split(':').any(|segment| segment.contains('*') && segment != "*") {
-                work.fault(&item.at, "`*` stands for a whole segment between colons, or for every scope");
+            if let Some(fault) = grant_fault(scope) {
+                work.fault(&item.at, fault);
             } else {
                 self.exists(work, &item.at, scope, |listed| ScopeSet::patterns([scope]).allows(listed));
             }
@@ -87,11 +85,6 @@ pub(super) fn roles(work: &mut Compiler<'_>, table: &Named<Vec<Item<String>>>, s
         (role.as_str().into(), scopes.granted(work, &item.value))
     });
     Roles(each.collect())
-}
-
-/// A scope token (RFC 6749 section 3.3).
-fn is_scope(text: &str) -> bool {
-    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
 }
 
 fn parse(text: &str, names: &[Box<str>]) -> Result<Vec<ScopePart>, String> {

@@ -25,11 +25,16 @@ pub(super) enum Found {
 
 /// Fetches a secret. Where secrets are not to be read, nothing is touched.
 pub(super) fn secret(work: &mut Compiler<'_>, reference: &Item<SecretRef>) -> Found {
+    secret_if(work.sources.secrets, work, reference)
+}
+
+/// Fetches a secret, or touches nothing.
+pub(super) fn secret_if(read: bool, work: &mut Compiler<'_>, reference: &Item<SecretRef>) -> Found {
     match &reference.value.origin {
         Origin::Inline(_) => {
             work.warn(&reference.at, "the secret stands in the configuration; everybody who reads the file knows it");
         }
-        Origin::File(name) if work.sources.secrets => {
+        Origin::File(name) if read => {
             let path = reference.at.resolve(name);
             if is_readable_by_all(&path) {
                 let text = format!("the file {} can be read by every user of this machine", path.display());
@@ -38,7 +43,7 @@ pub(super) fn secret(work: &mut Compiler<'_>, reference: &Item<SecretRef>) -> Fo
         }
         Origin::File(_) | Origin::Env(_) => {}
     }
-    if work.sources.secrets { fetch(work, &reference.at, &reference.value) } else { Found::StandIn }
+    if read { fetch(work, &reference.at, &reference.value) } else { Found::StandIn }
 }
 
 /// Fetches what is no secret, such as a public key: a file is read in any case.
@@ -47,6 +52,13 @@ pub(super) fn public(work: &mut Compiler<'_>, reference: &Item<SecretRef>) -> Fo
         Origin::Env(_) if !work.sources.secrets => Found::StandIn,
         Origin::Env(_) | Origin::File(_) | Origin::Inline(_) => fetch(work, &reference.at, &reference.value),
     }
+}
+
+/// A secret that nobody knows, long enough for every hash.
+pub(super) fn stand_in(work: &mut Compiler<'_>, at: &At) -> Option<Secret> {
+    let mut bytes = vec![0; 64];
+    let filled = getrandom::fill(&mut bytes).map_err(|_| String::from("there is no randomness for a stand-in"));
+    work.good(at, filled).map(|()| Secret::new(bytes))
 }
 
 fn is_readable_by_all(path: &Path) -> bool {
@@ -96,6 +108,7 @@ fn without_newline(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
     use std::sync::Arc;
 
     use super::*;
@@ -108,6 +121,7 @@ mod tests {
         let mut files = Files::default();
         let mut work = Compiler {
             sources: &sources,
+            root: PathBuf::new(),
             files: &mut files,
             problems: Vec::new(),
             warnings: Vec::new(),

@@ -16,7 +16,7 @@ const CACHE: u64 = 64 << 30;
 
 /// What takes effect at start only.
 pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Settings> {
-    let Input { server, admin, log, cache, .. } = input;
+    let Input { server, admin, store, log, cache, .. } = input;
     let mut listen = Vec::new();
     work.not_empty(&server.listen);
     for listener in &server.listen.value {
@@ -33,9 +33,12 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
     work.positive(&server.idle_timeout, HOUR);
     work.at_most(&server.shutdown_delay, HOUR);
     work.at_most(&server.shutdown_grace, HOUR);
-    if cache.tokens.value.0 > CACHE {
-        work.fault(&cache.tokens.at, format!("at most \"{}\"", size_text(CACHE)));
+    for size in [&cache.tokens, &cache.keys] {
+        if size.value.0 > CACHE {
+            work.fault(&size.at, format!("at most \"{}\"", size_text(CACHE)));
+        }
     }
+    let store = super::store::store(work, store, input.store_secrets);
     if cache.tokens.value.0 == 0 && server.failure_limit.value.0.is_some() {
         let text = "`cache.tokens` is 0, so no token is remembered as verified: \
                     where failures are used up, good tokens are refused, too";
@@ -64,8 +67,8 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
             access: log.access.value,
         },
         cache_tokens: cache.tokens.value.0,
-        cache_keys: 256 << 20,
-        store: None,
+        cache_keys: cache.keys.value.0,
+        store: store?,
     })
 }
 

@@ -11,7 +11,7 @@ pub(crate) use access::{ApiKeys, Client, ClientKey, Limit};
 pub(crate) use issuer::{ClaimNames, Issuer, IssuerKeys};
 pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts, Upstream, UpstreamTimeouts};
 pub(crate) use route::{Route, RouteHeaders};
-pub(crate) use server::{Admin, Cache, Log, Root, Server};
+pub(crate) use server::{Admin, Cache, Log, Root, Server, Store};
 
 #[cfg(test)]
 mod tests {

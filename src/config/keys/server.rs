@@ -10,6 +10,8 @@ use crate::config::value::Named;
 use crate::config::value::address::Address;
 use crate::config::value::measure::Size;
 use crate::config::value::rate::RateOrOff;
+use crate::config::value::secret::SecretRef;
+use crate::config::value::store_url::StoreUrl;
 use crate::config::value::word::{LogFormat, LogLevel};
 use crate::config::walk::Item;
 
@@ -20,6 +22,8 @@ section! {
         default server: Server = "{}";
         /// Where metrics and health are served.
         default admin: Admin = "{}";
+        /// What is remembered: clients, API keys, the audit trail.
+        default store: Store = "{}";
         /// What is logged, and how.
         default log: Log = "{}";
         /// Memory that is spent on answers already found.
@@ -27,7 +31,6 @@ section! {
         /// The realms of a configuration in a single file; in a directory each has a file of its own in `realms/`.
         default realms: Named<Realm> = "{}";
     }
-    later ["store"]
 }
 
 section! {
@@ -80,6 +83,24 @@ section! {
 }
 
 section! {
+    /// `store`. All of it takes effect at start.
+    Store {
+        /// `sqlite:PATH`: a file, for one machine. `postgres://USER@HOST/DATABASE`: for several; with a password in it, a secret reference. `none`: no stored keys and no admin API. The default is a file in `$STATE_DIRECTORY`, else in the working directory.
+        default url: StoreUrl = r#""sqlite:portcullis.db""#;
+        /// Keys the digests of API keys: at least 32 bytes, the same on every node. Required with PostgreSQL; with SQLite, where it is left out, it is made together with the file and kept beside it.
+        optional pepper: SecretRef;
+        /// Encrypts what must be read again: at least 32 bytes, the same on every node. Required with PostgreSQL; with SQLite as above.
+        optional seal_key: SecretRef;
+        /// Answers may come from memory for so long when the store is out of reach; after that 503. From 1s to 1h.
+        default max_staleness: Duration = r#""30s""#;
+        /// Name of this node in the audit trail; the machine's name where it is left out.
+        optional node: String;
+        /// Audit events older than this are removed, at least `"1d"`; where it is left out, they are kept for ever.
+        optional audit_retention: Duration;
+    }
+}
+
+section! {
     /// `log`
     Log {
         /// How log lines look.
@@ -94,8 +115,9 @@ section! {
 section! {
     /// `cache`
     Cache {
-        /// For verified tokens, by weight; 0 = off.
+        /// For verified tokens, by weight; 0 = off. Takes effect at start.
         default tokens: Size = r#""64MiB""#;
+        /// For API keys of the store, by weight; 0 = off. Takes effect at start.
+        default keys: Size = r#""256MiB""#;
     }
-    later ["keys"]
 }

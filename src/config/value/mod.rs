@@ -4,6 +4,7 @@ pub(crate) mod address;
 pub(crate) mod measure;
 pub(crate) mod rate;
 pub(crate) mod secret;
+pub(crate) mod store_url;
 pub(crate) mod time;
 pub(crate) mod word;
 

@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::config::nearest::hint;
 use crate::config::walk::{Kind, Shape, Value, Walk, shorten};
 use crate::gate::limit::{LimitBy, LimitHeaders};
 use crate::jwt::Algorithm;
+use crate::nearest::hint;
 
 /// Reads one of `words`. A word that is only known to later versions says so.
 pub(crate) fn word<T: Copy>(value: &Value<'_>, walk: &mut Walk<'_>, words: &[(&str, T)], later: &[&str]) -> Option<T> {
@@ -72,6 +72,13 @@ words! {
 words! {
     /// What a route takes as proof.
     AuthKind { Jwt = "jwt", ApiKey = "api_key", Public = "public", Anonymous = "anonymous" } later ["opaque", "mtls"]
+}
+
+impl AuthKind {
+    /// The word.
+    pub(crate) fn as_str(self) -> &'static str {
+        Self::WORDS.iter().find(|(_, kind)| *kind == self).map_or("", |(word, _)| word)
+    }
 }
 
 words! {

@@ -84,6 +84,7 @@ impl Case {
         let realm = Arc::new(Realm {
             view: Default::default(),
             name: "shop".into(),
+            number: Realm::number_of("shop"),
             index: 0,
             dialect: crate::gate::dialect::nameless(),
             path_rules: Default::default(),
@@ -99,7 +100,7 @@ impl Case {
         let identity = (!self.anonymous).then(|| {
             let principal = principal();
             let headers = realm.identity_headers.prepare(&realm.name, &principal);
-            Arc::new(Verified { principal, headers, expires: None, allow_ips: vec![], issuer: None })
+            Arc::new(Verified { principal, headers, expires: None, allow_ips: vec![], issuer: None, uses: None })
         });
         Permit {
             realm,

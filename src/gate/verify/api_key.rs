@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::Verified;
+use super::{Verification, Verified};
+use crate::clock::UnixMillis;
 use crate::gate::credential::Place;
-use crate::gate::outcome::Why;
+use crate::gate::outcome::{Reason, Why};
 use crate::secret::{ByDigest, CredentialDigest};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -115,6 +116,19 @@ pub struct DeclaredKey {
     pub disabled: bool,
 }
 
+impl DeclaredKey {
+    /// What it proves at `now`, if anything.
+    pub(super) fn judge(&self, now: UnixMillis) -> Verification {
+        if self.disabled {
+            return Verification::Rejected(Reason::KeyDisabled, Why::Disabled);
+        }
+        match self.verified.expires {
+            Some(expires) if now >= expires => Verification::Rejected(Reason::KeyExpired, Why::Expired),
+            Some(_) | None => Verification::Verified(Arc::clone(&self.verified)),
+        }
+    }
+}
+
 /// Keys declared in the configuration, by digest.
 #[derive(Debug, Default)]
 pub struct DeclaredKeys(pub HashMap<CredentialDigest, DeclaredKey, ByDigest>);
@@ -126,10 +140,15 @@ impl FromIterator<(CredentialDigest, DeclaredKey)> for DeclaredKeys {
 }
 
 impl DeclaredKeys {
-    /// The key with this text. Looking up a digest tells nothing by its time: whoever could use that would have to
-    /// find texts whose digests share a beginning with a key's.
+    /// The key with this text.
     pub fn find(&self, text: &str) -> Option<&DeclaredKey> {
-        self.0.get(&CredentialDigest::of(text.as_bytes()))
+        self.get(&CredentialDigest::of(text.as_bytes()))
+    }
+
+    /// The key whose text has this digest. Looking it up tells nothing by its time: whoever could use that would have
+    /// to find texts whose digests share a beginning with a key's.
+    pub fn get(&self, digest: &CredentialDigest) -> Option<&DeclaredKey> {
+        self.0.get(digest)
     }
 }
 

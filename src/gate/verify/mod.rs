@@ -3,6 +3,7 @@
 
 pub mod api_key;
 mod cache;
+mod case;
 pub mod jwks;
 pub mod jwt;
 pub mod stored;
@@ -14,13 +15,15 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 
 use self::cache::{CacheKey, TokenCache};
+pub(super) use self::case::Case;
+use self::stored::{Known, StoredKeys, Trouble, Uses};
 use super::credential::{self, Presented};
-use super::limit::{LimitKey, Quota};
+use super::limit::Quota;
 use super::network::NetworkSet;
 use super::outcome::{Denial, Reason, Why};
-use super::policy::{Realm, Route, RoutePlace, Snapshot};
+use super::policy::RoutePlace;
 use super::request::Request;
-use super::trail::{Authentication, Trail};
+use super::trail::Trail;
 use crate::clock::UnixMillis;
 use crate::identity::{CredentialKind, Principal};
 use crate::secret::CredentialDigest;
@@ -38,6 +41,8 @@ pub struct Verified {
     pub allow_ips: Vec<NetworkSet>,
     /// The issuer whose keys proved it.
     pub issuer: Option<Arc<jwt::Issuer>>,
+    /// Where uses are noted; none for what is not in the store.
+    pub uses: Option<Arc<Uses>>,
 }
 
 /// What a verifier answers about something presented.
@@ -57,6 +62,7 @@ enum Verification {
 #[derive(Debug)]
 pub(super) struct Authenticator {
     cache: TokenCache,
+    keys: Arc<StoredKeys>,
 }
 
 /// Who asks, as far as it can be told at once.
@@ -65,33 +71,30 @@ pub(super) enum Recognized<'r> {
     Nobody,
     /// Somebody with a good credential.
     Proven(Arc<Verified>),
-    /// Whoever it is, the token is not known yet.
+    /// Whoever it is, the credential is not known yet.
     Unseen(Unseen<'r>),
 }
 
-/// A token that the cache does not hold.
+/// A credential that no cache holds.
 pub(super) struct Unseen<'r> {
-    token: Cow<'r, str>,
-    key: CacheKey,
+    text: Cow<'r, str>,
+    sight: Sight,
+}
+
+/// What was made of it so far.
+enum Sight {
+    Token(CacheKey),
+    Key { digest: CredentialDigest, stale: bool },
 }
 
 enum Look {
     Done(Verification),
-    Unseen(CacheKey),
-}
-
-/// What verification of one request needs.
-pub(super) struct Case<'a> {
-    snapshot: &'a Snapshot,
-    realm: &'a Realm,
-    route: &'a Route,
-    ip: Option<IpAddr>,
-    now: UnixMillis,
+    Unseen(Sight),
 }
 
 impl Authenticator {
-    pub(super) fn new(cache_bytes: u64) -> Self {
-        Self { cache: TokenCache::new(cache_bytes) }
+    pub(super) fn new(cache_bytes: u64, keys: Arc<StoredKeys>) -> Self {
+        Self { cache: TokenCache::new(cache_bytes), keys }
     }
 
     pub(super) fn cached_tokens(&self) -> u64 {
@@ -122,7 +125,7 @@ impl Authenticator {
             Presented::Malformed { place, why } => malformed(place, why),
             Presented::One { place, text } => match self.look(case, place, &text, trail) {
                 Look::Done(verification) => verification,
-                Look::Unseen(key) => return Ok(Recognized::Unseen(Unseen { token: text, key })),
+                Look::Unseen(sight) => return Ok(Recognized::Unseen(Unseen { text, sight })),
             },
         };
         case.conclude(verification, trail).map(Recognized::Proven)
@@ -137,7 +140,7 @@ impl Authenticator {
             if text.starts_with(&*form.prefix) {
                 trail.credential = Some(CredentialKind::ApiKey);
                 trail.pass("credential", || format!("an API key that starts with {}", form.prefix));
-                return Look::Done(case.verify_key(form, text));
+                return self.look_up_key(case, form, text, trail);
             }
         }
         if place.jwt {
@@ -172,19 +175,64 @@ impl Authenticator {
             return Look::Done(Verification::Verified(hit));
         }
         trail.token_cache = Some(false);
-        if let Some(quota) = case.blocked() { Look::Done(Verification::Withheld(quota)) } else { Look::Unseen(key) }
+        if let Some(quota) = case.blocked() {
+            Look::Done(Verification::Withheld(quota))
+        } else {
+            Look::Unseen(Sight::Token(key))
+        }
     }
 
-    /// Verifies a token that is not known yet. May wait for an issuer's keys.
+    /// A declared key or a cached one costs one digest and one look; what cannot be a key costs not even that.
+    fn look_up_key(&self, case: &Case<'_>, form: &api_key::ApiKeyForm, text: &str, trail: &mut Trail) -> Look {
+        if let Err(why) = form.check(text) {
+            return Look::Done(Verification::Rejected(Reason::KeyMalformed, why));
+        }
+        let digest = CredentialDigest::of(text.as_bytes());
+        if let Some(key) = case.realm.declared.get(&digest) {
+            return Look::Done(case.judge_declared(key, trail));
+        }
+        let stale = match self.keys.look(case.realm, digest, case.begun) {
+            Known::NoStore => return Look::Done(unknown_key()),
+            Known::Key(entry) => {
+                trail.key_cache = Some(true);
+                return Look::Done(case.judge(&entry, trail));
+            }
+            Known::Nothing => {
+                (trail.key_cache, trail.unknown_key_cache) = (Some(false), Some(true));
+                return Look::Done(unknown_key());
+            }
+            Known::Outdated { stale } => stale,
+            Known::Unseen => {
+                trail.unknown_key_cache = Some(false);
+                if let Some(quota) = case.blocked() {
+                    trail.key_cache = Some(false);
+                    return Look::Done(Verification::Withheld(quota));
+                }
+                false
+            }
+        };
+        trail.key_cache = Some(false);
+        Look::Unseen(Sight::Key { digest, stale })
+    }
+
+    /// Verifies a credential that is not known yet. May wait for an issuer's keys, or for the store.
     ///
     /// # Errors
     /// The denial to answer.
     pub(super) async fn verify(
         &self,
         case: &Case<'_>,
-        Unseen { token, key }: Unseen<'_>,
+        Unseen { text, sight }: Unseen<'_>,
         trail: &mut Trail,
     ) -> Result<Arc<Verified>, Denial> {
+        let verification = match sight {
+            Sight::Token(key) => self.verify_token(case, &text, key, trail).await,
+            Sight::Key { digest, stale } => self.verify_key(case, digest, stale, trail).await,
+        };
+        case.conclude(verification, trail)
+    }
+
+    async fn verify_token(&self, case: &Case<'_>, token: &str, key: CacheKey, trail: &mut Trail) -> Verification {
         let rules = jwt::Rules {
             issuers: &case.realm.issuers,
             allowed: &case.route.issuers,
@@ -192,7 +240,7 @@ impl Authenticator {
             clock_skew: case.snapshot.clock_skew,
             now: case.now,
         };
-        let verification = match jwt::verify(&token, rules, &mut trail.issuer).await {
+        match jwt::verify(token, rules, &mut trail.issuer).await {
             Ok(jwt::Token { principal, expires, issuer }) => {
                 let headers = case.realm.identity_headers.prepare(&case.realm.name, &principal);
                 let verified = Arc::new(Verified {
@@ -201,117 +249,48 @@ impl Authenticator {
                     expires: Some(expires),
                     allow_ips: Vec::new(),
                     issuer: Some(issuer),
+                    uses: None,
                 });
                 self.cache.insert(key, Arc::clone(&verified), token.len());
                 Verification::Verified(verified)
             }
             Err(jwt::Failure::Rejected(reason, why)) => Verification::Rejected(reason, why),
             Err(jwt::Failure::Unavailable(why)) => Verification::Unavailable(Reason::KeysUnavailable, why),
-        };
-        case.conclude(verification, trail)
-    }
-}
-
-impl<'a> Case<'a> {
-    pub(super) fn new(
-        snapshot: &'a Snapshot,
-        realm: &'a Realm,
-        route: &'a Route,
-        ip: Option<IpAddr>,
-        now: UnixMillis,
-    ) -> Self {
-        Self { snapshot, realm, route, ip, now }
-    }
-
-    /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known already
-    /// is never refused by it.
-    fn blocked(&self) -> Option<Quota> {
-        let limit = self.snapshot.failure_limit.as_ref()?;
-        Some(limit.peek(LimitKey::Address(self.ip), None, self.now)).filter(|quota| !quota.allowed)
-    }
-
-    /// From what verification says to what happens.
-    fn conclude(&self, verification: Verification, trail: &mut Trail) -> Result<Arc<Verified>, Denial> {
-        match verification {
-            Verification::Verified(identity) => {
-                trail.authentication = Some(Authentication::Ok);
-                trail.verified = Some(Arc::clone(&identity));
-                trail.pass("verify", || describe(&identity.principal));
-                Ok(identity)
-            }
-            Verification::Withheld(quota) => Err(too_many_failures(quota, trail)),
-            Verification::Rejected(reason, why) => {
-                if let Some(quota) = self.blocked() {
-                    return Err(too_many_failures(quota, trail));
-                }
-                if let Some(limit) = &self.snapshot.failure_limit {
-                    limit.take(LimitKey::Address(self.ip), None, self.now);
-                }
-                trail.authentication = Some(Authentication::Rejected);
-                trail.refuse("verify", || why.text().to_owned());
-                Err(Denial::because(reason, why))
-            }
-            Verification::Unavailable(reason, why) => {
-                trail.authentication = Some(Authentication::Unavailable);
-                trail.refuse("verify", || why.text().to_owned());
-                Err(Denial::because(reason, why))
-            }
         }
     }
 
-    fn absent(&self, trail: &mut Trail) -> Result<(), Denial> {
-        if self.route.auth.anonymous {
-            trail.pass("credential", || "none, and the route takes anonymous requests".to_owned());
-            return Ok(());
-        }
-        trail.refuse("credential", || "none in the places that the route looks at".to_owned());
-        Err(Reason::MissingCredentials.into())
-    }
-
-    fn ambiguous(&self, denial: Denial, trail: &mut Trail) -> Denial {
-        if let Some(quota) = self.blocked() {
-            return too_many_failures(quota, trail);
-        }
-        trail.refuse("credential", || denial.why.map_or("", Why::text).to_owned());
-        denial
-    }
-
-    fn verify_key(&self, form: &api_key::ApiKeyForm, text: &str) -> Verification {
-        if let Err(why) = form.check(text) {
-            return Verification::Rejected(Reason::KeyMalformed, why);
-        }
-        match self.realm.declared.find(text) {
-            None => Verification::Rejected(Reason::KeyUnknown, Why::Unknown),
-            Some(key) if key.disabled => Verification::Rejected(Reason::KeyDisabled, Why::Disabled),
-            Some(key) if key.verified.expires.is_some_and(|expires| self.now >= expires) => {
-                Verification::Rejected(Reason::KeyExpired, Why::Expired)
+    async fn verify_key(
+        &self,
+        case: &Case<'_>,
+        digest: CredentialDigest,
+        stale: bool,
+        trail: &mut Trail,
+    ) -> Verification {
+        match self.keys.read(case.realm, digest).await {
+            Ok(Some(entry)) => case.judge(&entry, trail),
+            Ok(None) => unknown_key(),
+            Err(Trouble::Busy) => Verification::Unavailable(Reason::Overloaded, Why::StoreBusy),
+            Err(Trouble::Failing | Trouble::Slow) if stale => {
+                Verification::Unavailable(Reason::StoreUnavailable, Why::StoreStale)
             }
-            Some(key) => Verification::Verified(Arc::clone(&key.verified)),
+            Err(Trouble::Failing) => Verification::Unavailable(Reason::StoreUnavailable, Why::StoreFailing),
+            Err(Trouble::Slow) => Verification::Unavailable(Reason::StoreUnavailable, Why::StoreSlow),
+        }
+    }
+
+    /// Notes that a request was allowed, after every check.
+    pub(super) fn note_use(&self, identity: &Verified, ip: Option<IpAddr>, now: UnixMillis) {
+        if let Some(uses) = &identity.uses {
+            self.keys.note(uses, ip, now);
         }
     }
 }
 
-fn too_many_failures(quota: Quota, trail: &mut Trail) -> Denial {
-    trail.refuse("failure limit", || "too many failed verifications came from this address".to_owned());
-    trail.limited_by = Some(quota.name);
-    Denial { retry_after: Some(quota.retry_after), ..Denial::because(Reason::RateLimited, Why::FailureLimit) }
+fn unknown_key() -> Verification {
+    Verification::Rejected(Reason::KeyUnknown, Why::Unknown)
 }
 
 /// Something stands where a credential belongs and is none: no key where only keys stand, else no token.
 fn malformed(place: &RoutePlace, why: Why) -> Verification {
     Verification::Rejected(if place.jwt { Reason::TokenInvalid } else { Reason::KeyMalformed }, why)
-}
-
-fn describe(principal: &Principal) -> String {
-    let mut text = format!("{} of subject {:?}", principal.kind, principal.subject);
-    if let Some(client) = &principal.client {
-        text.push_str(&format!(", client {client:?}"));
-    }
-    if let Some(id) = &principal.credential_id {
-        text.push_str(&format!(", id {id:?}"));
-    }
-    if let Some(issuer) = &principal.issuer {
-        text.push_str(&format!(", issuer {issuer:?}"));
-    }
-    text
 }

@@ -6,6 +6,7 @@
 mod at_sight;
 mod declare;
 mod pulled;
+mod store;
 #[cfg(test)]
 mod tests;
 
@@ -23,8 +24,11 @@ use crate::gate::trail::{Authentication, Trail};
 use crate::identity::CredentialKind;
 use at_sight::AtSight;
 use declare::Declare;
+pub use pulled::Figures;
 pub(super) use pulled::KeySetFigures;
 use pulled::pulled;
+use store::StoreMetrics;
+pub use store::StoreOperation;
 
 /// Label of what is not known: no realm had the host, no route the path.
 const NONE: &str = "-";
@@ -49,8 +53,10 @@ pub(super) struct Metrics {
     denials: IntCounterVec,
     authentications: IntCounterVec,
     rate_limited: IntCounterVec,
-    token_cache_hits: IntCounter,
-    token_cache_misses: IntCounter,
+    token_cache: Lookups,
+    key_cache: Lookups,
+    unknown_key_cache: Lookups,
+    store: StoreMetrics,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_success_at: Gauge,
@@ -82,6 +88,28 @@ struct RouteMetrics {
     denials: AtSight<Reason>,
     request_seconds: Histogram,
     decision_seconds: Histogram,
+}
+
+/// Look-ups in one cache.
+#[derive(Debug)]
+struct Lookups {
+    hits: IntCounter,
+    misses: IntCounter,
+}
+
+impl Lookups {
+    fn of(caches: &IntCounterVec, name: &str) -> Self {
+        Self { hits: caches.with_label_values(&[name, "hit"]), misses: caches.with_label_values(&[name, "miss"]) }
+    }
+
+    /// None: it was not asked.
+    fn record(&self, found: Option<bool>) {
+        match found {
+            Some(true) => self.hits.inc(),
+            Some(false) => self.misses.inc(),
+            None => {}
+        }
+    }
 }
 
 /// The names of a realm that become labels.
@@ -164,8 +192,10 @@ impl Metrics {
                 "Requests refused by a rate limit.",
                 &["realm", "limit"],
             )?,
-            token_cache_hits: cache.with_label_values(&["tokens", "hit"]),
-            token_cache_misses: cache.with_label_values(&["tokens", "miss"]),
+            token_cache: Lookups::of(&cache, "tokens"),
+            key_cache: Lookups::of(&cache, "keys"),
+            unknown_key_cache: Lookups::of(&cache, "unknown_keys"),
+            store: StoreMetrics::new(&declare)?,
             reloads: declare.counters(
                 "config_reloads_total",
                 "Attempts to load the configuration anew.",
@@ -200,6 +230,10 @@ impl Metrics {
     pub(super) fn reload_refused(&self) {
         self.reloads.with_label_values(&["refused"]).inc();
         self.reload_success.set(0);
+    }
+
+    pub(super) fn store_asked(&self, operation: StoreOperation, taken: Duration, done: bool) {
+        self.store.record(operation, taken, done);
     }
 
     pub(super) fn prepare(&self, realms: Vec<Labels>, redactor: Redactor) -> SnapshotMetrics {
@@ -277,17 +311,15 @@ impl Metrics {
                 },
             );
         }
-        match trail.token_cache {
-            Some(true) => self.token_cache_hits.inc(),
-            Some(false) => self.token_cache_misses.inc(),
-            None => {}
-        }
+        self.token_cache.record(trail.token_cache);
+        self.key_cache.record(trail.key_cache);
+        self.unknown_key_cache.record(trail.unknown_key_cache);
     }
 
     /// All metrics as text; what lives elsewhere is asked now.
-    pub(super) fn render(&self, key_sets: &[KeySetFigures<'_>], tokens: u64, now: UnixMillis) -> String {
+    pub(super) fn render(&self, key_sets: &[KeySetFigures<'_>], figures: &Figures, now: UnixMillis) -> String {
         let mut families = self.registry.gather();
-        match pulled(key_sets, tokens, now) {
+        match pulled(key_sets, figures, now) {
             Ok(registry) => families.extend(registry.gather()),
             Err(error) => tracing::error!(%error, "figures of caches and key sets are missing in the metrics"),
         }

@@ -8,6 +8,19 @@ use crate::gate::policy::{Realm, Snapshot};
 use crate::gate::verify::jwks::{KeySetStatus, RemoteKeySet};
 use crate::gate::verify::jwt::KeySource;
 
+/// What only the parts themselves know.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Entries in the cache of verified tokens.
+    pub tokens: u64,
+    /// Entries in the cache of keys.
+    pub keys: u64,
+    /// Entries in the cache of texts that are no key.
+    pub unknown_keys: u64,
+    /// Seconds since the feed was last known to be whole; none without a store.
+    pub feed_lag: Option<f64>,
+}
+
 /// A key set and whose it is.
 pub(in crate::telemetry) struct KeySetFigures<'a> {
     pub(super) realm: &'a str,
@@ -36,7 +49,11 @@ impl<'a> KeySetFigures<'a> {
 }
 
 /// Metrics whose truth lives elsewhere, as of now.
-pub(super) fn pulled(key_sets: &[KeySetFigures<'_>], tokens: u64, now: UnixMillis) -> prometheus::Result<Registry> {
+pub(super) fn pulled(
+    key_sets: &[KeySetFigures<'_>],
+    figures: &Figures,
+    now: UnixMillis,
+) -> prometheus::Result<Registry> {
     let registry = Registry::new_custom(Some("portcullis".into()), None)?;
     let declare = Declare(&registry);
     let entries = declare.gauges("cache_entries", "Entries in caches.", &["cache"])?;
@@ -48,7 +65,14 @@ pub(super) fn pulled(key_sets: &[KeySetFigures<'_>], tokens: u64, now: UnixMilli
         "Keys of a key set that are not used.",
         &["realm", "issuer", "why"],
     )?;
-    entries.with_label_values(&["tokens"]).set(as_float(tokens));
+    let Figures { tokens, keys: stored, unknown_keys, feed_lag } = *figures;
+    for (cache, count) in [("tokens", tokens), ("keys", stored), ("unknown_keys", unknown_keys)] {
+        entries.with_label_values(&[cache]).set(as_float(count));
+    }
+    if let Some(lag) = feed_lag {
+        let since = declare.float_gauge("feed_lag_seconds", "Since all changes in the store were known here.")?;
+        since.set(lag);
+    }
     for KeySetFigures { realm, issuer, status } in key_sets {
         refreshes.with_label_values(&[realm, issuer, "ok"]).inc_by(status.refreshed);
         refreshes.with_label_values(&[realm, issuer, "failed"]).inc_by(status.failed);

@@ -64,12 +64,18 @@ fn every_metric_of_the_contract_is_exposed_after_a_request() {
         reason: Some(Reason::RateLimited),
         limited_by: Some("per_client".into()),
         token_cache: Some(false),
+        key_cache: Some(true),
+        unknown_key_cache: Some(false),
         ..trail
     };
     end(&metrics, &handles, served, Outcome::Denied, 429, &refused);
     metrics.reload_refused();
 
-    let text = metrics.render(&[key_set()], 7, START.plus(Duration::from_secs(5)));
+    metrics.store_asked(StoreOperation::KeyLookup, Duration::from_millis(2), true);
+    metrics.store_asked(StoreOperation::Feed, Duration::from_secs(5), false);
+
+    let figures = Figures { tokens: 7, keys: 3, unknown_keys: 2, feed_lag: Some(0.25) };
+    let text = metrics.render(&[key_set()], &figures, START.plus(Duration::from_secs(5)));
     for expected in [
         r#"portcullis_requests_total{code="200",outcome="forwarded",realm="shop",route="/orders"} 1"#,
         r#"portcullis_requests_total{code="429",outcome="denied",realm="shop",route="/orders"} 1"#,
@@ -80,7 +86,16 @@ fn every_metric_of_the_contract_is_exposed_after_a_request() {
         r#"portcullis_authentications_total{credential="jwt",issuer="idp",realm="shop",result="ok"} 2"#,
         r#"portcullis_cache_requests_total{cache="tokens",result="hit"} 1"#,
         r#"portcullis_cache_requests_total{cache="tokens",result="miss"} 1"#,
+        r#"portcullis_cache_requests_total{cache="keys",result="hit"} 1"#,
+        r#"portcullis_cache_requests_total{cache="keys",result="miss"} 0"#,
+        r#"portcullis_cache_requests_total{cache="unknown_keys",result="miss"} 1"#,
         r#"portcullis_cache_entries{cache="tokens"} 7"#,
+        r#"portcullis_cache_entries{cache="keys"} 3"#,
+        r#"portcullis_cache_entries{cache="unknown_keys"} 2"#,
+        r#"portcullis_store_duration_seconds_bucket{operation="key_lookup",le="0.0025"} 1"#,
+        r#"portcullis_store_errors_total{operation="key_lookup"} 0"#,
+        r#"portcullis_store_errors_total{operation="feed"} 1"#,
+        "portcullis_feed_lag_seconds 0.25",
         r#"portcullis_jwks_refresh_total{issuer="idp",realm="shop",result="ok"} 3"#,
         r#"portcullis_jwks_refresh_total{issuer="idp",realm="shop",result="failed"} 1"#,
         r#"portcullis_jwks_age_seconds{issuer="idp",realm="shop"} 5"#,
@@ -110,7 +125,7 @@ fn requests_that_reached_no_realm_or_route_have_a_label_of_their_own() {
     let beyond = Served { realm: Some(9), route: Some(9), upstream: Some(9) };
     end(&metrics, &handles, beyond, Outcome::Forwarded, 777, &Trail::default());
 
-    let text = metrics.render(&[], 0, START);
+    let text = metrics.render(&[], &Figures::default(), START);
     for expected in [
         r#"portcullis_requests_total{code="404",outcome="denied",realm="-",route="-"} 1"#,
         r#"portcullis_requests_total{code="404",outcome="denied",realm="shop",route="-"} 1"#,
@@ -130,8 +145,8 @@ fn two_gateways_in_one_process_count_for_themselves_and_snapshots_count_on() {
         end(&one, &handles, served, Outcome::Denied, 401, &Trail::default());
     }
     let line = r#"portcullis_requests_total{code="401",outcome="denied",realm="shop",route="/orders"} 2"#;
-    assert!(one.render(&[], 0, START).contains(line));
-    assert!(!other.render(&[], 0, START).contains("portcullis_requests_total{"));
+    assert!(one.render(&[], &Figures::default(), START).contains(line));
+    assert!(!other.render(&[], &Figures::default(), START).contains("portcullis_requests_total{"));
 }
 
 #[test]
@@ -139,7 +154,7 @@ fn a_good_reload_after_a_refused_one_is_shown_as_good() {
     let metrics = Metrics::new(START).unwrap();
     metrics.reload_refused();
     metrics.reloaded(START.plus(Duration::from_secs(10)));
-    let text = metrics.render(&[], 0, START);
+    let text = metrics.render(&[], &Figures::default(), START);
     assert!(text.contains("portcullis_config_last_reload_success 1\n"), "{text}");
     assert!(text.contains("portcullis_config_last_reload_success_timestamp_seconds 1763682364.5\n"), "{text}");
 }
@@ -158,7 +173,7 @@ fn a_counter_seen_first_by_many_threads_at_once_loses_nothing() {
             });
         }
     });
-    let text = metrics.render(&[], 0, START);
+    let text = metrics.render(&[], &Figures::default(), START);
     let counts = text.lines().filter(|line| line.starts_with("portcullis_requests_total{") && line.ends_with(" 4"));
     assert_eq!(counts.count(), 20, "{text}");
 }

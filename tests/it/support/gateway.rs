@@ -5,28 +5,32 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use portcullis::clock::{SettableClock, UnixMillis};
+use portcullis::clock::{Clock, SettableClock, UnixMillis};
 use portcullis::config::{Attempt, Config, Problems, Sources};
 use portcullis::outbound::HttpFetch;
 use portcullis::reload::Source;
 use portcullis::server::{Handle, Options, Server};
+use portcullis::store::{Store, StoreSettings};
 use tempfile::TempDir;
 
+use super::administrator::{ALL_SCOPES, Administrator, new_token};
 use super::caller::{Call, Caller, Reply};
 use super::log::Log;
+use super::postgres::Postgres;
 use super::process::Served;
 use super::realms::{HOUSE_SECRET, Standard};
 use super::upstream::Upstream;
-use super::{NOW, eventually};
+use super::{DEADLINE, NOW, eventually};
 
 /// A gateway in the making.
 pub(crate) struct Builder {
     listen: Vec<String>,
     server: String,
+    store: String,
     realms: Vec<String>,
     files: Vec<(String, Vec<u8>)>,
     env: HashMap<String, String>,
@@ -54,6 +58,33 @@ impl Builder {
         self.server.push_str(text);
         self.server.push('\n');
         self
+    }
+
+    /// Keys for `[store]`.
+    pub(crate) fn store_toml(mut self, text: &str) -> Self {
+        self.store.push_str(text);
+        self.store.push('\n');
+        self
+    }
+
+    /// Keeps its store in an empty database of this server, instead of a file of SQLite.
+    pub(crate) fn postgres(self, server: &Postgres) -> Self {
+        self.database(&server.new_database())
+    }
+
+    /// Keeps its store in this database of PostgreSQL.
+    pub(crate) fn database(self, url: &str) -> Self {
+        let secrets = r#"url = { env = "STORE_URL" }
+pepper = { env = "STORE_PEPPER" }
+seal_key = { env = "STORE_SEAL_KEY" }"#;
+        let (pepper, seal_key) = ("a pepper of the tests, 32 bytes or more", "a seal key of the tests, 32 bytes too");
+        self.store_toml(secrets).env("STORE_URL", url).env("STORE_PEPPER", pepper).env("STORE_SEAL_KEY", seal_key)
+    }
+
+    /// Keeps its store beside that of another gateway: in the same file.
+    pub(crate) fn store_of(self, other: &Gateway) -> Self {
+        let directory = other.env.get("STATE_DIRECTORY").expect("a directory").clone();
+        self.env("STATE_DIRECTORY", &directory)
     }
 
     /// A realm's file; `realm = "…"` included.
@@ -131,14 +162,17 @@ impl Builder {
         panics_on_record();
         let panics_before = PANICS.lock().expect("the list").len();
         let directory = self.write();
+        let mut env = self.env.clone();
+        let state = directory.path().to_str().expect("UTF-8").to_owned();
+        env.entry("STATE_DIRECTORY".to_owned()).or_insert(state); // each its own store
 
         let clock = Arc::new(SettableClock::new(self.now));
         let log = Log::default();
-        let config = load(directory.path(), &self.env)?;
+        let config = load(directory.path(), &env)?;
         let sink: Box<dyn Write + Send> = self.sink.unwrap_or_else(|| Box::new(log.clone()));
         let mut options = Options::embedded(clock.clone(), Arc::new(HttpFetch::new()), sink);
-        let (from, env) = (directory.path().to_owned(), self.env.clone());
-        let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &env)) };
+        let (from, again) = (directory.path().to_owned(), env.clone());
+        let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &again)) };
         (options.source, options.watch_every) = (Some(source), self.watch_every);
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
         let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
@@ -150,12 +184,18 @@ impl Builder {
             clock,
             log,
             directory,
-            env: self.env,
+            env,
             places: self.places,
             handle,
+            administrator: OnceLock::new(),
             thread: Some(thread),
             panics_before,
         })
+    }
+
+    /// The environment of the gateway.
+    pub(crate) fn environment(&self) -> &HashMap<String, String> {
+        &self.env
     }
 
     /// Writes the files of the configuration.
@@ -184,9 +224,11 @@ impl Builder {
     fn main_file(&self, server: &str) -> String {
         let listen = if self.listen.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.listen.clone() };
         let listen: Vec<_> = listen.iter().map(|address| format!("{{ address = \"{address}\" }}")).collect();
+        // A test that has to say it otherwise writes the table itself.
+        let store = if self.store.is_empty() { String::new() } else { format!("[store]\n{}\n", self.store) };
         // `[server]` last: what a test adds may begin with keys of it and go on with other tables.
         format!(
-            "[admin]\nlisten = {{ address = \"127.0.0.1:0\" }}\n\n[server]\nlisten = [{}]\n{server}\n",
+            "[admin]\nlisten = {{ address = \"127.0.0.1:0\" }}\n\n{store}[server]\nlisten = [{}]\n{server}\n",
             listen.join(", ")
         )
     }
@@ -204,6 +246,7 @@ pub(crate) struct Gateway {
     env: HashMap<String, String>,
     places: Vec<(String, SocketAddr)>,
     handle: Handle,
+    administrator: OnceLock<Administrator>,
     thread: Option<JoinHandle<()>>,
     panics_before: usize,
 }
@@ -214,6 +257,7 @@ impl Gateway {
         Builder {
             listen: Vec::new(),
             server: String::new(),
+            store: String::new(),
             realms: Vec::new(),
             files: Vec::new(),
             env: HashMap::new(),
@@ -268,6 +312,32 @@ impl Gateway {
     #[track_caller]
     pub(crate) fn admin_get(&self, path: &str) -> Reply {
         Caller::new(self.admin).host(&self.admin.to_string()).get(path).send()
+    }
+
+    /// Somebody who may administer everything.
+    pub(crate) fn admin(&self) -> &Administrator {
+        self.administrator.get_or_init(|| self.admin_with(ALL_SCOPES, None))
+    }
+
+    /// Somebody who may administer this much, in these realms.
+    pub(crate) fn admin_with(&self, scopes: &'static [&str], realms: Option<&'static [&str]>) -> Administrator {
+        let now = self.clock.now();
+        let (token, id) = self.with_store(move |store| new_token(store, scopes, realms, now));
+        Administrator::new(Caller::new(self.admin).host(&self.admin.to_string()), token, id)
+    }
+
+    /// Works on the gateway's own store.
+    #[track_caller]
+    pub(crate) fn with_store<T, F>(&self, work: impl FnOnce(Store) -> F) -> T
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (store, runtime) = self.handle.store().expect("the gateway has a store");
+        let (tell, told) = mpsc::channel();
+        let work = work(store.clone());
+        runtime.spawn(async move { tell.send(work.await) });
+        told.recv_timeout(DEADLINE).expect("work on the store ends well")
     }
 
     /// Waits until the gateway says that it is ready: key sets, say, have been fetched.
@@ -345,6 +415,12 @@ impl Gateway {
     /// The number of the configuration in force.
     pub(crate) fn generation(&self) -> u64 {
         self.handle.gateway().live.load().snapshot.generation
+    }
+
+    /// How its store is opened.
+    pub(crate) fn store_settings(&self) -> StoreSettings {
+        let config = load(self.directory.path(), &self.env).expect("the configuration is good");
+        config.settings.store.expect("a store")
     }
 
     /// Moves the gateway's time forward.

@@ -3,6 +3,7 @@
 
 #![allow(dead_code)] // each suite uses its part of this
 
+pub(crate) mod administrator;
 pub(crate) mod caller;
 pub(crate) mod gateway;
 pub(crate) mod issuer;

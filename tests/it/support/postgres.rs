@@ -146,7 +146,8 @@ impl Postgres {
     fn signal_all(&self, signal: &str) {
         let server = self.server.id();
         let mut pids = vec![server.to_string()];
-        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).expect("its children");
+        // None when it has ended meanwhile.
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
         pids.extend(children.split_whitespace().map(str::to_owned));
         // Of a connection that has just ended nothing is left to signal.
         drop(Command::new("kill").arg(format!("-{signal}")).args(pids).stderr(Stdio::null()).status());

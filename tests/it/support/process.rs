@@ -39,9 +39,12 @@ impl Run {
         Self { command, input: Vec::new() }
     }
 
-    /// With the configuration at `path`.
+    /// With the configuration at `path`; where that is a directory, the store is in it.
     pub(crate) fn config(mut self, path: &Path) -> Self {
         self.command.arg("--config").arg(path);
+        if path.is_dir() {
+            self.command.env("STATE_DIRECTORY", path);
+        }
         self
     }
 

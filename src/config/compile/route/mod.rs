@@ -10,10 +10,10 @@ use http::Method;
 use ipnet::IpNet;
 use serde_json::Value;
 
-use super::Compiler;
 use super::limit::Limits;
 use super::scope::Scopes;
 use super::upstream::{Upstreams, route_timeouts};
+use super::{Compiler, view};
 use crate::config::keys::Route as Raw;
 use crate::config::problem::At;
 use crate::config::value::Any;
@@ -118,7 +118,7 @@ pub(super) fn route(
     Some(Route {
         name: Arc::from(name?),
         index,
-        view: crate::gate::policy::RouteView::default(),
+        view: view::route(raw),
         auth: auth?,
         places: places?,
         issuers: issuers?,

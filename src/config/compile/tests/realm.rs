@@ -134,3 +134,63 @@ fn entries_of_errors_are_checked() {
     );
     refused(shop(&format!("[errors]\nbody = 'x'\n{PUBLIC}")), "errors.body", "a body is a table");
 }
+
+#[test]
+fn what_the_file_says_can_be_shown_in_its_words() {
+    let rest = "
+[[api_keys]]
+prefix = 'demo_'
+
+[scopes]
+'orders:read' = 'See orders'
+'orders:write' = 'Change orders'
+
+[roles]
+clerk = ['orders:*']
+
+[clients.acme]
+roles = ['clerk']
+plan = 'Growth'
+tenant = 'north'
+attributes = { team = 42 }
+ip_allowlist = ['192.0.2.0/24']
+keys = [
+  { id = 'acme-1', sha256 = { env = 'DIGEST' }, scopes = ['orders:read'], expires = 2027-01-31T12:00:00Z },
+]
+
+[[routes]]
+path = '/orders/**'
+methods = ['GET', 'POST']
+auth = ['api_key']
+scopes = ['orders:{access}']
+";
+    let config = load_files(&[("realms/shop.toml", &shop_text(rest))], true).unwrap();
+    let view = &config.snapshot.realms[0].view;
+    assert_eq!(view.hosts, ["shop.example"]);
+    let scopes: Vec<_> = view.scopes.iter().flatten().map(|(scope, text)| (scope.as_str(), text.as_str())).collect();
+    assert_eq!(scopes, [("orders:read", "See orders"), ("orders:write", "Change orders")]);
+    let [acme] = view.clients.as_slice() else { panic!("{view:?}") };
+    assert_eq!((acme.name.as_str(), acme.source.as_str()), ("acme", "realms/shop.toml:15"));
+    assert_eq!((acme.plan.as_deref(), acme.tenant.as_deref()), (Some("Growth"), Some("north")));
+    assert_eq!((acme.roles.as_slice(), &acme.scopes, acme.disabled), (&[String::from("clerk")][..], &None, false));
+    assert_eq!(acme.attributes.get("team"), Some(&serde_json::json!(42)));
+    assert_eq!(acme.ip_allowlist, ["192.0.2.0/24".parse().unwrap()]);
+    let [key] = acme.keys.as_slice() else { panic!("{acme:?}") };
+    assert_eq!((key.id.as_str(), key.source.as_str()), ("acme-1", "realms/shop.toml:22"));
+    assert_eq!(key.scopes.as_deref(), Some(&[String::from("orders:read")][..]));
+    assert_eq!(key.expires.map(|at| at.0), Some(1_801_396_800_000));
+    let route = &config.snapshot.realms[0].routes[0].view;
+    assert_eq!(route.path, "/orders/**");
+    assert_eq!((route.methods.join(","), route.auth.join(",")), ("GET,POST".into(), "api_key".into()));
+    assert_eq!(route.scopes, ["orders:{access}"]);
+}
+
+#[test]
+fn a_place_in_a_single_file_is_told_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("one.toml");
+    let text = "[realms.shop]\nhosts = ['shop.example']\nupstream = 'http://127.0.0.1:9000'\n[realms.shop.clients.acme]\n[[realms.shop.routes]]\npath = '/'\nauth = ['public']\n";
+    fs::write(&path, text).unwrap();
+    let config = load(&path, &Sources { env: &env, secrets: true }).unwrap();
+    assert_eq!(config.snapshot.realms[0].view.clients[0].source, "one.toml:4");
+}

@@ -1,5 +1,0 @@
-//! Address lists.
-
-use super::endpoint::Endpoint;
-
-pub(super) static ENDPOINTS: &[Endpoint] = &[];

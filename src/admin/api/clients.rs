@@ -1,5 +1,0 @@
-//! Principals.
-
-use super::endpoint::Endpoint;
-
-pub(super) static ENDPOINTS: &[Endpoint] = &[];

@@ -1,5 +1,0 @@
-//! API keys.
-
-use super::endpoint::Endpoint;
-
-pub(super) static ENDPOINTS: &[Endpoint] = &[];

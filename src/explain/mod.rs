@@ -1,0 +1,133 @@
+//! The verdict on a request that nobody sent, step by step, by the gate that decides about real ones. Nothing is counted,
+//! noted or kept for it. Where questions come from and where answers go (the command line, the admin API) does not
+//! belong here.
+
+mod question;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::clock::{Clock, SettableClock};
+use crate::gate::Gate;
+use crate::gate::outcome::{Denial, Permit};
+use crate::gate::policy::Snapshot;
+use crate::gate::request::RequestId;
+use crate::gate::trail::{Step, Trail};
+use crate::gate::verify::jwks;
+use crate::gate::verify::stored::StoredKeys;
+use crate::identity::CredentialKind;
+use crate::outbound::HttpFetch;
+
+pub use question::Question;
+
+/// What the gate says to a [`Question`].
+#[derive(Debug)]
+pub struct Verdict {
+    heading: String,
+    trail: Trail,
+    decision: Result<Permit, Denial>,
+    /// The status that the realm's dialect refuses with.
+    status: Option<u16>,
+}
+
+/// Judges by `snapshot` and the keys in `keys`. Key sets are used as they are: somebody else keeps them fresh.
+pub async fn judge(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &Question) -> Verdict {
+    let mut trail = Trail::explaining();
+    let decision = Gate::new(0, keys).decide(snapshot, &question.request(), &mut trail).await;
+    let status = decision.as_ref().err().map(|denial| {
+        let dialect = trail.realm.as_ref().map_or(&snapshot.dialect, |realm| &realm.dialect);
+        dialect.render(denial, &RequestId::generate(question.now())).status
+    });
+    let heading = format!("{} {} from {}", question.method(), question.url, question.peer());
+    Verdict { heading, trail, decision, status }
+}
+
+/// Judges where no gateway runs: key sets that are needed are fetched, and are fresh at the time of the question.
+pub async fn judge_alone(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &Question) -> Verdict {
+    let sets = snapshot.remote_key_sets();
+    let maintenance = tokio::spawn(jwks::maintain(
+        move || sets.clone(),
+        Arc::default(),
+        Arc::new(HttpFetch::new()),
+        Arc::new(SettableClock::new(question.now())) as Arc<dyn Clock>,
+    ));
+    let verdict = judge(snapshot, keys, question).await;
+    maintenance.abort();
+    verdict
+}
+
+impl Verdict {
+    /// Whether the request would be forwarded.
+    pub fn allowed(&self) -> bool {
+        self.decision.is_ok()
+    }
+
+    /// Adds a step about the store, where a key was judged: that there is none yet, or (`passed` = false) that it could
+    /// not be asked.
+    pub fn note_store(&mut self, saw: String, passed: bool) {
+        if self.trail.credential == Some(CredentialKind::ApiKey)
+            && let Some(steps) = &mut self.trail.steps
+        {
+            let credential = steps.iter().position(|step| step.name == "credential").map_or(0, |at| at + 1);
+            steps.insert(credential, Step { name: "store", saw, passed });
+        }
+    }
+
+    /// For a terminal.
+    ///
+    /// # Errors
+    /// `out` cannot be written.
+    pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}\n", printable(&self.heading))?;
+        for step in self.trail.steps.iter().flatten() {
+            let mark = if step.passed { "ok " } else { "NO " };
+            writeln!(out, "  {mark} {:<15} {}", step.name, printable(&step.saw))?;
+        }
+        match &self.decision {
+            Ok(permit) => {
+                let target = permit.target().unwrap_or("the path as it came");
+                writeln!(out, "\nallowed: goes to {}, {target}", permit.route().upstream.name)?;
+                for (name, value) in permit.identity().iter().flat_map(|identity| identity.headers.iter()) {
+                    writeln!(out, "  {name}: {}", value.to_str().unwrap_or_default())?;
+                }
+                Ok(())
+            }
+            Err(denial) => {
+                let why = denial.why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
+                writeln!(out, "\nrefused: {} {}{why}", self.status.unwrap_or_default(), denial.reason)
+            }
+        }
+    }
+
+    /// For programs.
+    pub fn to_json(&self) -> Value {
+        let step = |step: &Step| json!({ "step": step.name, "passed": step.passed, "saw": step.saw });
+        let identity: serde_json::Map<_, _> = self
+            .decision
+            .iter()
+            .filter_map(|permit| permit.identity())
+            .flat_map(|identity| identity.headers.iter())
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()))
+            .collect();
+        let denial = self.decision.as_ref().err();
+        json!({
+            "allowed": denial.is_none(),
+            "status": self.status,
+            "reason": denial.map(|denial| denial.reason.as_str()),
+            "why": denial.and_then(|denial| denial.why).map(|why| why.as_str()),
+            "realm": self.trail.realm.as_ref().map(|realm| &*realm.name),
+            "route": self.trail.route.as_ref().map(|route| &*route.name),
+            "upstream": self.decision.as_ref().ok().map(|permit| &*permit.route().upstream.name),
+            "identity_headers": identity,
+            "steps": self.trail.steps.iter().flatten().map(step).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// A text that may quote the request, as it can be shown on a terminal.
+fn printable(text: &str) -> String {
+    let escaped = |c: char| -> Vec<char> { if matches!(c, '"' | '\'') { vec![c] } else { c.escape_debug().collect() } };
+    text.chars().flat_map(escaped).collect()
+}

@@ -1,0 +1,179 @@
+//! Following the feed of the store: what changes there, on this node or another, is taken into the ledger that requests
+//! look at.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Stopwatch;
+use crate::gate::verify::stored::StoredKeys;
+use crate::store::{Fault, Store, StoreError};
+use crate::telemetry::{StoreOperation, Telemetry};
+
+/// Rows read at once.
+const PAGE: usize = 1000;
+
+/// A look that takes longer has failed.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// After a wake-up: changes that come in a burst are read together.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// Whoever has written waits so long for this node to know, and no longer.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What this node knows of the feed, and how well it does.
+#[derive(Debug)]
+pub(super) struct Feed {
+    keys: Arc<StoredKeys>,
+    max_staleness: Duration,
+    /// Asks for a look at once.
+    nudge: Notify,
+    /// How far the ledger is.
+    position: watch::Sender<i64>,
+    /// Why the last look failed.
+    trouble: Mutex<Option<String>>,
+}
+
+/// How the feed stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct State {
+    /// Since all changes were known; none before the first time.
+    pub(super) lag: Option<Duration>,
+    /// Whether stored keys are answered for.
+    pub(super) fresh: bool,
+    /// Why the last look failed, for people; none when it did not.
+    pub(super) trouble: Option<String>,
+}
+
+impl Feed {
+    pub(super) fn new(keys: Arc<StoredKeys>, max_staleness: Duration) -> Self {
+        Self { keys, max_staleness, nudge: Notify::new(), position: watch::Sender::new(0), trouble: Mutex::new(None) }
+    }
+
+    /// The first look: nothing is remembered yet, so that the newest row is where it begins.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub(super) async fn begin(&self, store: &Store) -> Result<(), StoreError> {
+        let begun = Stopwatch::start();
+        let span = store.feed_span().await?;
+        self.keys.ledger().restart(span.newest);
+        self.known(begun);
+        Ok(())
+    }
+
+    /// Looks for changes for ever: when it is asked to, when the store wakes it, and every `poll`.
+    pub(super) async fn follow(&self, store: &Store, telemetry: &Telemetry, poll: Duration) {
+        loop {
+            let watch = Stopwatch::start();
+            let looked = tokio::time::timeout(DEADLINE, self.look(store, watch)).await;
+            let looked = looked.unwrap_or_else(|_| Err(StoreError::new(Fault::Unreachable, "it does not answer")));
+            telemetry.store_asked(StoreOperation::Feed, watch.elapsed(), looked.is_ok());
+            let reachable = looked.is_ok();
+            self.note(looked);
+            let woken = async {
+                if !reachable {
+                    std::future::pending().await // a connection that is broken may wake without end
+                }
+                store.woken().await;
+                tokio::time::sleep(GATHER).await;
+            };
+            tokio::select! {
+                () = tokio::time::sleep(poll) => {}
+                () = self.nudge.notified() => {}
+                () = woken => {}
+            }
+        }
+    }
+
+    /// Takes in what is new.
+    async fn look(&self, store: &Store, begun: Stopwatch) -> Result<(), StoreError> {
+        let span = store.feed_span().await?;
+        let ledger = self.keys.ledger();
+        let mut position = ledger.position();
+        // Rows ran out before they were read, or the store was put back to an older state.
+        let mut whole = position.saturating_add(1) >= span.oldest && position <= span.newest;
+        while whole && position < span.newest {
+            let changes = store.changes_after(position, PAGE).await?;
+            let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
+                whole = false;
+                break;
+            };
+            whole = first.seq == position.saturating_add(1);
+            if whole {
+                ledger.apply(&changes);
+                position = last.seq;
+            }
+        }
+        if !whole {
+            tracing::warn!(
+                position,
+                oldest = span.oldest,
+                newest = span.newest,
+                "changes of the store were missed: everything that is remembered of it is read again"
+            );
+            ledger.restart(span.newest);
+        }
+        self.known(begun);
+        Ok(())
+    }
+
+    /// All changes before `begun` are known.
+    fn known(&self, begun: Stopwatch) {
+        let ledger = self.keys.ledger();
+        ledger.confirm(begun);
+        self.position.send_replace(ledger.position());
+    }
+
+    /// Remembers how a look ended; tells when an outage begins and when it is over.
+    fn note(&self, looked: Result<(), StoreError>) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match looked {
+            Ok(()) if trouble.is_some() => {
+                *trouble = None;
+                tracing::info!("the store is within reach again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if trouble.is_none() {
+                    tracing::warn!(
+                        %error,
+                        fault = error.fault.as_str(),
+                        max_staleness = ?self.max_staleness,
+                        "changes of the store cannot be read: stored keys are answered for from memory, and refused \
+                         with 503 after store.max_staleness"
+                    );
+                }
+                *trouble = Some(error.to_string());
+            }
+        }
+    }
+
+    /// Waits until everything up to the row `seq` counts here. Where the feed cannot be read in time, nothing that is
+    /// remembered counts any more: that is as good.
+    pub(super) async fn applied(&self, seq: i64) {
+        let mut position = self.position.subscribe();
+        self.nudge.notify_one();
+        if tokio::time::timeout(PATIENCE, position.wait_for(|known| *known >= seq)).await.is_err() {
+            let ledger = self.keys.ledger();
+            ledger.restart(ledger.position().max(seq));
+        }
+    }
+
+    /// How the feed stands now.
+    pub(super) fn state(&self) -> State {
+        let lag = self.keys.ledger().staleness(Stopwatch::start());
+        State {
+            lag,
+            fresh: lag.is_some_and(|lag| lag <= self.max_staleness),
+            trouble: self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// How long another node may answer from memory without knowing of a change.
+    pub(super) fn max_staleness(&self) -> Duration {
+        self.max_staleness
+    }
+}

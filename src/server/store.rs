@@ -1,0 +1,189 @@
+//! The store of a running gateway: opened before listeners accept, on a runtime of its own, to which its connections
+//! belong; and what goes on about it in the background.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::control::keep_running;
+use super::feed::Feed;
+use super::{StartError, upkeep};
+use crate::clock::{Clock, Stopwatch};
+use crate::gate::policy::Snapshot;
+use crate::gate::verify::stored::{Keeping, KeySource, StoredKeys};
+use crate::secret::CredentialDigest;
+use crate::store::{Fault, KeyInForce, Location, OpenError, Opening, Store, StoreError, StoreSettings};
+use crate::telemetry::{StoreOperation, Telemetry};
+
+/// Threads that wait for the store.
+const THREADS: usize = 2;
+
+/// At the end: for the last uses, and then for the connections to close.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// How often another process's changes are looked for: SQLite cannot tell, PostgreSQL tells and this is for the case that
+/// the message was lost.
+const POLL_SQLITE: Duration = Duration::from_millis(200);
+const POLL_POSTGRES: Duration = Duration::from_secs(1);
+
+/// An open store and everything that works on it.
+pub(super) struct OpenStore {
+    threads: Threads,
+    pub(super) store: Store,
+    pub(super) keys: Arc<StoredKeys>,
+    pub(super) feed: Arc<Feed>,
+    clock: Arc<dyn Clock>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl OpenStore {
+    /// Opens the store, makes it where there is none, brings its schema up to date, and begins to follow its feed. Ends
+    /// in the caller's thread whatever runtime that may belong to.
+    ///
+    /// # Errors
+    /// See [`StartError::Store`]. A store that is out of reach ends the start: whoever supervises the process tries
+    /// again, and nothing is served before it is known which keys are revoked.
+    pub(super) fn open(
+        settings: &StoreSettings,
+        cache_bytes: u64,
+        uses_every: Duration,
+        clock: &Arc<dyn Clock>,
+        telemetry: &Arc<Telemetry>,
+    ) -> Result<Self, StartError> {
+        let threads = Threads::start()?;
+        let now = clock.now();
+        let store =
+            threads.wait(Store::open(settings, Opening::Create, now)).unwrap_or_else(|| Err(panicked().into()))?;
+        let keeping = Keeping { cache_bytes, max_staleness: settings.max_staleness };
+        let source = Arc::new(Timed { store: store.clone(), telemetry: Arc::clone(telemetry) });
+        let keys = Arc::new(StoredKeys::new(source, threads.handle(), keeping));
+        let feed = Arc::new(Feed::new(Arc::clone(&keys), settings.max_staleness));
+        threads.wait(feed.begin(&store)).unwrap_or_else(|| Err(panicked())).map_err(OpenError::Failed)?;
+        let open = Self { threads, store, keys, feed, clock: Arc::clone(clock), telemetry: Arc::clone(telemetry) };
+        open.work(settings, uses_every);
+        Ok(open)
+    }
+
+    /// Starts the background.
+    fn work(&self, settings: &StoreSettings, uses_every: Duration) {
+        let poll = match settings.location {
+            Location::Sqlite(_) => POLL_SQLITE,
+            Location::Postgres(_) => POLL_POSTGRES,
+        };
+        let (feed, store, telemetry) = (Arc::clone(&self.feed), self.store.clone(), Arc::clone(&self.telemetry));
+        self.threads.handle().spawn(keep_running("feed", move || {
+            let (feed, store, telemetry) = (Arc::clone(&feed), store.clone(), Arc::clone(&telemetry));
+            async move { feed.follow(&store, &telemetry, poll).await }
+        }));
+
+        let chores = upkeep::Chores {
+            store: self.store.clone(),
+            keys: Arc::clone(&self.keys),
+            clock: Arc::clone(&self.clock),
+            telemetry: Arc::clone(&self.telemetry),
+            audit_retention: settings.audit_retention,
+        };
+        let uses = chores.clone();
+        self.threads.handle().spawn(keep_running("uses", move || uses.clone().write_uses(uses_every)));
+        self.threads.handle().spawn(keep_running("upkeep", move || chores.clone().tidy()));
+    }
+
+    /// Where work on the store is done.
+    pub(super) fn handle(&self) -> Handle {
+        self.threads.handle()
+    }
+
+    /// Points at rows of realms that the configuration does not know: a realm was renamed in the files only, most likely.
+    pub(super) fn warn_of_orphans(&self, snapshot: &Snapshot) {
+        let store = self.store.clone();
+        let Some(found) = self.threads.wait(async move { store.realms().await }) else { return };
+        let rows = match found {
+            Ok(rows) => rows,
+            Err(error) => return tracing::warn!(%error, "it is not known which realms have keys in the store"),
+        };
+        for (realm, (clients, keys)) in rows {
+            if !snapshot.realms.iter().any(|configured| *configured.name == *realm) {
+                tracing::warn!(
+                    realm,
+                    clients,
+                    keys,
+                    "the store has clients and keys of a realm that is not configured: if it was renamed, run \
+                     `portcullis store rename-realm {realm} NEW-NAME`"
+                );
+            }
+        }
+    }
+
+    /// Writes down the last uses and closes the store, in bounded time.
+    pub(super) fn close(self) {
+        let Self { threads, store, keys, clock, telemetry, .. } = self;
+        let work = async move {
+            let last = upkeep::write_uses(&store, &keys, &telemetry, clock.now(), true);
+            match tokio::time::timeout(LAST_WORDS, last).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the last uses of keys were not written down"),
+                Err(_) => tracing::warn!("the last uses of keys were not written down in time"),
+            }
+            // What cannot be closed in time ends with the process.
+            tokio::time::timeout(LAST_WORDS, store.close()).await.ok();
+        };
+        threads.wait(work);
+    }
+}
+
+fn panicked() -> StoreError {
+    StoreError::new(Fault::Unreachable, "opening it ended by a fault of the program")
+}
+
+/// A runtime that may be used and let go of anywhere, also by threads of another one.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start() -> Result<Self, StartError> {
+        let runtime = Builder::new_multi_thread().worker_threads(THREADS).thread_name("store").enable_all().build();
+        runtime.map(|runtime| Self(Some(runtime))).map_err(StartError::Threads)
+    }
+
+    fn handle(&self) -> Handle {
+        // It is there until it is dropped.
+        self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
+    }
+
+    /// Waits for a future; none if it panicked. A runtime refuses to be waited for by a thread of another one, so that a
+    /// thread of its own does.
+    fn wait<T: Send>(&self, future: impl Future<Output = T> + Send) -> Option<T> {
+        let handle = self.handle();
+        std::thread::scope(|scope| {
+            let waiting = std::thread::Builder::new().name("store-wait".into());
+            waiting.spawn_scoped(scope, move || handle.block_on(future)).ok()?.join().ok()
+        })
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background(); // a read that hangs must not hold up the end
+        }
+    }
+}
+
+/// The store, with a clock on it.
+#[derive(Debug)]
+struct Timed {
+    store: Store,
+    telemetry: Arc<Telemetry>,
+}
+
+#[async_trait]
+impl KeySource for Timed {
+    async fn find(&self, realm: &str, digest: CredentialDigest) -> Result<Option<KeyInForce>, StoreError> {
+        let watch = Stopwatch::start();
+        let found = self.store.find(realm, digest).await;
+        self.telemetry.store_asked(StoreOperation::KeyLookup, watch.elapsed(), found.is_ok());
+        found
+    }
+}
