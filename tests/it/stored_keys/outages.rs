@@ -122,15 +122,15 @@ fn a_postgresql_that_does_not_answer_holds_up_nobody_for_long_and_nobody_else() 
     server.freeze();
     let watch = Stopwatch::start();
     house.present(&api_key(&key_prefix())).denied("store_unavailable");
-    assert!(watch.elapsed() < Duration::from_secs(5), "{:?}", watch.elapsed());
-    // What is remembered, what is declared, what is signed: nothing of it waits for the store.
+    assert!(watch.elapsed() < Duration::from_secs(8), "{:?}", watch.elapsed());
+    // What is remembered, what is declared, what is signed: nothing of it waits for the store, which would be 2 s each.
     let watch = Stopwatch::start();
     for _ in 0..10 {
         house.present(&key.secret).ok();
         house.present(&house.standard.partner_key).ok();
         house.get("/me/x").bearer(&house.standard.alice().sign()).send().ok();
     }
-    assert!(watch.elapsed() < Duration::from_secs(2), "{:?}", watch.elapsed());
+    assert!(watch.elapsed() < Duration::from_secs(8), "{:?}", watch.elapsed());
     server.thaw();
     is_well_again(&house, &key.secret);
 }
