@@ -82,10 +82,17 @@ pub(super) async fn write_uses(
 /// Removes audit events that are older than they have to be kept, and leaves a trace of it.
 async fn prune_audit(store: &Store, retention: Duration, now: UnixMillis) -> Result<(), StoreError> {
     let before = UnixMillis(now.0.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)));
+    // A part at a time: others want to write, too.
+    while prune_part(store, before, now).await? > 0 {}
+    Ok(())
+}
+
+/// Removes a part of what is older than `before`; returns how many events.
+async fn prune_part(store: &Store, before: UnixMillis, now: UnixMillis) -> Result<u64, StoreError> {
     let mut write = store.begin().await?;
     let events = write.prune_audit(before).await?;
     if events == 0 {
-        return Ok(());
+        return Ok(0);
     }
     write.audit(AuditEntry {
         at: now,
@@ -104,7 +111,8 @@ async fn prune_audit(store: &Store, retention: Duration, now: UnixMillis) -> Res
             ("before".to_owned(), json!(before.to_string())),
         ]),
     });
-    write.commit().await.map(drop)
+    write.commit().await?;
+    Ok(events)
 }
 
 async fn measured<T>(
