@@ -19,6 +19,7 @@ mod gallery;
 mod generated_pages;
 mod headers;
 mod hostile_upstream;
+mod key_attacks;
 mod key_sets;
 mod layers;
 mod observability;

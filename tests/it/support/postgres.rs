@@ -95,6 +95,11 @@ impl Postgres {
         self.port
     }
 
+    /// Where its files and its log are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// URL of a database of this server.
     pub(crate) fn url(&self, database: &str) -> String {
         format!("postgres://{ROLE}:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
