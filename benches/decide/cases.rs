@@ -14,7 +14,7 @@ use portcullis::telemetry::{Ending, Outcome, Telemetry};
 
 use crate::NOW;
 use crate::gauge::Case;
-use crate::stand::{API_KEY, Call, ISSUERS, PREFIX, Size, Stand};
+use crate::stand::{API_KEY, Call, ISSUERS, PREFIX, Size, Stand, bearer};
 use crate::token::{Token, flip_signature_bit};
 
 const ORDER: &str = "/v1/orders/4711";
@@ -36,6 +36,7 @@ pub(crate) fn all() -> Vec<Case> {
     let uncached = Stand::new(Size { routes: 10, networks: 10, ..Size::default() });
     let mut cases = allowed(cached, uncached);
     cases.extend(larger());
+    cases.extend(stored());
     cases.extend(refused(cached));
     cases.extend(around(cached));
     cases
@@ -71,6 +72,37 @@ fn larger() -> Vec<Case> {
     ]
 }
 
+/// Keys of a store that knows a million. Under `cargo test` fewer will do.
+fn stored() -> Vec<Case> {
+    let (stored, hot) = if cfg!(debug_assertions) { (1000, 100) } else { (1_000_000, 100_000) };
+    let one = Stand::new(Size { cache: true, routes: 10, stored: 1, hot: 1, ..Size::default() });
+    let many = Stand::new(Size { cache: true, routes: 10, stored, hot, ..Size::default() });
+    let name = format!("stored key, {hot} hot of {stored}");
+    vec![decision("stored key", one, ORDER, Some(one.hot[0].expose().to_owned())), in_turn(&name, many)]
+}
+
+/// Decisions that allow, with one stored key after the other.
+fn in_turn(name: &str, stand: &'static Stand) -> Case {
+    let credentials: Vec<_> = stand.hot.iter().map(|text| text.expose().to_owned()).collect();
+    let headers: Vec<_> = credentials.iter().map(|text| bearer(text)).collect();
+    let mut turns = (0..headers.len()).cycle();
+    let (mut call, mut idle) = (Call::get(ORDER), Call::get(ORDER));
+    let mut present = move |call: &mut Call| turns.next().into_iter().for_each(|turn| call.present(&headers[turn]));
+    let mut present_only = present.clone();
+    let run = Box::new(move || {
+        present(&mut call);
+        let mut trail = Trail::default();
+        black_box(stand.decide(black_box(&call), &mut trail)).expect("a permit");
+        black_box(&trail);
+    });
+    Case {
+        name: name.to_owned(),
+        credentials,
+        overhead: Some(Box::new(move || present_only(black_box(&mut idle)))),
+        run,
+    }
+}
+
 fn refused(stand: &'static Stand) -> Vec<Case> {
     let bad = flip_signature_bit(&token("HS256").sign(), 7);
     let bad_rs = flip_signature_bit(&token("RS256").sign(), 7);
@@ -79,7 +111,7 @@ fn refused(stand: &'static Stand) -> Vec<Case> {
     let denied = |name: &str, call: Call, reason| {
         let mut run = ready(stand, call, Some(reason));
         run();
-        Case { name: format!("refused: {name}"), credential: None, overhead: None, run }
+        Case { name: format!("refused: {name}"), credentials: Vec::new(), overhead: None, run }
     };
     let order = || Call::get(ORDER);
     vec![
@@ -104,7 +136,7 @@ fn decision(name: &str, stand: &'static Stand, path: &str, credential: Option<St
         call = call.bearer(credential);
     }
     let run = ready(stand, call, None);
-    Case { name: name.to_owned(), credential, overhead: None, run }
+    Case { name: name.to_owned(), credentials: credential.into_iter().collect(), overhead: None, run }
 }
 
 /// Decides about `call`, after making sure that the decision is the expected one.
@@ -125,8 +157,12 @@ fn around(stand: &'static Stand) -> Vec<Case> {
     let call = Call::get(ORDER).bearer(&token("HS256").sign());
     let mut trail = Trail::default();
     let permit = stand.decide(&call, &mut trail).expect("a permit");
-    let case =
-        |name: &str, run: Box<dyn FnMut()>| Case { name: name.to_owned(), credential: None, overhead: None, run };
+    let case = |name: &str, run: Box<dyn FnMut()>| Case {
+        name: name.to_owned(),
+        credentials: Vec::new(),
+        overhead: None,
+        run,
+    };
 
     let (headers, copied) = (call.headers.clone(), call.headers.clone());
     let (id, peer) = (RequestId::generate(NOW), Some(call.peer));

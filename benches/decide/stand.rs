@@ -1,14 +1,17 @@
 //! The gate on the test stand: a configuration from files, as in production, and requests as an API gets them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
+use async_trait::async_trait;
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use portcullis::clock::Stopwatch;
 use portcullis::config::{Sources, load};
 use portcullis::gate::Gate;
 use portcullis::gate::outcome::{Denial, Permit};
@@ -16,7 +19,10 @@ use portcullis::gate::policy::Snapshot;
 use portcullis::gate::request::Request;
 use portcullis::gate::trail::Trail;
 use portcullis::gate::verify::api_key::PlainKey;
-use portcullis::gate::verify::stored::StoredKeys;
+use portcullis::gate::verify::stored::{Keeping, KeySource, StoredKeys};
+use portcullis::secret::CredentialDigest;
+use portcullis::store::{Client, ClientKind, ClientStatus, Key as StoreKey, KeyInForce, KeyStatus, StoreError};
+use tokio::runtime::Runtime;
 
 use crate::NOW;
 use crate::keys::{Alg, Key};
@@ -50,6 +56,10 @@ pub(crate) struct Size {
     pub(crate) networks: usize,
     /// API keys besides the one that is used.
     pub(crate) keys: usize,
+    /// API keys in the store.
+    pub(crate) stored: usize,
+    /// How many of them are in memory.
+    pub(crate) hot: usize,
     /// Text for `[server]`.
     pub(crate) server: &'static str,
     /// Whether verified tokens are remembered.
@@ -61,6 +71,8 @@ pub(crate) struct Size {
 pub(crate) struct Stand {
     pub(crate) gate: Gate,
     pub(crate) snapshot: Snapshot,
+    /// Texts of the stored keys that are in memory.
+    pub(crate) hot: Vec<PlainKey>,
 }
 
 impl Stand {
@@ -87,21 +99,30 @@ impl Stand {
             Err(problems) => panic!("{problems:#?}"),
         };
         config.snapshot.generation = 1;
-        let gate = Gate::new(if size.cache { CACHE } else { 0 }, Arc::new(StoredKeys::none()));
-        Box::leak(Box::new(Self { gate, snapshot: config.snapshot }))
+        let tokens = if size.cache { CACHE } else { 0 };
+        if size.stored == 0 {
+            let gate = Gate::new(tokens, Arc::new(StoredKeys::none()));
+            return Box::leak(Box::new(Self { gate, snapshot: config.snapshot, hot: Vec::new() }));
+        }
+        let (shelf, hot) = Shelf::new(size);
+        let keeping = Keeping { cache_bytes: 1 << 30, max_staleness: Duration::from_secs(86_400) };
+        let keys = Arc::new(StoredKeys::new(Arc::new(shelf), RUNTIME.handle().clone(), keeping));
+        keys.ledger().restart(0);
+        keys.ledger().confirm(Stopwatch::start());
+        let stand = Self { gate: Gate::new(tokens, Arc::clone(&keys)), snapshot: config.snapshot, hot };
+        for text in &stand.hot {
+            let call = Call::get("/v1/orders/1").bearer(text.expose());
+            let (request, mut trail) = (call.request(), Trail::default());
+            let decision = stand.gate.decide(&stand.snapshot, &request, &mut trail);
+            assert!(RUNTIME.block_on(decision).expect("a permit").identity().is_some());
+        }
+        assert_eq!(keys.cached(), (size.hot as u64, 0));
+        Box::leak(Box::new(stand))
     }
 
     /// Decides about a call.
     pub(crate) fn decide(&self, call: &Call, trail: &mut Trail) -> Result<Permit, Denial> {
-        let request = Request {
-            method: &call.method,
-            path: &call.path,
-            query: None,
-            host: call.headers.get(HOST).and_then(|host| host.to_str().ok()),
-            headers: &call.headers,
-            peer: Some(call.peer),
-            now: NOW,
-        };
+        let request = call.request();
         let decision = pin!(self.gate.decide(&self.snapshot, &request, trail));
         match decision.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(decision) => decision,
@@ -179,6 +200,18 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    fn request(&self) -> Request<'_> {
+        Request {
+            method: &self.method,
+            path: &self.path,
+            query: None,
+            host: self.headers.get(HOST).and_then(|host| host.to_str().ok()),
+            headers: &self.headers,
+            peer: Some(self.peer),
+            now: NOW,
+        }
+    }
+
     /// A GET request with the twelve fields of a browser behind a front end.
     pub(crate) fn get(path: &str) -> Self {
         let mut headers = HeaderMap::new();
@@ -217,8 +250,95 @@ impl Call {
 
     /// The twelfth field.
     pub(crate) fn bearer(mut self, credential: &str) -> Self {
-        let value = HeaderValue::try_from(format!("Bearer {credential}")).expect("a field value");
-        self.headers.insert(AUTHORIZATION, value);
+        self.present(&bearer(credential));
         self
     }
+
+    /// Presents another credential.
+    pub(crate) fn present(&mut self, bearer: &HeaderValue) {
+        self.headers.insert(AUTHORIZATION, bearer.clone());
+    }
+}
+
+/// How a credential is presented.
+pub(crate) fn bearer(credential: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("Bearer {credential}")).expect("a field value")
+}
+
+/// Where stored keys are read, before anything is measured.
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime")
+});
+
+/// A store that knows many keys, all of one owner.
+#[derive(Debug)]
+struct Shelf(HashSet<CredentialDigest>);
+
+impl Shelf {
+    /// And the texts of those that are to be in memory.
+    fn new(size: Size) -> (Self, Vec<PlainKey>) {
+        let mut digests = HashSet::with_capacity(size.stored);
+        let mut hot = Vec::with_capacity(size.hot);
+        for n in 0..size.stored {
+            let text = PlainKey::generate(PREFIX).expect("randomness");
+            digests.insert(text.digest());
+            if n < size.hot {
+                hot.push(text);
+            }
+        }
+        (Self(digests), hot)
+    }
+}
+
+#[async_trait]
+impl KeySource for Shelf {
+    async fn find(&self, realm: &str, digest: CredentialDigest) -> Result<Option<KeyInForce>, StoreError> {
+        Ok(self.0.contains(&digest).then(|| record(realm, digest)))
+    }
+}
+
+fn record(realm: &str, digest: CredentialDigest) -> KeyInForce {
+    let owner = Client {
+        id: "own_01KA9XW4V5N2J6M8Q0R3S7T9ZB".into(),
+        realm: realm.into(),
+        kind: ClientKind::Owner,
+        identifier: "team_42".into(),
+        status: ClientStatus::Active,
+        roles: Vec::new(),
+        plan: Some("growth".into()),
+        tenant: Some("acme".into()),
+        scopes: Some(vec!["orders:read".into(), "orders:write".into()]),
+        attributes: serde_json::Map::new(),
+        has_password: false,
+        locked_until: None,
+        last_login_at: None,
+        created_by: "bench".into(),
+        created_at: NOW,
+        updated_at: NOW,
+        version: 1,
+    };
+    let key = StoreKey {
+        id: format!("key_{}", &digest.to_hex()[..26]),
+        realm: realm.into(),
+        owner_id: owner.id.clone(),
+        owner: owner.identifier.clone(),
+        name: "continuous integration".into(),
+        prefix: PREFIX.into(),
+        hint: "abcd".into(),
+        scopes: None,
+        attributes: serde_json::Map::new(),
+        status: KeyStatus::Active,
+        expires_at: Some(NOW.plus(Duration::from_secs(90 * 86_400))),
+        revoked_at: None,
+        revoke_reason: None,
+        overlap: None,
+        last_used_at: None,
+        last_used_ip: None,
+        use_count: 0,
+        created_by: "bench".into(),
+        created_at: NOW,
+        updated_at: NOW,
+        version: 1,
+    };
+    KeyInForce { key, owner, not_after: None, key_addresses: Vec::new(), owner_addresses: Vec::new() }
 }

@@ -1,11 +1,14 @@
 //! The command line: arguments in, exit code out. Exit codes: 0 fine (`explain`: allowed), 1 failed (`explain`: denied),
 //! 2 wrong usage or a bad configuration. What a command does stands in its own module.
 
+mod admin;
 mod check;
 mod demo;
 mod explain;
 mod key;
+mod refused;
 mod schema;
+mod store;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,7 @@ use crate::reload::Source;
 use crate::server::{Options, Server, StartError};
 use crate::store::OpenError;
 use crate::telemetry::logging;
+use admin::Noun;
 
 /// Where the configuration is when nobody says.
 const DEFAULT_CONFIG: &str = "/etc/portcullis";
@@ -50,14 +54,38 @@ enum Command {
     /// Check the configuration; print every problem of it, or every route; exit code 2 for problems
     Check(CheckArgs),
     /// Print each step of the decision about a request; exit code 0 = allowed, 1 = denied
+    #[command(
+        after_help = "Examples:\n  portcullis explain GET http://api.example.com/orders -H @- < headers.txt\n  portcullis explain GET http://api.example.com/orders --admin http://127.0.0.1:9901\n  portcullis explain --request-id 01a1fc41-5c22-7e4b-821b-ddaefae8784a --log access.log"
+    )]
     Explain(ExplainArgs),
     /// Print a JSON Schema of the configuration
     Schema,
     /// Start a gateway in front of a built-in echo service with secrets made for this run, and print requests to try
     Demo,
-    /// API keys
+    /// Users, clients, and owners of keys: make, change, disable, remove them
+    #[command(subcommand)]
+    Client(admin::client::Verb),
+    /// API keys: make, rotate, revoke, find, import them
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Address lists of clients and keys
+    #[command(subcommand)]
+    Ip(admin::ip::Verb),
+    /// Scopes of the configuration, and how many hold them
+    #[command(subcommand)]
+    Scope(admin::views::ScopeVerb),
+    /// Roles of the configuration, and how many have them
+    #[command(subcommand)]
+    Role(admin::views::RoleVerb),
+    /// The audit trail
+    #[command(subcommand)]
+    Audit(admin::audit::Verb),
+    /// Tokens for the admin API; the first one is made here, on the machine
+    #[command(subcommand)]
+    AdminToken(admin::token::Verb),
+    /// The store as a whole: migrate, back up, check it
+    #[command(subcommand)]
+    Store(store::Verb),
 }
 
 /// Arguments of `check`.
@@ -73,30 +101,40 @@ pub struct CheckArgs {
 
 /// Arguments of `explain`.
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+struct ExplainArgs {
     /// Method, case-sensitive
-    pub method: String,
+    #[arg(required_unless_present = "request_id")]
+    method: Option<String>,
     /// URL as a client would ask for it, `http://api.example.com/orders?page=2`
-    pub url: String,
+    #[arg(required_unless_present = "request_id")]
+    url: Option<String>,
     /// A header field, `Name: value`; may be repeated; `@-` reads such lines from standard input, so that a credential
     /// does not stand in the list of processes
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
-    pub headers: Vec<String>,
+    headers: Vec<String>,
     /// Address that the request comes from
     #[arg(long)]
-    pub ip: Option<IpAddr>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
+    ip: Option<IpAddr>,
     /// Decide as at this time (RFC 3339) instead of now
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub at: Option<UnixMillis>,
+    at: Option<UnixMillis>,
+    /// Instead of a question: the id of a request that was refused; with --admin or --log
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "ip", "at"])]
+    request_id: Option<String>,
+    /// Read this access log (JSON lines) for it; `-` = standard input
+    #[arg(long, value_name = "FILE", requires = "request_id", conflicts_with_all = ["admin", "method", "url"])]
+    log: Option<PathBuf>,
+    #[command(flatten)]
+    via: admin::args::Via,
 }
 
 /// What can be done with API keys.
 #[derive(Debug, Subcommand)]
-pub enum KeyCommand {
-    /// Make a key; print it, its SHA-256 and the line for the configuration
+enum KeyCommand {
+    #[command(flatten)]
+    Stored(Box<admin::key::Verb>),
+    /// Make a key for the configuration; print it, its SHA-256 and the line to write there
+    #[command(after_help = "Example:\n  portcullis key generate --prefix acme_live_")]
     Generate {
         /// What the key starts with
         #[arg(long)]
@@ -106,6 +144,7 @@ pub enum KeyCommand {
         json: bool,
     },
     /// Read a key from standard input and print its SHA-256
+    #[command(after_help = "Example:\n  portcullis key hash < key.txt")]
     Hash,
 }
 
@@ -117,14 +156,30 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve => serve(path),
         Command::Check(args) => ExitCode::from(check::check(path, &args, &environment)),
-        Command::Explain(args) => ExitCode::from(explain::run(path, &args, &mut std::io::stdout())),
+        Command::Explain(args) => ExitCode::from(match (&args.request_id, &args.via.admin) {
+            (Some(id), _) => refused::run(path, id, &args),
+            (None, Some(url)) => explain::elsewhere(url, &args),
+            (None, None) => explain::run(path, &args, &mut std::io::stdout()),
+        }),
         Command::Schema => ExitCode::from(schema::schema()),
         Command::Demo => demo::run(given.unwrap_or(Path::new(demo::CONFIG))),
         Command::Key(KeyCommand::Generate { prefix, json }) => {
             ExitCode::from(key::generate(&prefix, json, &mut std::io::stdout()))
         }
+        Command::Client(verb) => administer(&Noun::Client(&verb), path),
+        Command::Key(KeyCommand::Stored(verb)) => administer(&Noun::Key(&verb), path),
+        Command::Ip(verb) => administer(&Noun::Ip(&verb), path),
+        Command::Scope(verb) => administer(&Noun::Scope(&verb), path),
+        Command::Role(verb) => administer(&Noun::Role(&verb), path),
+        Command::Audit(verb) => administer(&Noun::Audit(&verb), path),
+        Command::AdminToken(verb) => administer(&Noun::Token(&verb), path),
+        Command::Store(verb) => ExitCode::from(store::run(&verb, path)),
         Command::Key(KeyCommand::Hash) => ExitCode::from(key::hash(&mut std::io::stdin(), &mut std::io::stdout())),
     }
+}
+
+fn administer(noun: &Noun<'_>, path: &Path) -> ExitCode {
+    ExitCode::from(admin::run(noun, path))
 }
 
 /// Loads the configuration as `serve` does, with the environment of this process.
@@ -242,7 +297,7 @@ mod tests {
         assert_eq!(args.headers, ["a:1", "@-"]);
         assert_eq!(args.ip, Some([192, 0, 2, 1].into()));
         assert_eq!(args.at, Some(UnixMillis(1_769_857_200_000)));
-        assert!(!args.json);
+        assert!(!args.via.json);
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub struct Trail {
     pub credential: Option<CredentialKind>,
     /// Who proved to be asking.
     pub verified: Option<Arc<super::verify::Verified>>,
+    /// Id of the key that was presented, where it is one, but no longer good.
+    pub spent_key: Option<Arc<str>>,
     /// Issuer that the token is judged by, known before it is verified; not told again of a token known already. See
     /// [`Trail::judged_by`].
     pub issuer: Option<Arc<str>>,
@@ -85,6 +87,12 @@ impl Trail {
     pub fn judged_by(&self) -> Option<&Arc<str>> {
         let proven = self.verified.as_ref().and_then(|verified| verified.principal.issuer.as_ref());
         proven.or(self.issuer.as_ref())
+    }
+
+    /// Id of the credential: proven, or known and refused.
+    pub fn credential_id(&self) -> Option<&str> {
+        let proven = self.verified.as_ref().and_then(|verified| verified.principal.credential_id.as_deref());
+        proven.or(self.spent_key.as_deref())
     }
 
     /// A trail of a request that nobody sent: it records steps, and its decision leaves nothing behind.

@@ -1,5 +1,8 @@
-//! HTTP to the outside, on behalf of the engines that only know a trait for it: key sets today. Whom to trust, what to
+//! HTTP to the outside: key sets, on behalf of the engines that only know a trait for it, and the admin API of another
+//! process, on behalf of the command line. Whom to trust, what to
 //! follow (nothing) and how much to read is decided here; what the documents mean is not.
+
+mod admin;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -10,6 +13,8 @@ use std::time::Duration;
 use reqwest::header::ACCEPT;
 use reqwest::{Certificate, Client, StatusCode, redirect, retry, tls};
 use rustls::CertificateError;
+
+pub use admin::{AdminClient, AdminReply, AdminRequest};
 
 use crate::gate::verify::jwks::{Fetch, FetchRequest, acceptable_url};
 

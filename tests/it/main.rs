@@ -3,9 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test that cannot go on shall stop
 
+mod admin;
 mod api_keys;
 mod client_address;
 mod commands;
+mod commands_admin;
 mod config_files;
 mod contract;
 mod coverage;
@@ -22,11 +24,13 @@ mod hostile_upstream;
 mod key_attacks;
 mod key_sets;
 mod layers;
+mod many_nodes;
 mod observability;
 mod paths;
 mod reload;
 mod serving;
 mod store;
+mod stored_keys;
 mod support;
 mod support_works;
 mod tokens;

@@ -14,6 +14,7 @@ use crate::support::caller::{Caller, STATUSES, status_of};
 use crate::support::issuer::{Answer, CONFIGURATION, Certificate, Issuer, JWKS};
 use crate::support::keys::{Alg, Key, random};
 use crate::support::log::Log;
+use crate::support::postgres::Postgres;
 use crate::support::realms::{Standard, api_key, key_prefix};
 use crate::support::token::{
     Issues, Signer, Token, curve_order, ecdsa_to_der, ecdsa_twin, flip_signature_bit, parts, signature, with_signature,
@@ -279,4 +280,20 @@ fn the_gateways_reasons_have_the_documented_statuses() {
     }
     let documented: usize = STATUSES.iter().map(|(_, reasons)| reasons.len()).sum();
     assert_eq!(documented, Reason::ALL.len());
+}
+
+#[test]
+fn a_database_server_keeps_what_it_was_told_and_leaves_nothing_behind() {
+    let mut server = Postgres::private();
+    let database = server.new_database();
+    let name = database.rsplit('/').next().expect("a name").to_owned();
+    server.sql(&name, "CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (7)");
+    server.kill();
+    TcpStream::connect(("127.0.0.1", server.port())).expect_err("it is down");
+    server.restart();
+    assert_eq!(server.sql(&name, "SELECT n FROM t"), "7");
+    let (port, directory) = (server.port(), server.directory().to_owned());
+    drop(server);
+    TcpStream::connect(("127.0.0.1", port)).expect_err("it is gone");
+    assert!(!directory.exists());
 }

@@ -149,7 +149,8 @@ async fn recognize(
 
 /// The text of a bearer token (RFC 6750 section 2.1), if it can be an admin token at all.
 fn bearer(authorization: Option<&str>) -> Result<&str, Unknown> {
-    let Some(authorization) = authorization.map(str::trim).filter(|text| !text.is_empty()) else {
+    let Some(authorization) = authorization.map(|text| text.trim_matches([' ', '\t'])).filter(|text| !text.is_empty())
+    else {
         return Err(Unknown::Missing);
     };
     let malformed = Unknown::Invalid { why: "token_malformed" };

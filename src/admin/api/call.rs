@@ -124,7 +124,7 @@ impl Call<'_> {
         secret: bool,
         mut answer: Answer,
     ) -> Result<Answer, Refusal> {
-        self.tell_effect(&mut answer, true);
+        self.tell_effect(&mut answer);
         if let (Some(key), Some(made)) = (self.creation, made) {
             let kept = Remembered {
                 fingerprint: fingerprint(self.ask),
@@ -134,17 +134,15 @@ impl Call<'_> {
             };
             write.remember(&rememberer(self.actor), key, &kept, self.now).await?;
         }
-        match write.commit().await? {
-            Some(seq) => self.surroundings().applied(seq).await,
-            // Nothing has to travel: whoever looks it up looks into the store.
-            None => self.tell_effect(&mut answer, false),
+        if let Some(seq) = write.commit().await? {
+            self.surroundings().applied(seq).await;
         }
         Ok(answer)
     }
 
-    fn tell_effect(&self, answer: &mut Answer, travels: bool) {
+    fn tell_effect(&self, answer: &mut Answer) {
         let Some(Value::Object(body)) = &mut answer.body else { return };
-        let elsewhere = if travels { self.surroundings().propagation().as_millis() } else { 0 };
+        let elsewhere = self.surroundings().propagation().as_millis();
         // No node runs in the process of a command: there is only elsewhere.
         let here = self.surroundings().generation().map(|_| "now");
         let elsewhere = u64::try_from(elsewhere).unwrap_or(u64::MAX);

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::fields::{Field, Kind};
 use super::json::{DECLARED, declared_client_id, declared_key_id};
 use crate::gate::policy::{DeclaredClient, DeclaredKeyView, Realm};
-use crate::store::{Client, Key, Write};
+use crate::store::{Client, IdKind, Key, Write};
 
 /// The realm in a query.
 pub(super) const REALM: Field = Field::optional("realm", Kind::Text(255), "Name of a realm.");
@@ -44,13 +44,13 @@ pub(super) fn realm_of(call: &Call<'_>, name: &str, id: &str) -> Result<Arc<Real
 pub(super) fn realm_for(call: &Call<'_>, name: Option<&str>) -> Result<Arc<Realm>, Refusal> {
     if let Some(name) = name {
         call.enter(name)?;
-        let gone = || Refusal::field("realm", format!("{name:?} is not a realm of the configuration"));
+        let gone = || Refusal::field("realm", "names no realm of the configuration");
         return realm_named(call, name).ok_or_else(gone);
     }
     let mut realms = realms(call).into_iter();
     match (realms.next(), realms.next()) {
         (Some(only), None) => Ok(only),
-        (None, _) => Err(Refusal::field("realm", "there is no realm that could be meant")),
+        (None, _) => Err(Refusal::field("realm", "is required, and there is none that could be meant")),
         (Some(first), Some(second)) => {
             let names: Vec<_> =
                 [first, second].into_iter().chain(realms).map(|realm| realm.name.to_string()).take(20).collect();
@@ -119,14 +119,26 @@ fn only<'r, T>(
     }
 }
 
+/// The store is not asked for what cannot be an id: a secret that was put in its place by mistake would stand in the log of
+/// a database that logs its statements.
+pub(super) fn is_client_id(id: &str) -> bool {
+    [IdKind::User, IdKind::Client, IdKind::Owner].iter().any(|kind| kind.fits(id))
+}
+
 /// A principal of the store that is to be shown.
 pub(super) async fn client(call: &Call<'_>, id: &str) -> Result<Client, Refusal> {
+    if !is_client_id(id) {
+        return Err(no_client(id));
+    }
     let found = call.store().client(id).await?;
     found.filter(|client| call.actor.may_enter(&client.realm)).ok_or_else(|| no_client(id))
 }
 
 /// A key of the store that is to be shown.
 pub(super) async fn key(call: &Call<'_>, id: &str) -> Result<Key, Refusal> {
+    if !IdKind::Key.fits(id) {
+        return Err(no_key(id));
+    }
     let found = call.store().key(id).await?;
     found.filter(|key| call.actor.may_enter(&key.realm)).ok_or_else(|| no_key(id))
 }
@@ -134,6 +146,9 @@ pub(super) async fn key(call: &Call<'_>, id: &str) -> Result<Key, Refusal> {
 /// A principal that is to be changed, as `write` sees it.
 pub(super) async fn client_to_change(call: &Call<'_>, write: &mut Write, id: &str) -> Result<Client, Refusal> {
     refuse_declared_client(call, id)?;
+    if !is_client_id(id) {
+        return Err(no_client(id));
+    }
     let found = write.client(id).await?.filter(|client| call.actor.may_enter(&client.realm));
     found.ok_or_else(|| no_client(id))
 }
@@ -141,6 +156,9 @@ pub(super) async fn client_to_change(call: &Call<'_>, write: &mut Write, id: &st
 /// A key that is to be changed, as `write` sees it.
 pub(super) async fn key_to_change(call: &Call<'_>, write: &mut Write, id: &str) -> Result<Key, Refusal> {
     refuse_declared_key(call, id)?;
+    if !IdKind::Key.fits(id) {
+        return Err(no_key(id));
+    }
     let found = write.key(id).await?.filter(|key| call.actor.may_enter(&key.realm));
     found.ok_or_else(|| no_key(id))
 }
@@ -180,18 +198,17 @@ pub(super) async fn owner(
     named: &Named<'_>,
 ) -> Result<Result<Client, String>, Refusal> {
     let found = match named {
+        Named::Id(id) if !is_client_id(id) => None,
         Named::Id(id) => call.store().client(id).await?.filter(|client| client.realm == *realm.name),
         Named::Identifier(identifier) => call.store().client_called(&realm.name, identifier).await?,
     };
-    Ok(found.ok_or_else(|| {
-        let text = named.text();
-        match realm.view.clients.iter().find(|client| named.declares(client)) {
-            Some(client) => {
-                format!("{text:?} is declared in the configuration ({}): its keys are declared there", client.source)
-            }
-            None => {
-                format!("there is no {text:?} in the realm {}: create it with `portcullis client create`", realm.name)
-            }
+    Ok(found.ok_or_else(|| match realm.view.clients.iter().find(|client| named.declares(client)) {
+        Some(client) => {
+            format!("names a client of the configuration ({}): its keys are declared there", client.source)
+        }
+        None => {
+            let text = named.text();
+            format!("names nobody in the realm {}: {text:?}; `portcullis client create` makes clients", realm.name)
         }
     }))
 }

@@ -11,91 +11,91 @@ use crate::clock::UnixMillis;
 
 /// Where the work is done, and how its outcome is printed.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Via {
+pub(in crate::cli) struct Via {
     /// Ask the admin API at this URL (https, or http on this machine) instead of opening the store
     #[arg(long, value_name = "URL")]
-    pub admin: Option<String>,
+    pub(in crate::cli) admin: Option<String>,
     /// Read the admin token from this file; `-` = standard input [default: the variable PORTCULLIS_ADMIN_TOKEN]
     #[arg(long, value_name = "FILE", requires = "admin")]
-    pub token_file: Option<PathBuf>,
+    pub(in crate::cli) token_file: Option<PathBuf>,
     /// Trust these authorities only (PEM) when asking the admin API
     #[arg(long, value_name = "FILE", requires = "admin")]
-    pub admin_ca: Option<PathBuf>,
+    pub(in crate::cli) admin_ca: Option<PathBuf>,
     /// Print the JSON of the admin API
     #[arg(long)]
-    pub json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// Of verbs that end something.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Sure {
+pub(in crate::cli) struct Sure {
     /// Do not ask before something ends
     #[arg(long, short)]
-    pub yes: bool,
+    pub(in crate::cli) yes: bool,
 }
 
 /// Of verbs that show a secret once.
 #[derive(Clone, Copy, Debug, Default, Args)]
-pub struct Showing {
+pub(in crate::cli) struct Showing {
     /// What goes to standard output; `secret`: the secret alone, everything else goes to standard error
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "json")]
-    pub output: Option<Output>,
+    pub(in crate::cli) output: Option<Output>,
 }
 
 /// See [`Showing`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub(in crate::cli) enum Output {
     /// The secret alone.
     Secret,
 }
 
 /// Of verbs that make something.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Making {
+pub(in crate::cli) struct Making {
     /// Asking twice with the same key makes one thing: the second time says what there is
     #[arg(long, value_name = "KEY")]
-    pub idempotency_key: Option<String>,
+    pub(in crate::cli) idempotency_key: Option<String>,
 }
 
 /// Which part of a list.
 #[derive(Clone, Debug, Default, Args)]
-pub struct Paging {
+pub(in crate::cli) struct Paging {
     /// At most so many at once (1 to 200)
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
-    pub limit: u16,
+    pub(in crate::cli) limit: u16,
     /// Go on where a part ended
     #[arg(long, value_name = "CURSOR", conflicts_with = "all")]
-    pub cursor: Option<String>,
+    pub(in crate::cli) cursor: Option<String>,
     /// All parts, one after the other; with --json one line of JSON a part
     #[arg(long)]
-    pub all: bool,
+    pub(in crate::cli) all: bool,
 }
 
 /// Which client, by id or identifier.
 #[derive(Clone, Debug, Default, Args)]
-pub struct WhichClient {
+pub(in crate::cli) struct WhichClient {
     /// Its id, or its identifier
     #[arg(value_name = "ID")]
-    pub id: String,
+    pub(in crate::cli) id: String,
     /// Its realm, where several have a client of that name
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
 }
 
 /// Which key, by id or its last four characters.
 #[derive(Clone, Debug, Default, Args)]
-pub struct WhichKey {
+pub(in crate::cli) struct WhichKey {
     /// Its id, or the last four characters of its text
     #[arg(value_name = "ID")]
-    pub id: String,
+    pub(in crate::cli) id: String,
     /// Its realm, where several have a key like that
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
 }
 
 /// When something ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expiry {
+pub(in crate::cli) enum Expiry {
     /// Never.
     Never,
     /// So long from now on.
@@ -131,7 +131,7 @@ pub(super) fn rfc_3339(at: UnixMillis) -> Result<String, Stop> {
 }
 
 /// Reads `90d`, `never` or a time.
-pub fn expiry(text: &str) -> Result<Expiry, String> {
+pub(in crate::cli) fn expiry(text: &str) -> Result<Expiry, String> {
     if text == "never" {
         return Ok(Expiry::Never);
     }
@@ -144,7 +144,7 @@ pub fn expiry(text: &str) -> Result<Expiry, String> {
 
 /// A moment behind or before us: a time, or a span from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moment {
+pub(in crate::cli) enum Moment {
     /// So far away from now.
     Away(Duration),
     /// This one.
@@ -170,7 +170,7 @@ impl Moment {
 }
 
 /// Reads a span or a time.
-pub fn moment(text: &str) -> Result<Moment, String> {
+pub(in crate::cli) fn moment(text: &str) -> Result<Moment, String> {
     if let Ok(span) = span(text) {
         return Ok(Moment::Away(span));
     }
@@ -179,7 +179,7 @@ pub fn moment(text: &str) -> Result<Moment, String> {
 }
 
 /// Reads a whole number and its unit: `30s`, `15m`, `24h`, `90d`, `2w`; `0` needs none.
-pub fn span(text: &str) -> Result<Duration, String> {
+pub(in crate::cli) fn span(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a number and s, m, h, d or w, such as 24h".to_owned();
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -199,21 +199,22 @@ pub fn span(text: &str) -> Result<Duration, String> {
 
 /// One attribute with its value.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Attribute {
+pub(in crate::cli) struct Attribute {
     /// Its name.
-    pub name: String,
+    pub(in crate::cli) name: String,
     /// Its value, typed.
-    pub value: Value,
+    pub(in crate::cli) value: Value,
 }
 
 /// Reads `name=text` or `name:=JSON`.
-pub fn attribute(given: &str) -> Result<Attribute, String> {
+pub(in crate::cli) fn attribute(given: &str) -> Result<Attribute, String> {
     let Some((name, text)) = given.split_once('=') else {
         return Err("expected name=text, or name:=JSON for a number, a truth value, a list".to_owned());
     };
     let (name, value) = match name.strip_suffix(':') {
         Some(name) => {
-            let value = serde_json::from_str(text).map_err(|error| format!("{name}: what follows := is no JSON: {error}"));
+            let value =
+                serde_json::from_str(text).map_err(|error| format!("{name}: what follows := is no JSON: {error}"));
             (name, value?)
         }
         None => (name, Value::String(text.to_owned())),

@@ -21,6 +21,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// So many events that are there already begin a `tail`.
 const BEGIN: usize = 10;
 
+/// So many events are shown of one second; there are hardly ever more than a handful.
+const MOST_AT_ONCE: usize = 10_000;
+
 /// For a walk over every chain.
 const LONG: Duration = Duration::from_secs(1800);
 
@@ -29,9 +32,11 @@ const MOST_COUNTED: usize = 1000;
 
 /// What can be done with the audit trail.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(in crate::cli) enum Verb {
     /// List events, newest first
-    #[command(after_help = "Example:\n  portcullis audit list --action key. --target key_01J9ZK8Q6D7V3W2X1Y0ZABCDEF --since 30d --all")]
+    #[command(
+        after_help = "Example:\n  portcullis audit list --action key. --target key_01J9ZK8Q6D7V3W2X1Y0ZABCDEF --since 30d --all"
+    )]
     List(List),
     /// Show the last events, and every new one, until stopped
     #[command(after_help = "Example:\n  portcullis audit tail --json | jq -c 'select(.outcome != \"ok\")'")]
@@ -46,68 +51,68 @@ pub enum Verb {
 
 /// Which events.
 #[derive(Debug, Default, Args)]
-pub struct Which {
+pub(in crate::cli) struct Which {
     /// Only of this realm
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     /// Only done by this one: id of a token, name of a user of the machine
     #[arg(long, value_name = "ID")]
-    pub actor: Option<String>,
+    pub(in crate::cli) actor: Option<String>,
     /// Only done to this one
     #[arg(long, value_name = "ID")]
-    pub target: Option<String>,
+    pub(in crate::cli) target: Option<String>,
     /// Only this action; with a dot at its end, every action that begins so (`key.`)
     #[arg(long)]
-    pub action: Option<String>,
+    pub(in crate::cli) action: Option<String>,
     /// Only with this end
     #[arg(long, value_parser = ["ok", "denied", "error"])]
-    pub outcome: Option<String>,
+    pub(in crate::cli) outcome: Option<String>,
 }
 
 /// Arguments of `audit list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub(in crate::cli) struct List {
     #[command(flatten)]
-    pub which: Which,
+    pub(in crate::cli) which: Which,
     /// Only from then on: a span back, or a time
     #[arg(long, value_name = "WHEN", value_parser = args::moment)]
-    pub since: Option<Moment>,
+    pub(in crate::cli) since: Option<Moment>,
     /// Only before then: a span back, or a time
     #[arg(long, value_name = "WHEN", value_parser = args::moment)]
-    pub until: Option<Moment>,
+    pub(in crate::cli) until: Option<Moment>,
     #[command(flatten)]
-    pub paging: Paging,
+    pub(in crate::cli) paging: Paging,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `audit tail`.
 #[derive(Debug, Args)]
-pub struct Tail {
+pub(in crate::cli) struct Tail {
     #[command(flatten)]
-    pub which: Which,
+    pub(in crate::cli) which: Which,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `audit verify`.
 #[derive(Debug, Args)]
-pub struct Verify {
+pub(in crate::cli) struct Verify {
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `audit prune`.
 #[derive(Debug, Args)]
-pub struct Prune {
+pub(in crate::cli) struct Prune {
     /// Remove what is older: a span back, or a time
     #[arg(long, value_name = "WHEN", value_parser = args::moment)]
-    pub older_than: Moment,
+    pub(in crate::cli) older_than: Moment,
     #[command(flatten)]
-    pub sure: Sure,
+    pub(in crate::cli) sure: Sure,
     /// Print JSON
     #[arg(long)]
-    pub json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 impl Which {
@@ -124,7 +129,9 @@ impl Which {
 impl Verb {
     pub(super) fn via(&self) -> Via {
         match self {
-            Self::List(List { via, .. }) | Self::Tail(Tail { via, .. }) | Self::Verify(Verify { via, .. }) => via.clone(),
+            Self::List(List { via, .. }) | Self::Tail(Tail { via, .. }) | Self::Verify(Verify { via, .. }) => {
+                via.clone()
+            }
             Self::Prune(Prune { json, .. }) => Via { json: *json, ..Via::default() },
         }
     }
@@ -176,13 +183,11 @@ fn row(event: &Value, at: Option<String>) -> Vec<String> {
 async fn tail(args: &Tail, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let mut table = Table::new(HEADS);
     let first = desk.ask(args.which.asking().query("limit", Some(BEGIN.to_string()))).await?;
-    let mut events = data(&first).to_vec();
-    events.reverse();
-    let mut seen = 0;
-    let mut told = false;
+    let mut events: Vec<_> = data(&first).iter().rev().cloned().collect();
+    let (mut seen, mut told) = (0, false);
     loop {
         for event in &events {
-            seen = event.get("seq").and_then(Value::as_i64).unwrap_or(seen).max(seen);
+            seen = seq(event).max(seen);
             if desk.shown == Shown::Json {
                 writeln!(desk.out, "{event}")?;
             } else {
@@ -191,14 +196,11 @@ async fn tail(args: &Tail, desk: &mut Desk<'_>) -> Result<(), Stop> {
             }
         }
         desk.out.flush()?;
-        if events.len() < 200 {
-            tokio::time::sleep(EVERY).await;
-        }
-        let next = args.which.asking().query("after", Some(seen.to_string())).query("limit", Some("200"));
-        events = match desk.ask(next).await {
-            Ok(part) => {
+        tokio::time::sleep(EVERY).await;
+        events = match newer(args, seen, desk).await {
+            Ok(events) => {
                 told = false;
-                data(&part).to_vec()
+                events
             }
             // A gateway that starts anew or a store that is away for a moment is no reason to stop following.
             Err(stop) => {
@@ -209,6 +211,28 @@ async fn tail(args: &Tail, desk: &mut Desk<'_>) -> Result<(), Stop> {
                 Vec::new()
             }
         };
+    }
+}
+
+fn seq(event: &Value) -> i64 {
+    event.get("seq").and_then(Value::as_i64).unwrap_or(0)
+}
+
+/// The events after `seen`, oldest first. The list begins with the newest: it is read back to what is known.
+async fn newer(args: &Tail, seen: i64, desk: &Desk<'_>) -> Result<Vec<Value>, Stop> {
+    let (mut events, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let asking = args.which.asking().query("limit", Some("200")).query("cursor", cursor.as_deref());
+        let part = desk.ask(asking).await?;
+        let fresh = data(&part).iter().take_while(|event| seq(event) > seen);
+        let before = events.len();
+        events.extend(fresh.cloned());
+        let all_fresh = events.len() - before == data(&part).len();
+        cursor = part.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        if cursor.is_none() || !all_fresh || events.len() >= MOST_AT_ONCE {
+            events.reverse();
+            return Ok(events);
+        }
     }
 }
 

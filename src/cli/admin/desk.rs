@@ -77,10 +77,13 @@ impl Desk<'_> {
     /// Writes one thing: as JSON, or a member a line.
     pub(super) fn show(&mut self, thing: &Value) -> Result<(), Stop> {
         match (self.shown, thing) {
-            (Shown::Json, _) => writeln!(self.out, "{thing}")?,
+            (Shown::Json, _) => return Ok(writeln!(self.out, "{thing}")?),
             (Shown::Text, Value::Object(members)) => render::block(members, self.now, self.out)?,
             (Shown::Secret, Value::Object(members)) => render::block(members, self.now, self.err)?,
             (Shown::Text | Shown::Secret, other) => self.say(&render::plain(other))?,
+        }
+        for warning in thing.get("warnings").and_then(Value::as_array).into_iter().flatten() {
+            self.note(&format!("warning: {}", render::plain(warning)));
         }
         Ok(())
     }
@@ -91,8 +94,13 @@ impl Desk<'_> {
         let written = match (self.shown, thing) {
             (Shown::Json, _) | (_, Value::Null) => self.show(thing),
             (Shown::Text, _) | (Shown::Secret, _) => {
-                let rest: Map<_, _> = thing.as_object().into_iter().flatten().filter(|(n, _)| *n != name)
-                    .map(|(name, value)| (name.clone(), value.clone())).collect();
+                let rest: Map<_, _> = thing
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter(|(n, _)| *n != name)
+                    .map(|(name, value)| (name.clone(), value.clone()))
+                    .collect();
                 self.secret_line(&secret, name).and_then(|()| self.show(&Value::Object(rest)))
             }
         };
@@ -100,7 +108,10 @@ impl Desk<'_> {
         written.and_then(|()| Ok(self.out.flush()?)).map_err(|stop| match stop {
             Stop::Closed | Stop::Failed(_) => {
                 let id = thing.get("id").and_then(Value::as_str).unwrap_or_default();
-                Stop::Failed(format!("it was made ({}), but its text could not be written: end it, and make another", printable(id)))
+                Stop::Failed(format!(
+                    "it was made ({}), but its text could not be written: end it, and make another",
+                    printable(id)
+                ))
             }
             other => other,
         })
@@ -147,25 +158,9 @@ impl Desk<'_> {
         }
     }
 
-    /// Says what will end, and asks, unless `yes`.
-    ///
-    /// # Errors
-    /// Nobody is there to be asked, or the answer is no.
+    /// See [`Person::confirm`].
     pub(super) fn confirm(&mut self, what: &str, yes: bool) -> Result<(), Stop> {
-        if yes {
-            self.note(what);
-            return Ok(());
-        }
-        if !self.person.is_there() {
-            return Err(Stop::Wrong(format!("{what}\nNobody can be asked here: --yes says that this is meant")));
-        }
-        write!(self.err, "{what}\nContinue? [y/N] ")?;
-        self.err.flush()?;
-        let answer = self.person.line()?;
-        if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-            return Ok(());
-        }
-        Err(Stop::Failed("nothing was changed".to_owned()))
+        self.person.confirm(what, yes, self.err)
     }
 }
 
@@ -194,7 +189,11 @@ pub(super) fn in_words(answer: &Answer) -> String {
         None => format!("refused with status {}", answer.status),
     };
     for error in body.get("errors").and_then(Value::as_array).into_iter().flatten() {
-        text.push_str(&format!("\n  {}: {}", render::text(error, "field"), render::text(error, "message")));
+        let [field, message] = ["field", "message"].map(|name| render::text(error, name));
+        // Of a single fault the text has told already.
+        if text != format!("{field} {message}") {
+            text.push_str(&format!("\n  {field}: {message}"));
+        }
     }
     if let Some(target) = member("target").filter(|target| !text.contains(target)) {
         text.push_str(&format!(" ({})", printable(target)));

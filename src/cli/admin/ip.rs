@@ -18,7 +18,7 @@ const HEADS: &[&str] = &["ID", "NETWORK", "NOTE", "EXPIRES", "CREATED", "BY"];
 
 /// What can be done with address lists.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(in crate::cli) enum Verb {
     /// Allow a network; the first entry forbids every other address
     #[command(after_help = "Example:\n  portcullis ip add 203.0.113.0/24 --client team_42 --note 'Lisbon office'")]
     Add(Add),
@@ -35,78 +35,78 @@ pub enum Verb {
 
 /// Whose list: a client's or a key's.
 #[derive(Clone, Debug, Args)]
-pub struct Holder {
+pub(in crate::cli) struct Holder {
     #[command(flatten)]
-    pub one: One,
+    pub(in crate::cli) one: One,
     /// Its realm, where several have one of that name
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
 }
 
 /// One of the two.
 #[derive(Clone, Debug, Args)]
 #[group(required = true, multiple = false)]
-pub struct One {
+pub(in crate::cli) struct One {
     /// The list of this client: id or identifier
     #[arg(long, value_name = "ID")]
-    pub client: Option<String>,
+    pub(in crate::cli) client: Option<String>,
     /// The list of this key: id or last four characters
     #[arg(long, value_name = "ID")]
-    pub key: Option<String>,
+    pub(in crate::cli) key: Option<String>,
 }
 
 /// Arguments of `ip add`.
 #[derive(Debug, Args)]
-pub struct Add {
+pub(in crate::cli) struct Add {
     /// Such as 203.0.113.0/24, 2001:db8::/32, 203.0.113.7
-    pub network: String,
+    pub(in crate::cli) network: String,
     #[command(flatten)]
-    pub holder: Holder,
+    pub(in crate::cli) holder: Holder,
     /// For people
     #[arg(long)]
-    pub note: Option<String>,
+    pub(in crate::cli) note: Option<String>,
     /// When the entry ends: a span, a time, or never
     #[arg(long, value_name = "WHEN", default_value = "never", value_parser = args::expiry)]
-    pub expires: Expiry,
+    pub(in crate::cli) expires: Expiry,
     #[command(flatten)]
-    pub making: Making,
+    pub(in crate::cli) making: Making,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `ip list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub(in crate::cli) struct List {
     #[command(flatten)]
-    pub holder: Holder,
+    pub(in crate::cli) holder: Holder,
     #[command(flatten)]
-    pub paging: Paging,
+    pub(in crate::cli) paging: Paging,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `ip remove`.
 #[derive(Debug, Args)]
-pub struct Remove {
+pub(in crate::cli) struct Remove {
     /// The network, or the id of its entry (ip_…)
-    pub entry: String,
+    pub(in crate::cli) entry: String,
     #[command(flatten)]
-    pub holder: Holder,
+    pub(in crate::cli) holder: Holder,
     #[command(flatten)]
-    pub sure: Sure,
+    pub(in crate::cli) sure: Sure,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `ip test`.
 #[derive(Debug, Args)]
-pub struct Test {
+pub(in crate::cli) struct Test {
     /// The address
-    pub address: IpAddr,
+    pub(in crate::cli) address: IpAddr,
     #[command(flatten)]
-    pub holder: Holder,
+    pub(in crate::cli) holder: Holder,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 impl Verb {

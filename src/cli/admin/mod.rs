@@ -2,27 +2,28 @@
 //! request is done in this process on the opened store, or sent to a gateway: rules, wording and audit trail are the
 //! API's in both cases, and nothing is decided here but what to ask before something ends.
 
-pub mod args;
+pub(in crate::cli) mod args;
 mod asking;
-pub mod audit;
-pub mod client;
+pub(in crate::cli) mod audit;
+pub(in crate::cli) mod client;
 mod desk;
 mod direct;
 mod import;
-pub mod ip;
-pub mod key;
+pub(in crate::cli) mod ip;
+pub(in crate::cli) mod key;
 mod prompt;
 mod remote;
 mod render;
 mod resolve;
-pub mod token;
-pub mod views;
+pub(in crate::cli) mod token;
+pub(in crate::cli) mod views;
 
 use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
 use super::{FAILED, FINE, WRONG};
 use crate::admin::api::{Answer, Ask};
@@ -31,10 +32,11 @@ use crate::store::Opening;
 use args::{Showing, Via};
 use desk::{Desk, Shown};
 
-pub(super) use direct::{Ground, user};
+use asking::Asking;
+pub(super) use direct::Ground;
+pub(super) use import::Lines;
 pub(super) use prompt::{Person, Terminal};
-pub(super) use remote::client_of;
-pub(super) use render::{Table, count, in_force, plain, printable, relative};
+pub(super) use render::{Table, count, plain, printable, relative, text};
 
 /// For one request to the admin API, where nothing says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -71,6 +73,17 @@ pub(super) enum Stop {
     Closed,
 }
 
+impl Stop {
+    /// Why, in words.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Wrong(text) | Self::Failed(text) => text.clone(),
+            Self::Refused(answer) => desk::in_words(answer),
+            Self::Closed => String::new(),
+        }
+    }
+}
+
 impl From<io::Error> for Stop {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe { Self::Closed } else { Self::Failed(error.to_string()) }
@@ -82,6 +95,33 @@ impl From<io::Error> for Stop {
 pub(super) trait Way: Send + Sync {
     /// Does it, and gives the answer, which may be a refusal.
     async fn put(&self, ask: Ask, patience: Duration) -> Result<Answer, Stop>;
+}
+
+/// Asks without a desk: for commands that write in their own way.
+pub(super) struct Asker(Box<dyn Way>);
+
+impl Asker {
+    /// The admin API at `url`. `input_taken`: the command reads standard input itself.
+    pub(super) fn remote(url: &str, via: &Via, input_taken: bool) -> Result<Self, Stop> {
+        Ok(Self(Box::new(remote::connect(url, via, input_taken)?)))
+    }
+
+    /// The store on this machine.
+    pub(super) fn direct(ground: &Ground) -> Self {
+        Self(Box::new(ground.admin()))
+    }
+
+    pub(super) async fn get(&self, path: &[&str]) -> Result<Value, Stop> {
+        self.ask(Asking::get(path)).await
+    }
+
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, Stop> {
+        self.ask(Asking::post(path).body(body)).await
+    }
+
+    async fn ask(&self, asking: Asking) -> Result<Value, Stop> {
+        desk::good(self.0.put(asking.done(SystemClock.now()), PATIENCE).await?)
+    }
 }
 
 /// Runs a command of administration with the configuration at `config`. Returns the exit code.
@@ -96,7 +136,11 @@ pub(super) fn run(noun: &Noun<'_>, config: &Path) -> u8 {
         let (way, ground): (Box<dyn Way>, _) = match &via.admin {
             Some(url) => (Box::new(remote::connect(url, &via, noun.reads_input())?), None),
             None => {
-                let ground = Ground::open(config, noun.opening()).await?;
+                let ground = if noun.looks_at_declared_keys() {
+                    Ground::open_whole(config, noun.opening(), &mut err).await?
+                } else {
+                    Ground::open(config, noun.opening()).await?
+                };
                 (Box::new(ground.admin()), Some(ground))
             }
         };
@@ -154,6 +198,11 @@ impl Noun<'_> {
         if writes { Opening::Create } else { Opening::Existing }
     }
 
+    /// Whether the digests of declared keys matter, which may be among the secrets of the configuration.
+    fn looks_at_declared_keys(&self) -> bool {
+        matches!(self, Self::Key(key::Verb::Verify(_) | key::Verb::Import(_)))
+    }
+
     fn showing(&self) -> Showing {
         match self {
             Self::Client(verb) => verb.showing(),
@@ -175,18 +224,24 @@ impl Noun<'_> {
 
 /// Says why a command ended, and gives its exit code.
 pub(super) fn end(outcome: Result<u8, Stop>, json: bool, out: &mut dyn io::Write, err: &mut dyn io::Write) -> u8 {
-    let (code, text) = match outcome {
+    let stop = match outcome {
         Ok(code) => return code,
-        Err(Stop::Closed) => return FINE,
-        Err(Stop::Wrong(text)) => (WRONG, text),
-        Err(Stop::Failed(text)) => (FAILED, text),
-        Err(Stop::Refused(answer)) => {
+        Err(stop) => stop,
+    };
+    let code = match &stop {
+        Stop::Closed => return FINE,
+        Stop::Wrong(_) => WRONG,
+        Stop::Failed(_) => FAILED,
+        Stop::Refused(answer) => {
             if let (true, Some(body)) = (json, &answer.body) {
                 writeln!(out, "{body}").ok(); // the words below say the same
             }
-            (FAILED, desk::in_words(&answer))
+            FAILED
         }
     };
-    writeln!(err, "portcullis: {text}").ok(); // nobody is left to be told
+    writeln!(err, "portcullis: {}", stop.text()).ok(); // nobody is left to be told
     code
 }
+
+#[cfg(test)]
+mod tests;

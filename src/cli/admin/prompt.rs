@@ -1,6 +1,6 @@
 //! The person at the terminal, if there is one.
 
-use std::io::{self, BufRead, IsTerminal, Read};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 use zeroize::Zeroizing;
 
@@ -10,9 +10,12 @@ use super::Stop;
 const LONGEST: u64 = 4096;
 
 /// Whoever sits there.
-pub trait Person {
+pub(in crate::cli) trait Person {
     /// Whether somebody can be asked.
     fn is_there(&self) -> bool;
+
+    /// Whether somebody looks at standard error while the command runs.
+    fn watches(&self) -> bool;
 
     /// What is on standard input, without the line's end.
     ///
@@ -25,15 +28,38 @@ pub trait Person {
     /// # Errors
     /// It cannot be read.
     fn line(&mut self) -> io::Result<String>;
+
+    /// Says what will end, and asks, unless `yes`.
+    ///
+    /// # Errors
+    /// Nobody is there to be asked, or the answer is no.
+    fn confirm(&mut self, what: &str, yes: bool, err: &mut dyn Write) -> Result<(), Stop> {
+        if yes {
+            return Ok(writeln!(err, "{what}")?);
+        }
+        if !self.is_there() {
+            return Err(Stop::Wrong(format!("{what}\nNobody can be asked here: --yes says that this is meant")));
+        }
+        write!(err, "{what}\nContinue? [y/N] ")?;
+        err.flush()?;
+        match self.line()?.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Stop::Failed("nothing was changed".to_owned())),
+        }
+    }
 }
 
 /// The one at standard input.
 #[derive(Debug)]
-pub struct Terminal;
+pub(in crate::cli) struct Terminal;
 
 impl Person for Terminal {
     fn is_there(&self) -> bool {
         io::stdin().is_terminal()
+    }
+
+    fn watches(&self) -> bool {
+        io::stderr().is_terminal()
     }
 
     fn secret(&mut self) -> Result<Zeroizing<String>, Stop> {

@@ -11,19 +11,19 @@ const WIDEST: usize = 44;
 
 /// Rows under headings, in columns that line up.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(in crate::cli) struct Table {
     heads: &'static [&'static str],
     widths: Vec<usize>,
     begun: bool,
 }
 
 impl Table {
-    pub(super) fn new(heads: &'static [&'static str]) -> Self {
+    pub(in crate::cli) fn new(heads: &'static [&'static str]) -> Self {
         Self { heads, widths: heads.iter().map(|head| head.chars().count()).collect(), begun: false }
     }
 
     /// Writes one part of the list, the headings before the first one.
-    pub(super) fn write(&mut self, rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
+    pub(in crate::cli) fn write(&mut self, rows: &[Vec<String>], out: &mut dyn Write) -> io::Result<()> {
         let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| cell_text(cell)).collect()).collect();
         for row in &rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
@@ -52,12 +52,12 @@ fn cell_text(text: &str) -> String {
     text.chars().take(WIDEST - 1).chain(['…']).collect()
 }
 
-/// One thing, a member a line; `secret` comes first, `effective` as a sentence.
-pub(super) fn block(thing: &Map<String, Value>, now: UnixMillis, out: &mut dyn Write) -> io::Result<()> {
-    let told = |name: &&String| !matches!(name.as_str(), "effective");
+/// One thing, a member a line; `effective` as a sentence. `warnings` are left out.
+pub(in crate::cli) fn block(thing: &Map<String, Value>, now: UnixMillis, out: &mut dyn Write) -> io::Result<()> {
+    let told = |name: &&String| !matches!(name.as_str(), "effective" | "warnings");
     let width = thing.keys().filter(told).map(|name| name.chars().count()).max().unwrap_or(0);
     for (name, value) in thing.iter().filter(|(name, _)| told(name)) {
-        writeln!(out, "{:width$}  {}", printable(&name.replace('_', " ")), member(name, value, now))?;
+        writeln!(out, "{:width$}  {}", printable(&name.replace('_', " ")), member(name, value, thing, now))?;
     }
     if let Some(effective) = thing.get("effective") {
         writeln!(out, "{}", printable(&in_force(effective)))?;
@@ -66,7 +66,7 @@ pub(super) fn block(thing: &Map<String, Value>, now: UnixMillis, out: &mut dyn W
 }
 
 /// When a change counts, in words.
-pub(super) fn in_force(effective: &Value) -> String {
+pub(in crate::cli) fn in_force(effective: &Value) -> String {
     let here = effective.get("this_node").and_then(Value::as_str).is_some();
     match (effective.get("other_nodes_within_ms").and_then(Value::as_u64), here) {
         (Some(0) | None, _) => "in force now".to_owned(),
@@ -75,9 +75,10 @@ pub(super) fn in_force(effective: &Value) -> String {
     }
 }
 
-fn member(name: &str, value: &Value, now: UnixMillis) -> String {
+fn member(name: &str, value: &Value, of: &Map<String, Value>, now: UnixMillis) -> String {
     let word = match (name, value) {
         ("expires_at" | "last_used_at" | "last_login_at", Value::Null) => "never",
+        ("scopes", Value::Null) if of.contains_key("owner_id") => "as its owner's",
         ("scopes", Value::Null) => "none of its own",
         ("realms", Value::Null) => "all",
         ("ip_allowlist", Value::Array(list)) if list.is_empty() => "every address",
@@ -92,7 +93,8 @@ fn member(name: &str, value: &Value, now: UnixMillis) -> String {
     }
     match value {
         Value::Object(inner) => {
-            let parts = inner.iter().map(|(name, value)| format!("{}: {}", printable(name), member(name, value, now)));
+            let parts =
+                inner.iter().map(|(name, value)| format!("{}: {}", printable(name), member(name, value, inner, now)));
             let parts: Vec<_> = parts.collect();
             if parts.is_empty() { "-".to_owned() } else { parts.join("; ") }
         }
@@ -101,7 +103,7 @@ fn member(name: &str, value: &Value, now: UnixMillis) -> String {
 }
 
 /// A value as a short text: lists joined, nothing as a dash.
-pub(super) fn plain(value: &Value) -> String {
+pub(in crate::cli) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::Bool(yes) => if *yes { "yes" } else { "no" }.to_owned(),
@@ -114,12 +116,12 @@ pub(super) fn plain(value: &Value) -> String {
 }
 
 /// A member of an object as a short text.
-pub(super) fn text(thing: &Value, name: &str) -> String {
+pub(in crate::cli) fn text(thing: &Value, name: &str) -> String {
     thing.get(name).map_or_else(|| "-".to_owned(), plain)
 }
 
 /// A time as seen from `now`: «3 d ago», «in 89 d»; «-» where there is none.
-pub(super) fn relative(time: &Value, now: UnixMillis) -> String {
+pub(in crate::cli) fn relative(time: &Value, now: UnixMillis) -> String {
     let Some(text) = time.as_str() else { return "-".to_owned() };
     let Ok(at) = text.parse::<jiff::Timestamp>() else { return printable(text) };
     let seconds = (at.as_millisecond().saturating_sub(now.0)).div_euclid(1000);
@@ -130,23 +132,23 @@ pub(super) fn relative(time: &Value, now: UnixMillis) -> String {
     }
 }
 
-/// A span in its largest whole unit.
-pub(super) fn span_text(seconds: u64) -> String {
+/// A span in one unit, rounded: what ends in 90 days less a moment ends «in 90 d».
+pub(in crate::cli) fn span_text(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds} s"),
-        120..=7199 => format!("{} min", seconds / 60),
-        7200..=172_799 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
+        120..=7199 => format!("{} min", (seconds + 30) / 60),
+        7200..=172_799 => format!("{} h", (seconds + 1800) / 3600),
+        _ => format!("{} d", (seconds.saturating_add(43_200)) / 86_400),
     }
 }
 
 /// A number of things.
-pub(super) fn count(number: u64, what: &str) -> String {
+pub(in crate::cli) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Text of others, fit for a terminal: control characters, direction marks and line separators are escaped.
-pub(super) fn printable(text: &str) -> String {
+pub(in crate::cli) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
         let marks = matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}');
@@ -198,7 +200,7 @@ mod tests {
     fn times_are_told_as_seen_from_now() {
         let at = |millis: i64| json!(UnixMillis(NOW.0 + millis * 1000).to_string());
         for (seconds, expected) in
-            [(0, "now"), (-90, "90 s ago"), (-200, "3 min ago"), (-3 * 86_400, "3 d ago"), (90 * 86_400, "in 90 d")]
+            [(0, "now"), (-90, "90 s ago"), (-200, "3 min ago"), (-3 * 86_400, "3 d ago"), (90 * 86_400 - 1, "in 90 d")]
         {
             assert_eq!(relative(&at(seconds), NOW), expected);
         }

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
+use super::Stop;
 use super::asking::Asking;
 use super::desk::{Desk, data};
 use super::render::{self, count, printable};
-use super::Stop;
 use crate::clock::UnixMillis;
 use crate::store::IdKind;
 
@@ -34,10 +34,16 @@ pub(super) async fn client(desk: &Desk<'_>, text: &str, realm: Option<&str>) -> 
     if text.starts_with("cfg:") || kinds.iter().any(|kind| kind.fits(text)) {
         return Ok(Found { id: text.to_owned(), realm: realm.map(str::to_owned) });
     }
-    let asking = Asking::get(&["clients"]).query("identifier", Some(text)).query("realm", realm).query("limit", Some("200"));
+    let asking =
+        Asking::get(&["clients"]).query("identifier", Some(text)).query("realm", realm).query("limit", Some("200"));
     let list = desk.ask(asking).await?;
     one_of(data(&list), text, "client", realm, |thing| {
-        format!("{} {} of {}", render::text(thing, "id"), render::text(thing, "identifier"), render::text(thing, "realm"))
+        format!(
+            "{} {} of {}",
+            render::text(thing, "id"),
+            render::text(thing, "identifier"),
+            render::text(thing, "realm")
+        )
     })
 }
 
@@ -48,7 +54,9 @@ pub(super) async fn key(desk: &Desk<'_>, text: &str, realm: Option<&str>) -> Res
     }
     if text.chars().count() != 4 {
         let text = printable(text);
-        return Err(Stop::Failed(format!("{text:?} is neither the id of a key (key_…) nor the last four characters of one")));
+        return Err(Stop::Failed(format!(
+            "{text:?} is neither the id of a key (key_…) nor the last four characters of one"
+        )));
     }
     let asking = Asking::get(&["keys"]).query("hint", Some(text)).query("realm", realm).query("limit", Some("200"));
     let list = desk.ask(asking).await?;
@@ -59,11 +67,13 @@ pub(super) async fn key(desk: &Desk<'_>, text: &str, realm: Option<&str>) -> Res
 
 /// The admin token that `text` means: an id or a name.
 pub(super) async fn token(desk: &Desk<'_>, text: &str) -> Result<Value, Stop> {
-    let asking = |cursor: Option<String>| Asking::get(&["admin-tokens"]).query("limit", Some("200")).query("cursor", cursor);
+    let asking =
+        |cursor: Option<String>| Asking::get(&["admin-tokens"]).query("limit", Some("200")).query("cursor", cursor);
     let (mut cursor, mut meant) = (None, Vec::new());
     loop {
         let part = desk.ask(asking(cursor)).await?;
-        let fits = |thing: &&Value| ["id", "name"].iter().any(|name| thing.get(name).and_then(Value::as_str) == Some(text));
+        let fits =
+            |thing: &&Value| ["id", "name"].iter().any(|name| thing.get(name).and_then(Value::as_str) == Some(text));
         meant.extend(data(&part).iter().filter(fits).cloned());
         cursor = part.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
         if cursor.is_none() {
@@ -97,7 +107,10 @@ fn one_of(
         }
         several => {
             let lines: Vec<_> = several.iter().map(|thing| format!("\n  {}", name(thing))).collect();
-            Err(Stop::Failed(format!("{text:?} means more than one {what}; give the id, or --realm:{}", lines.concat())))
+            Err(Stop::Failed(format!(
+                "{text:?} means more than one {what}; give the id, or --realm:{}",
+                lines.concat()
+            )))
         }
     }
 }
@@ -106,7 +119,7 @@ fn one_of(
 pub(super) async fn keys_of(desk: &Desk<'_>, owner: &str) -> Result<String, Stop> {
     let (mut keys, mut fresh, mut cursor) = (0_u64, 0_u64, None::<String>);
     let more = loop {
-        let asking = Asking::get(&["keys"]).query("owner", Some(owner)).query("status", Some("active"));
+        let asking = Asking::get(&["keys"]).query("owner_id", Some(owner)).query("status", Some("active"));
         let part = desk.ask(asking.query("limit", Some("200")).query("cursor", cursor.as_deref())).await?;
         for key in data(&part).iter().filter(|key| key.get("expired") != Some(&Value::Bool(true))) {
             keys += 1;

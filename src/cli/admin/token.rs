@@ -15,7 +15,7 @@ const HEADS: &[&str] = &["ID", "NAME", "HINT", "SCOPES", "REALMS", "LAST USED", 
 
 /// What can be done with admin tokens.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(in crate::cli) enum Verb {
     /// Make a token for the admin API and show it, once; on the machine of the store only
     #[command(
         after_help = "Examples:\n  portcullis admin-token create dashboard --scope admin:read --scope admin:keys --realm shop\n  portcullis admin-token create ci --scope admin:clients --expires 30d --output secret > token.txt"
@@ -31,55 +31,57 @@ pub enum Verb {
 
 /// Arguments of `admin-token create`.
 #[derive(Debug, Args)]
-pub struct Create {
+pub(in crate::cli) struct Create {
     /// What it is for
-    pub name: String,
+    pub(in crate::cli) name: String,
     /// What it may do; may be repeated
     #[arg(long = "scope", value_name = "SCOPE", required = true,
           value_parser = ["admin:read", "admin:clients", "admin:keys", "admin:reload"])]
-    pub scopes: Vec<String>,
+    pub(in crate::cli) scopes: Vec<String>,
     /// Only in this realm; may be repeated. None: in all
     #[arg(long = "realm", value_name = "REALM")]
-    pub realms: Vec<String>,
+    pub(in crate::cli) realms: Vec<String>,
     /// When it ends: a span, a time, or never
     #[arg(long, value_name = "WHEN", default_value = "90d", value_parser = args::expiry)]
-    pub expires: Expiry,
+    pub(in crate::cli) expires: Expiry,
     #[command(flatten)]
-    pub making: Making,
+    pub(in crate::cli) making: Making,
     #[command(flatten)]
-    pub showing: Showing,
+    pub(in crate::cli) showing: Showing,
     /// Print the JSON of the admin API
     #[arg(long)]
-    pub json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// Arguments of `admin-token list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub(in crate::cli) struct List {
     #[command(flatten)]
-    pub paging: Paging,
+    pub(in crate::cli) paging: Paging,
     /// Print the JSON of the admin API
     #[arg(long)]
-    pub json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 /// Arguments of `admin-token revoke`.
 #[derive(Debug, Args)]
-pub struct Revoke {
+pub(in crate::cli) struct Revoke {
     /// Its id, or its name
     #[arg(value_name = "ID")]
-    pub id: String,
+    pub(in crate::cli) id: String,
     #[command(flatten)]
-    pub sure: Sure,
+    pub(in crate::cli) sure: Sure,
     /// Print the JSON of the admin API
     #[arg(long)]
-    pub json: bool,
+    pub(in crate::cli) json: bool,
 }
 
 impl Verb {
     pub(super) fn json(&self) -> bool {
         match self {
-            Self::Create(Create { json, .. }) | Self::List(List { json, .. }) | Self::Revoke(Revoke { json, .. }) => *json,
+            Self::Create(Create { json, .. }) | Self::List(List { json, .. }) | Self::Revoke(Revoke { json, .. }) => {
+                *json
+            }
         }
     }
 

@@ -3,14 +3,14 @@
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
-use super::args::{Paging, Via};
+use super::args::Via;
 use super::asking::Asking;
-use super::desk::Desk;
-use super::{FINE, Stop, render};
+use super::desk::{Desk, Shown, data};
+use super::{FINE, Stop, Table, render};
 
 /// What can be done with scopes.
 #[derive(Debug, Subcommand)]
-pub enum ScopeVerb {
+pub(in crate::cli) enum ScopeVerb {
     /// List the scopes of the configuration, with the numbers of clients and keys that hold them
     #[command(after_help = "Example:\n  portcullis scope list --realm shop")]
     List(List),
@@ -18,7 +18,7 @@ pub enum ScopeVerb {
 
 /// What can be done with roles.
 #[derive(Debug, Subcommand)]
-pub enum RoleVerb {
+pub(in crate::cli) enum RoleVerb {
     /// List the roles of the configuration with their scopes, and the numbers of clients that have them
     #[command(after_help = "Example:\n  portcullis role list --realm shop")]
     List(List),
@@ -26,24 +26,32 @@ pub enum RoleVerb {
 
 /// Arguments of `scope list` and `role list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub(in crate::cli) struct List {
     /// Only of this realm
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 pub(super) async fn scopes(ScopeVerb::List(args): &ScopeVerb, desk: &mut Desk<'_>) -> Result<u8, Stop> {
-    let row = |scope: &Value, _| {
+    let row = |scope: &Value| {
         let text = |name: &str| render::text(scope, name);
-        vec![text("realm"), text("name"), text("clients"), text("keys"), text("description")]
+        vec![
+            text("realm"),
+            text("name"),
+            text("roles"),
+            text("clients"),
+            text("keys"),
+            text("routes"),
+            text("description"),
+        ]
     };
-    list("scopes", args, &["REALM", "SCOPE", "CLIENTS", "KEYS", "DESCRIPTION"], row, desk).await
+    list("scopes", args, &["REALM", "SCOPE", "ROLES", "CLIENTS", "KEYS", "ROUTES", "DESCRIPTION"], row, desk).await
 }
 
 pub(super) async fn roles(RoleVerb::List(args): &RoleVerb, desk: &mut Desk<'_>) -> Result<u8, Stop> {
-    let row = |role: &Value, _| {
+    let row = |role: &Value| {
         let text = |name: &str| render::text(role, name);
         vec![text("realm"), text("name"), text("clients"), text("scopes")]
     };
@@ -54,10 +62,18 @@ async fn list(
     noun: &str,
     args: &List,
     heads: &'static [&'static str],
-    row: impl Fn(&Value, crate::clock::UnixMillis) -> Vec<String>,
+    row: impl Fn(&Value) -> Vec<String>,
     desk: &mut Desk<'_>,
 ) -> Result<u8, Stop> {
-    let asking = Asking::get(&[noun]).query("realm", args.realm.as_deref());
-    desk.list(asking, &Paging { limit: 200, cursor: None, all: true }, heads, row).await?;
+    let list = desk.ask(Asking::get(&[noun]).query("realm", args.realm.as_deref())).await?;
+    if desk.shown == Shown::Json {
+        desk.show(&list)?;
+    } else {
+        let rows: Vec<_> = data(&list).iter().map(row).collect();
+        Table::new(heads).write(&rows, desk.out)?;
+        if data(&list).iter().any(|one| one.get("at_least") == Some(&Value::Bool(true))) {
+            desk.note("There are more clients or keys than were counted: the numbers are the least there can be.");
+        }
+    }
     Ok(FINE)
 }

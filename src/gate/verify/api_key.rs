@@ -145,8 +145,8 @@ impl DeclaredKeys {
         self.get(&CredentialDigest::of(text.as_bytes()))
     }
 
-    /// The key whose text has this digest. Looking it up tells nothing by its time: whoever could use that would have to
-    /// find texts whose digests share a beginning with a key's.
+    /// The key whose text has this digest. Looking it up tells nothing by its time: whoever could use that would have
+    /// to find texts whose digests share a beginning with a key's.
     pub fn get(&self, digest: &CredentialDigest) -> Option<&DeclaredKey> {
         self.0.get(digest)
     }

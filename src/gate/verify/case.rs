@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::api_key::DeclaredKey;
 use super::stored::Entry;
 use super::{Verification, Verified};
 use crate::clock::{Stopwatch, UnixMillis};
@@ -39,8 +40,8 @@ impl<'a> Case<'a> {
         Self { snapshot, realm, route, ip, now, begun }
     }
 
-    /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known already
-    /// is never refused by it.
+    /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known
+    /// already is never refused by it.
     pub(super) fn blocked(&self) -> Option<Quota> {
         let limit = self.snapshot.failure_limit.as_ref()?;
         Some(limit.peek(LimitKey::Address(self.ip), None, self.now)).filter(|quota| !quota.allowed)
@@ -95,7 +96,19 @@ impl<'a> Case<'a> {
 
     pub(super) fn judge(&self, entry: &Entry, trail: &mut Trail) -> Verification {
         trail.pass("key", || entry.to_string());
-        entry.judge(self.realm, self.now)
+        let verification = entry.judge(self.realm, self.now);
+        if let Verification::Rejected(..) = &verification {
+            trail.spent_key = Some(entry.id().into());
+        }
+        verification
+    }
+
+    pub(super) fn judge_declared(&self, key: &DeclaredKey, trail: &mut Trail) -> Verification {
+        let verification = key.judge(self.now);
+        if let Verification::Rejected(..) = &verification {
+            trail.spent_key.clone_from(&key.verified.principal.credential_id);
+        }
+        verification
     }
 }
 

@@ -189,7 +189,7 @@ impl Authenticator {
         }
         let digest = CredentialDigest::of(text.as_bytes());
         if let Some(key) = case.realm.declared.get(&digest) {
-            return Look::Done(key.judge(case.now));
+            return Look::Done(case.judge_declared(key, trail));
         }
         let stale = match self.keys.look(case.realm, digest, case.begun) {
             Known::NoStore => return Look::Done(unknown_key()),

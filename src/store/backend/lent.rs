@@ -56,7 +56,8 @@ pub(super) async fn within<T>(
 
 /// See the module.
 pub(super) struct Lent<D: Dialect> {
-    connection: PoolConnection<D>,
+    /// None: it went back.
+    connection: Option<PoolConnection<D>>,
     /// Nothing is under way on it.
     settled: bool,
     time: Duration,
@@ -69,21 +70,19 @@ impl<D: Dialect> Lent<D> {
             sqlx::Error::PoolTimedOut => StoreError::new(D::BUSY, "no connection to be had in time"),
             error => D::understand(error),
         })?;
-        Ok(Self { connection, settled: true, time })
+        Ok(Self { connection: Some(connection), settled: true, time })
     }
 
     pub(super) async fn fetch(&mut self, sql: &str, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
-        self.settled = false;
-        let result = within(self.time, D::fetch(&mut self.connection, sql, values)).await;
-        self.settled = is_settled(&result);
-        result
+        let time = self.time;
+        let result = within(time, D::fetch(self.unsettled()?, sql, values)).await;
+        self.settle(result)
     }
 
     pub(super) async fn execute(&mut self, sql: &str, values: Vec<Value>) -> Result<u64, StoreError> {
-        self.settled = false;
-        let result = within(self.time, D::execute(&mut self.connection, sql, values)).await;
-        self.settled = is_settled(&result);
-        result
+        let time = self.time;
+        let result = within(time, D::execute(self.unsettled()?, sql, values)).await;
+        self.settle(result)
     }
 
     /// Begins a transaction.
@@ -102,24 +101,34 @@ impl<D: Dialect> Lent<D> {
     }
 
     async fn migrate(&mut self, migrator: &Migrator) -> Result<(), StoreError> {
+        let time = self.time;
+        let connection = self.unsettled()?;
+        let work =
+            async { migrator.run_direct(None, connection, false).await.map_err(|error| D::understand(error.into())) };
+        let result = within(time, work).await;
+        self.settle(result)
+    }
+
+    /// For a call: until it has ended, nothing is known about the connection.
+    fn unsettled(&mut self) -> Result<&mut D::Connection, StoreError> {
         self.settled = false;
-        let work = async {
-            migrator.run_direct(None, &mut *self.connection, false).await.map_err(|error| D::understand(error.into()))
-        };
-        let result = within(self.time, work).await;
-        self.settled = is_settled(&result);
+        self.connection.as_deref_mut().ok_or_else(|| StoreError::new(Fault::Unreachable, "the connection is gone"))
+    }
+
+    fn settle<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        self.settled = !matches!(result, Err(StoreError { fault: Fault::Unreachable, .. }));
         result
     }
 }
 
-fn is_settled<T>(result: &Result<T, StoreError>) -> bool {
-    !matches!(result, Err(StoreError { fault: Fault::Unreachable, .. }))
-}
-
 impl<D: Dialect> Drop for Lent<D> {
     fn drop(&mut self) {
-        if !self.settled {
-            self.connection.close_on_drop();
+        let Some(mut connection) = self.connection.take() else { return };
+        if tokio::runtime::Handle::try_current().is_err() {
+            // The pool would panic: going back takes a task. Dropped, it is closed.
+            drop(connection.detach());
+        } else if !self.settled {
+            connection.close_on_drop();
         }
     }
 }
@@ -183,7 +192,7 @@ impl<D: Dialect> Transaction for Begun<D> {
 impl<D: Dialect> Drop for Begun<D> {
     fn drop(&mut self) {
         let Some(mut lent) = self.lent.take().filter(|lent| lent.settled) else { return };
-        // Unsettled until it is rolled back: closed, where there is no runtime any more to do that.
+        // Until it is rolled back it must not go back to the pool.
         lent.settled = false;
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(async move { lent.execute("ROLLBACK", Vec::new()).await });

@@ -276,9 +276,19 @@ fn understood(url: &Secret) -> Result<PgConnectOptions, OpenError> {
         OpenError::Wrong(String::from(text))
     };
     let url = std::str::from_utf8(url.expose()).map_err(|_| wrong())?;
-    let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+    let (place, parameters) = url.split_once('?').unwrap_or((url, ""));
+    let named = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    // A password with one of `/ # ? @` in it, not written as %2F and so on, would be taken for host and database.
+    let authority_ends = place.split_once("://").is_some_and(|(_, rest)| match rest.split_once('/') {
+        Some((authority, database)) => !database.contains('@') && authority.matches('@').count() <= 1,
+        None => rest.matches('@').count() <= 1,
+    });
+    if !named || !authority_ends || url.contains('#') {
+        return Err(wrong());
+    }
     // The library logs what it does not know, and goes on: a misspelt `sslmode` would be no TLS.
-    for (name, _) in parameters.split('&').filter_map(|one| one.split_once('=')) {
+    for one in parameters.split('&').filter(|one| !one.is_empty()) {
+        let name = one.split_once('=').map_or("", |(name, _)| name);
         if !PARAMETERS.contains(&name) && !name.starts_with("options[") && !name.starts_with("options%5B") {
             return Err(OpenError::Wrong(format!(
                 "store.url has an unknown parameter behind `?`; known are {}",

@@ -41,7 +41,8 @@ impl File {
             Opening::Create => make(path)?,
             Opening::Existing => find(path)?,
         };
-        // `synchronous` is FULL, SQLite's default: a revocation that was answered outlives a power cut.
+        // `synchronous` is FULL, SQLite's default: a revocation that was answered outlives a power cut. It costs a
+        // commit some milliseconds; reads wait for nothing.
         let options = SqliteConnectOptions::new()
             .filename(path)
             .foreign_keys(true)
@@ -111,25 +112,33 @@ impl Database for File {
         std::future::pending::<()>().await;
     }
 
-    /// SQLite takes an existing file only when it is empty: so it is made here, with the mode it shall have.
+    /// Under another name until it is complete. SQLite takes an existing file only when that is empty: so it is made
+    /// here, with the mode it shall have.
     async fn copy_to(&self, path: &Path) -> Result<(), StoreError> {
         self.is_the_same()?;
         let no_path = || StoreError::new(Fault::Unreachable, format!("{}: is no path in UTF-8", path.display()));
         let path = absolute(path).ok_or_else(no_path)?;
-        let text = path.to_str().unwrap_or_default().to_owned();
-        let file =
-            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|e| io(&path, &e))?;
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(io(&path, &io::ErrorKind::AlreadyExists.into()));
+        }
+        let mut draft = path.clone().into_os_string();
+        draft.push(".partial");
+        let draft = PathBuf::from(draft);
+        let text = draft.to_str().unwrap_or_default().to_owned();
+        let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
+        let file = file.map_err(|error| io(&draft, &error))?;
         let copy = async {
             let mut connection = self.options.connect().await.map_err(Sqlite::understand)?;
             Sqlite::execute(&mut connection, "VACUUM INTO $1", vec![text.into()]).await?;
             connection.close().await.map_err(Sqlite::understand)
         };
-        let written = within(LONG, copy).await.and_then(|()| last(&file, &path).map_err(|error| io(&path, &error)));
-        if written.is_err() {
-            // It is ours, and half of a copy is worse than none; what went wrong is more than that this fails, too.
-            drop(fs::remove_file(&path));
+        let copied = within(LONG, copy).await;
+        let copied = copied.and_then(|()| publish(&file, &draft, &path).map_err(|error| io(&path, &error)));
+        if copied.is_err() {
+            // What went wrong before is more than that this fails, too.
+            drop(fs::remove_file(&draft));
         }
-        written
+        copied
     }
 
     async fn close(&self) {
@@ -166,7 +175,8 @@ impl Dialect for Sqlite {
         let fault = match (code & 0xff, code) {
             (5 | 6, _) => Fault::Locked,
             (3 | 8 | 23, _) => Fault::ReadOnly,
-            (13, _) => Fault::Full,
+            // The second: the index of the log of changes cannot grow, which needs room like the log itself.
+            (13, _) | (_, 4874) => Fault::Full,
             // Foreign key, primary key, trigger, unique, rowid.
             (_, 787 | 1555 | 1811 | 2067 | 2579) => Fault::Conflict,
             (4 | 7 | 9 | 10 | 14, _) => Fault::Unreachable,
@@ -276,9 +286,10 @@ async fn once(options: &SqliteConnectOptions, sql: &'static str) -> Result<Row, 
     rows.pop().ok_or_else(|| StoreError::corrupt("no answer to a pragma"))
 }
 
-/// Makes a new file and its name last.
-fn last(file: &fs::File, path: &Path) -> io::Result<()> {
+/// Makes a file last, then its final name.
+fn publish(file: &fs::File, draft: &Path, path: &Path) -> io::Result<()> {
     file.sync_all()?;
+    fs::rename(draft, path)?;
     fs::File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 

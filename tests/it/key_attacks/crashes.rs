@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use portcullis::clock::{Clock, SystemClock};
 use portcullis::store::Page;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{postgres_at, sqlite_in, with_key};
+use super::{End, postgres_at, sqlite_in, with_key};
 use crate::support::administrator::{Administrator, Made, on_store};
 use crate::support::eventually;
 use crate::support::gateway::{Builder, Gateway};
@@ -78,7 +79,7 @@ fn k10_what_was_answered_is_true_after_a_crash_right_behind_the_answer() {
         // What was made is there as well.
         with_key(&served.caller(), &made.secret).send().ok();
     }
-    assert_eq!(admin.post("/audit/verify", &json!({})).is(200).json()["intact"], true);
+    assert_eq!(admin.order("/audit/verify").is(200).json()["intact"], true);
 }
 
 #[test]
@@ -124,11 +125,7 @@ fn k10_another_node_learns_of_what_a_node_has_answered_and_died() {
 
 /// Copies a store as it stands on the disk at one moment: whoever writes is stopped meanwhile.
 fn image(served: &Served, to: &Path) {
-    served.process.signal("STOP");
-    eventually("it has stopped", || {
-        let state = fs::read_to_string(format!("/proc/{}/status", served.process.id())).expect("it is there");
-        state.contains("State:\tT").then_some(())
-    });
+    served.process.stop();
     for entry in fs::read_dir(served.directory()).expect("a directory").flatten() {
         let name = entry.file_name();
         // The index of the log of changes is memory: it does not outlive a power cut.
@@ -148,13 +145,13 @@ fn f07_what_lies_on_the_disk_at_any_moment_under_writes_opens_and_holds_what_was
     let owners: Vec<_> = (0..2).map(|n| admin.owner(&format!("team {n}"), &json!({}))).collect();
     let images: Vec<_> = (0..12).map(|_| TempDir::new().expect("a directory")).collect();
     let answered = std::sync::Mutex::new((Vec::new(), Vec::new()));
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     let mut promised = Vec::new();
     std::thread::scope(|scope| {
         for owner in &owners {
             let (admin, answered, over) = (&admin, &answered, &over);
             scope.spawn(move || {
-                while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                while !over.load(Ordering::SeqCst) {
                     let key = admin.key(owner, &json!({ "name": "x".repeat(150) }));
                     answered.lock().expect("no panic").0.push(key.id.clone());
                     admin.order(format!("/keys/{}/revoke", key.id)).is(200);
@@ -162,6 +159,7 @@ fn f07_what_lies_on_the_disk_at_any_moment_under_writes_opens_and_holds_what_was
                 }
             });
         }
+        let _end = End(&over);
         for image_of in &images {
             let random = u64::from(crate::support::keys::random(1)[0]);
             let (before, _) = (answered.lock().expect("no panic").0.len(), ());
@@ -172,7 +170,6 @@ fn f07_what_lies_on_the_disk_at_any_moment_under_writes_opens_and_holds_what_was
             promised.push(answered.lock().expect("no panic").clone());
             image(&served, image_of.path());
         }
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
     });
     for (directory, (made, revoked)) in images.iter().zip(&promised) {
         let (health, verdict, keys) = on_store(&sqlite_in(directory.path()), async |store| {
@@ -211,19 +208,19 @@ fn f07_a_backup_that_is_made_under_writes_opens_and_is_whole() {
     let gw = builder(&standard, &upstream).start();
     let (admin, team) = (gw.admin(), gw.admin().owner("team", &json!({})));
     let directory = TempDir::new().expect("a directory");
-    let over = std::sync::atomic::AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while !over.load(std::sync::atomic::Ordering::SeqCst) {
+            while !over.load(Ordering::SeqCst) {
                 let key = admin.key(&team, &json!({}));
                 admin.order(format!("/keys/{}/revoke", key.id)).is(200);
             }
         });
+        let _end = End(&over);
         for n in 0..5 {
             let path = directory.path().join(format!("{n}.db"));
             gw.with_store(move |store| async move { store.backup(&path).await }).expect("a backup");
         }
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
     });
     for n in 0..5 {
         let settings = sqlite_in(directory.path());

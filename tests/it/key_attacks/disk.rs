@@ -10,7 +10,8 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{sqlite_in, with_key};
-use crate::support::administrator::{Administrator, Made, on_store};
+use crate::support::administrator::{Administrator, Made, made_store, on_store};
+use crate::support::caller::Caller;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::process::{Run, Served, small_disks};
@@ -20,6 +21,7 @@ use crate::support::upstream::Upstream;
 /// A gateway whose store is on a disk of three megabytes.
 struct Small {
     served: Served,
+    admin: Administrator,
     standard: Standard,
     _upstream: Upstream,
     /// The disk, as it can be reached from outside.
@@ -37,6 +39,7 @@ impl Small {
         let directory = Gateway::builder().standard(&standard).upstream(&upstream).write();
         let state = directory.path().join("state");
         fs::create_dir(&state).expect("a directory");
+        let (token, id) = made_store(&sqlite_in(&state));
         let env = HashMap::from([
             (HOUSE_SECRET.to_owned(), standard.secret()),
             ("STATE_DIRECTORY".to_owned(), state.to_str().expect("UTF-8").to_owned()),
@@ -45,7 +48,8 @@ impl Small {
         let served = Served::of(run.start(), directory);
         let disk = PathBuf::from(format!("/proc/{}/root", served.process.id()))
             .join(state.strip_prefix("/").expect("absolute"));
-        Some(Self { served, standard, _upstream: upstream, disk })
+        let admin = Administrator::new(Caller::new(served.admin).host(&served.admin.to_string()), token, id);
+        Some(Self { served, admin, standard, _upstream: upstream, disk })
     }
 
     /// Takes all the room there is.
@@ -78,7 +82,7 @@ fn copied(from: &Path) -> TempDir {
 #[test]
 fn f04_a_full_disk_refuses_changes_whole_and_everything_goes_on_when_there_is_room() {
     let Some(small) = Small::start() else { return };
-    let admin = Administrator::of_process(small.served.admin, &sqlite_in(&small.disk));
+    let admin = &small.admin;
     let team = admin.owner("team", &json!({}));
     let (seen, unseen) = (admin.key(&team, &json!({})), admin.key(&team, &json!({})));
     let call = |key: &str| with_key(&small.served.caller(), key);
@@ -147,9 +151,9 @@ fn f04_a_full_disk_refuses_changes_whole_and_everything_goes_on_when_there_is_ro
     let mut promised: Vec<_> = made.iter().chain([&seen, &unseen]).map(|key| key.id.clone()).collect();
     (there.retain(|id| !id.starts_with("cfg:")), promised.sort(), there.sort());
     assert_eq!(there, promised);
-    assert_eq!(admin.post("/audit/verify", &json!({})).is(200).json()["intact"], true);
+    assert_eq!(admin.order("/audit/verify").is(200).json()["intact"], true);
     // And nothing is half-written below that.
-    small.served.process.signal("STOP");
+    small.served.process.stop();
     let copy = copied(&small.disk);
     small.served.process.signal("CONT");
     on_store(&sqlite_in(copy.path()), async |store| {

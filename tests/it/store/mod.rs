@@ -1,6 +1,18 @@
 //! The store, each case on SQLite and on PostgreSQL: both give the same guarantees. One file a subject.
 
+mod addresses;
+mod admin_tokens;
+mod audit;
+mod clients;
+mod feed;
+mod idempotency;
+mod import;
+mod keys;
+mod maintenance;
 mod opening;
+mod outages;
+mod records;
+mod usage;
 
 use std::future::Future;
 use std::time::Duration;
@@ -8,6 +20,7 @@ use std::time::Duration;
 use portcullis::clock::Stopwatch;
 use portcullis::secret::Secret;
 use portcullis::store::{Location, OpenError, Opening, Store, StoreSettings};
+use sha2::{Digest, Sha256};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use tempfile::TempDir;
@@ -31,7 +44,7 @@ macro_rules! on_both {
         }
     )* };
 }
-use on_both;
+pub(crate) use on_both;
 
 /// Where a store can be opened, more than once too; empty at first.
 #[derive(Debug)]
@@ -110,9 +123,51 @@ impl Ground {
         number.unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
+    /// Puts a principal there, whose identifier is `name`.
+    pub(crate) async fn principal(&self, name: &str, realm: &str) {
+        self.sql(&principal(name, realm)).await;
+    }
+
+    /// Puts a key there with all that belongs to it: an owner, a text, an entry of an address list. All or nothing.
+    pub(crate) async fn key(&self, name: &str, realm: &str) {
+        let digest = Sha256::digest(format!("{realm}/{name}")).iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let digest = if self.is_sqlite() { format!("x'{digest}'") } else { format!("'\\x{digest}'") };
+        let (owner, key) = (format!("own_{realm}_{name}"), format!("key_{realm}_{name}"));
+        self.sql(&format!(
+            "BEGIN; {}; \
+             INSERT INTO api_keys (id, realm, owner_id, name, prefix, attributes, status, created_by, created_at, updated_at, version) \
+             VALUES ('{key}', '{realm}', '{owner}', '{name}', 'pk_', '{{}}', 'active', 'test', 0, 0, 1); \
+             INSERT INTO api_key_secrets (realm, digest, key_id, hint, state, created_at) \
+             VALUES ('{realm}', {digest}, '{key}', 'abcd', 'current', 0); \
+             INSERT INTO ip_entries (id, realm, owner_kind, owner_id, cidr, created_by, created_at) \
+             VALUES ('ip_{realm}_{name}', '{realm}', 'key', '{key}', '10.0.0.0/8', 'test', 0); COMMIT",
+            principal(name, realm)
+        ))
+        .await;
+    }
+
+    /// Puts an admin token there; `realms` as SQL.
+    pub(crate) async fn admin_token(&self, name: &str, realms: &str) {
+        let digest = Sha256::digest(name).iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let digest = if self.is_sqlite() { format!("x'{digest}'") } else { format!("'\\x{digest}'") };
+        self.sql(&format!(
+            "INSERT INTO admin_tokens (id, name, digest, hint, scopes, realms, created_by, created_at) \
+             VALUES ('adm_{name}', '{name}', {digest}, 'abcd', '[]', {realms}, 'test', 0)"
+        ))
+        .await;
+    }
+
     pub(crate) fn is_sqlite(&self) -> bool {
         matches!(self.settings.location, Location::Sqlite(_))
     }
+}
+
+fn principal(name: &str, realm: &str) -> String {
+    format!(
+        "INSERT INTO principals (id, realm, kind, identifier, identifier_norm, status, roles, attributes, created_by, \
+         created_at, updated_at, version) \
+         VALUES ('own_{realm}_{name}', '{realm}', 'owner', '{name}', '{name}', 'active', '[]', '{{}}', 'test', 0, 0, 1)"
+    )
 }
 
 fn settings(location: Location) -> StoreSettings {

@@ -66,9 +66,21 @@ pub(crate) async fn new_token(
 /// Opens a store that somebody else has made, and works on it, on a runtime of its own.
 #[track_caller]
 pub(crate) fn on_store<T, F: Future<Output = T>>(settings: &StoreSettings, work: impl FnOnce(Store) -> F) -> T {
+    open_and(settings, Opening::Existing, work)
+}
+
+/// Makes a store, and in it a token that may do everything; returns its text and its id.
+#[track_caller]
+pub(crate) fn made_store(settings: &StoreSettings) -> (String, String) {
+    let made = |store| async { new_token(store, ALL_SCOPES, None, SystemClock.now()).await };
+    open_and(settings, Opening::Create, made)
+}
+
+#[track_caller]
+fn open_and<T, F: Future<Output = T>>(settings: &StoreSettings, opening: Opening, work: impl FnOnce(Store) -> F) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let store = Store::open(settings, Opening::Existing, SystemClock.now()).await;
+        let store = Store::open(settings, opening, SystemClock.now()).await;
         let store = store.unwrap_or_else(|e| panic!("{e}"));
         let done = work(store.clone()).await;
         store.close().await;

@@ -14,7 +14,7 @@ use portcullis::config::{Attempt, Config, Problems, Sources};
 use portcullis::outbound::HttpFetch;
 use portcullis::reload::Source;
 use portcullis::server::{Handle, Options, Server};
-use portcullis::store::Store;
+use portcullis::store::{Store, StoreSettings};
 use tempfile::TempDir;
 
 use super::administrator::{ALL_SCOPES, Administrator, new_token};
@@ -191,6 +191,11 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
             thread: Some(thread),
             panics_before,
         })
+    }
+
+    /// The environment of the gateway.
+    pub(crate) fn environment(&self) -> &HashMap<String, String> {
+        &self.env
     }
 
     /// Writes the files of the configuration.
@@ -420,6 +425,12 @@ impl Gateway {
     /// The number of the configuration in force.
     pub(crate) fn generation(&self) -> u64 {
         self.handle.gateway().live.load().snapshot.generation
+    }
+
+    /// How its store is opened.
+    pub(crate) fn store_settings(&self) -> StoreSettings {
+        let config = load(self.directory.path(), &self.env).expect("the configuration is good");
+        config.settings.store.expect("a store")
     }
 
     /// Moves the gateway's time forward.

@@ -95,7 +95,7 @@ impl Postgres {
         self.port
     }
 
-    /// Where its files and its log are.
+    /// Everything that is its own on the disk.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -146,7 +146,8 @@ impl Postgres {
     fn signal_all(&self, signal: &str) {
         let server = self.server.id();
         let mut pids = vec![server.to_string()];
-        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).expect("its children");
+        // None when it has ended meanwhile.
+        let children = fs::read_to_string(format!("/proc/{server}/task/{server}/children")).unwrap_or_default();
         pids.extend(children.split_whitespace().map(str::to_owned));
         // Of a connection that has just ended nothing is left to signal.
         drop(Command::new("kill").arg(format!("-{signal}")).args(pids).stderr(Stdio::null()).status());
@@ -171,7 +172,7 @@ fn serve(directory: &Path, port: u16, durable: bool) -> Option<Child> {
     let mut server = command("postgres");
     server.args(["-D", "data", "-p", &port, "-h", "127.0.0.1", "-k", "", "-c", "max_connections=200"]);
     if !durable {
-        server.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
+        server.args(["-c", "fsync=off", "-c", "full_page_writes=off"]);
     }
     let file_too = file.try_clone().expect("a log");
     let mut server = server

@@ -39,10 +39,12 @@ impl Run {
         Self { command, input: Vec::new() }
     }
 
-    /// In a world of its own in which a small disk, which ends with the process, lies over the directory `path`. `options`
-    /// as for `mount`: `size=2m`, say. See [`small_disks`].
+    /// In a world of its own in which a small disk, which ends with the process, lies over the directory `path`, with what
+    /// is in there. `options` as for `mount`: `size=2m`, say. See [`small_disks`].
     pub(crate) fn small_disk(mut self, path: &Path, options: &str) -> Self {
-        let script = r#"mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@""#;
+        let script = r#"mkdir "$2.disk" && mount -t tmpfs -o "$1" none "$2.disk" &&
+            if [ -n "$(ls -A "$2")" ]; then cp -a "$2"/. "$2.disk"/; fi &&
+            mount --bind "$2.disk" "$2" && shift 2 && exec "$@""#;
         let mut command = Command::new("unshare");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.args(["-rm", "sh", "-c", script, "sh", options]).arg(path).arg(self.command.get_program());
@@ -110,8 +112,10 @@ impl Run {
 
 /// Whether this machine lets us have small disks.
 pub(crate) fn small_disks() -> bool {
-    let probe = ["-rm", "mount", "-t", "tmpfs", "none", "/mnt"];
-    let ended = Command::new("unshare").args(probe).stderr(Stdio::null()).status();
+    let place = TempDir::new().expect("a directory");
+    let mut probe = Command::new("unshare");
+    probe.args(["-rm", "mount", "-t", "tmpfs", "none"]).arg(place.path()).stderr(Stdio::null());
+    let ended = probe.status();
     ended.is_ok_and(|status| status.success())
 }
 
@@ -144,6 +148,15 @@ impl Process {
     /// Its number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Stops it in its tracks; `CONT` lets it go on.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+        eventually("it has stopped", || {
+            let state = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it is there");
+            state.contains("State:\tT").then_some(())
+        });
     }
 
     /// Ends it as a crash does: it can do nothing about it.

@@ -230,7 +230,7 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
         name: "overlap",
         about: "The text of a key before its last rotation.",
         members: &[
-            Member::new("hint", Text, "Its last four characters."),
+            Member::or_null("hint", Text, "Its last four characters, where they are known."),
             Member::new("until", Time, "Refused from then on."),
             Member::or_null("last_used_at", Time, "When it was last used, to the minute."),
         ],

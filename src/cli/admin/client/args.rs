@@ -7,9 +7,11 @@ use crate::cli::admin::args::{self, Attribute, Making, Paging, Showing, Sure, Vi
 
 /// What can be done with principals.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(in crate::cli) enum Verb {
     /// Make a user, a client, or an owner of keys
-    #[command(after_help = "Example:\n  portcullis client create team_42 --realm shop --kind owner --role partner --attribute seats:=12")]
+    #[command(
+        after_help = "Example:\n  portcullis client create team_42 --realm shop --kind owner --role partner --attribute seats:=12"
+    )]
     Create(Create),
     /// List clients; those of the configuration come last, with file and line
     #[command(after_help = "Example:\n  portcullis client list --realm shop --status disabled")]
@@ -18,7 +20,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  portcullis client show team_42 --realm shop")]
     Show(Show),
     /// Change a client; what is not named stays as it is
-    #[command(after_help = "Example:\n  portcullis client update team_42 --plan gold --scope 'orders:*' --remove-attribute seats")]
+    #[command(
+        after_help = "Example:\n  portcullis client update team_42 --plan gold --scope 'orders:*' --remove-attribute seats"
+    )]
     Update(Update),
     /// Refuse every credential of a client until it is enabled again
     #[command(after_help = "Example:\n  portcullis client disable team_42")]
@@ -27,7 +31,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  portcullis client enable team_42")]
     Enable(Show),
     /// Set a password: read from standard input, or made with --generate
-    #[command(after_help = "Examples:\n  portcullis client set-password alice < password.txt\n  portcullis client set-password alice --generate --output secret | pass insert -e alice")]
+    #[command(
+        after_help = "Examples:\n  portcullis client set-password alice < password.txt\n  portcullis client set-password alice --generate --output secret | pass insert -e alice"
+    )]
     SetPassword(SetPassword),
     /// Forgive failed logins
     #[command(after_help = "Example:\n  portcullis client unlock alice")]
@@ -39,39 +45,42 @@ pub enum Verb {
 
 /// Arguments of `client create`.
 #[derive(Debug, Args)]
-pub struct Create {
+pub(in crate::cli) struct Create {
     /// What it is called: a name, an e-mail address, an id of the application; unique in the realm
-    pub identifier: String,
+    pub(in crate::cli) identifier: String,
     /// Its realm; may be left out where there is only one
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     /// What it is
     #[arg(long, value_enum, default_value_t = Kind::Client)]
-    pub kind: Kind,
+    pub(in crate::cli) kind: Kind,
     /// A role of the realm; may be repeated
     #[arg(long = "role", value_name = "ROLE")]
-    pub roles: Vec<String>,
+    pub(in crate::cli) roles: Vec<String>,
     /// A scope, `*` stands for a whole segment; may be repeated. None: its keys are not limited by it
     #[arg(long = "scope", value_name = "SCOPE")]
-    pub scopes: Vec<String>,
+    pub(in crate::cli) scopes: Vec<String>,
     /// Its plan
     #[arg(long)]
-    pub plan: Option<String>,
+    pub(in crate::cli) plan: Option<String>,
     /// Its tenant
     #[arg(long)]
-    pub tenant: Option<String>,
+    pub(in crate::cli) tenant: Option<String>,
     /// An attribute, name=text or name:=JSON; may be repeated
     #[arg(long = "attribute", value_name = "NAME=TEXT", value_parser = args::attribute)]
-    pub attributes: Vec<Attribute>,
+    pub(in crate::cli) attributes: Vec<Attribute>,
+    /// A network that its credentials may be used from; may be repeated. None: any
+    #[arg(long = "ip", value_name = "NETWORK")]
+    pub(in crate::cli) networks: Vec<String>,
     #[command(flatten)]
-    pub making: Making,
+    pub(in crate::cli) making: Making,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// What a principal is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Kind {
+pub(in crate::cli) enum Kind {
     /// A person who signs in
     User,
     /// A machine with credentials
@@ -92,98 +101,98 @@ impl Kind {
 
 /// Arguments of `client list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub(in crate::cli) struct List {
     /// Only of this realm
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     /// Only the one called so
     #[arg(long)]
-    pub identifier: Option<String>,
+    pub(in crate::cli) identifier: Option<String>,
     /// Only of this kind
     #[arg(long, value_enum)]
-    pub kind: Option<Kind>,
+    pub(in crate::cli) kind: Option<Kind>,
     /// Only with this status
     #[arg(long, value_parser = ["active", "disabled"])]
-    pub status: Option<String>,
+    pub(in crate::cli) status: Option<String>,
     /// Only of this tenant
     #[arg(long)]
-    pub tenant: Option<String>,
+    pub(in crate::cli) tenant: Option<String>,
     /// Only with this role
     #[arg(long)]
-    pub role: Option<String>,
+    pub(in crate::cli) role: Option<String>,
     #[command(flatten)]
-    pub paging: Paging,
+    pub(in crate::cli) paging: Paging,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of verbs that need nothing but a client.
 #[derive(Debug, Args)]
-pub struct Show {
+pub(in crate::cli) struct Show {
     #[command(flatten)]
-    pub which: WhichClient,
+    pub(in crate::cli) which: WhichClient,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of verbs that end something of a client.
 #[derive(Debug, Args)]
-pub struct End {
+pub(in crate::cli) struct End {
     #[command(flatten)]
-    pub which: WhichClient,
+    pub(in crate::cli) which: WhichClient,
     #[command(flatten)]
-    pub sure: Sure,
+    pub(in crate::cli) sure: Sure,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `client update`.
 #[derive(Debug, Args)]
-pub struct Update {
+pub(in crate::cli) struct Update {
     #[command(flatten)]
-    pub which: WhichClient,
+    pub(in crate::cli) which: WhichClient,
     /// Call it so from now on
     #[arg(long)]
-    pub identifier: Option<String>,
+    pub(in crate::cli) identifier: Option<String>,
     /// The roles from now on; may be repeated
     #[arg(long = "role", value_name = "ROLE", conflicts_with = "no_roles")]
-    pub roles: Vec<String>,
+    pub(in crate::cli) roles: Vec<String>,
     /// Take all roles away
     #[arg(long)]
-    pub no_roles: bool,
+    pub(in crate::cli) no_roles: bool,
     /// The scopes from now on; may be repeated
     #[arg(long = "scope", value_name = "SCOPE", conflicts_with = "no_scopes")]
-    pub scopes: Vec<String>,
+    pub(in crate::cli) scopes: Vec<String>,
     /// No scopes of its own any more
     #[arg(long)]
-    pub no_scopes: bool,
+    pub(in crate::cli) no_scopes: bool,
     /// Its plan
     #[arg(long, conflicts_with = "no_plan")]
-    pub plan: Option<String>,
+    pub(in crate::cli) plan: Option<String>,
     /// Take the plan away
     #[arg(long)]
-    pub no_plan: bool,
+    pub(in crate::cli) no_plan: bool,
     /// Its tenant
     #[arg(long, conflicts_with = "no_tenant")]
-    pub tenant: Option<String>,
+    pub(in crate::cli) tenant: Option<String>,
     /// Take the tenant away
     #[arg(long)]
-    pub no_tenant: bool,
+    pub(in crate::cli) no_tenant: bool,
     #[command(flatten)]
-    pub attributes: AttributeChange,
+    pub(in crate::cli) attributes: AttributeChange,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// What changes of attributes.
 #[derive(Debug, Default, Args)]
-pub struct AttributeChange {
+pub(in crate::cli) struct AttributeChange {
     /// Set an attribute, name=text or name:=JSON; may be repeated
     #[arg(long = "attribute", value_name = "NAME=TEXT", value_parser = args::attribute)]
-    pub set: Vec<Attribute>,
+    pub(in crate::cli) set: Vec<Attribute>,
     /// Take an attribute away; may be repeated
     #[arg(long = "remove-attribute", value_name = "NAME")]
-    pub remove: Vec<String>,
+    pub(in crate::cli) remove: Vec<String>,
 }
 
 impl AttributeChange {
@@ -202,16 +211,16 @@ impl AttributeChange {
 
 /// Arguments of `client set-password`.
 #[derive(Debug, Args)]
-pub struct SetPassword {
+pub(in crate::cli) struct SetPassword {
     #[command(flatten)]
-    pub which: WhichClient,
+    pub(in crate::cli) which: WhichClient,
     /// Make a password, and show it once
     #[arg(long)]
-    pub generate: bool,
+    pub(in crate::cli) generate: bool,
     #[command(flatten)]
-    pub showing: Showing,
+    pub(in crate::cli) showing: Showing,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 impl Verb {

@@ -13,7 +13,8 @@ use super::{FINE, Stop, resolve};
 pub(in crate::cli) use args::{AttributeChange, Verb};
 use args::{Create, End, Kind, SetPassword, Update};
 
-const HEADS: &[&str] = &["ID", "REALM", "KIND", "IDENTIFIER", "STATUS", "ROLES", "TENANT", "ADDRESSES", "SOURCE", "CREATED"];
+const HEADS: &[&str] =
+    &["ID", "REALM", "KIND", "IDENTIFIER", "STATUS", "ROLES", "TENANT", "ADDRESSES", "SOURCE", "CREATED"];
 
 pub(super) async fn run(verb: &Verb, desk: &mut Desk<'_>) -> Result<u8, Stop> {
     match verb {
@@ -86,6 +87,9 @@ async fn create(args: &Create, desk: &mut Desk<'_>) -> Result<(), Stop> {
     }
     if !args.attributes.is_empty() {
         body.insert("attributes".to_owned(), Value::Object(shared::attributes(&args.attributes)));
+    }
+    if !args.networks.is_empty() {
+        body.insert("ip_allowlist".to_owned(), json!(args.networks));
     }
     let asking = Asking::post(&["clients"]).body(&Value::Object(body));
     let client = desk.ask(asking.idempotency_key(args.making.idempotency_key.as_deref())).await?;

@@ -11,10 +11,10 @@ use crate::cli::admin::client::AttributeChange;
 
 /// What can be done with stored keys.
 #[derive(Debug, Subcommand)]
-pub enum Verb {
+pub(in crate::cli) enum Verb {
     /// Make a key and show its text, once
     #[command(
-        after_help = "Examples:\n  portcullis key create --owner team_42 --name 'CRM sync' --scope orders:write --expires 90d --ip 203.0.113.0/24\n  portcullis key create --owner team_42 --output secret | vault kv put secret/crm key=-"
+        after_help = "Examples:\n  portcullis key create --owner team_42 --name 'CRM sync' --scope orders:write --expires 90d --ip 203.0.113.0/24\n  portcullis key create --owner team_42 --name CRM --output secret | vault kv put secret/crm key=-"
     )]
     Create(Create),
     /// List keys; those of the configuration come last, with file and line
@@ -26,10 +26,14 @@ pub enum Verb {
     #[command(after_help = "Example:\n  portcullis key show key_01J9ZK8Q6D7V3W2X1Y0ZABCDEF")]
     Show(Show),
     /// Change a key; what is not named stays as it is
-    #[command(after_help = "Example:\n  portcullis key update 91c4 --scope orders:read --scope orders:write --expires 2027-01-01T00:00:00Z")]
+    #[command(
+        after_help = "Example:\n  portcullis key update 91c4 --scope orders:read --scope orders:write --expires 2027-01-01T00:00:00Z"
+    )]
     Update(Update),
     /// Give a key a new text; the old one works for a while, the id stays
-    #[command(after_help = "Example:\n  portcullis key rotate key_01J9ZK8Q6D7V3W2X1Y0ZABCDEF --overlap 24h --output secret > key.txt")]
+    #[command(
+        after_help = "Example:\n  portcullis key rotate key_01J9ZK8Q6D7V3W2X1Y0ZABCDEF --overlap 24h --output secret > key.txt"
+    )]
     Rotate(Rotate),
     /// Refuse a key until it is enabled again
     #[command(after_help = "Example:\n  portcullis key disable 91c4")]
@@ -38,7 +42,9 @@ pub enum Verb {
     #[command(after_help = "Example:\n  portcullis key enable 91c4")]
     Enable(Show),
     /// End a key for good
-    #[command(after_help = "Example:\n  portcullis key revoke key_01J9ZK8Q6D7V3W2X1Y0ZABCDEF --reason 'found in a public repository' --yes")]
+    #[command(
+        after_help = "Example:\n  portcullis key revoke key_01J9ZK8Q6D7V3W2X1Y0ZABCDEF --reason 'found in a public repository' --yes"
+    )]
     Revoke(Revoke),
     /// Say whether a key, read from standard input, is valid; exit code 1 if not
     #[command(after_help = "Example:\n  portcullis key verify --realm shop --ip 203.0.113.7 < key.txt")]
@@ -52,168 +58,168 @@ pub enum Verb {
 
 /// Arguments of `key create`.
 #[derive(Debug, Args)]
-pub struct Create {
+pub(in crate::cli) struct Create {
     /// Whose key it is: id or identifier
     #[arg(long, value_name = "ID")]
-    pub owner: String,
+    pub(in crate::cli) owner: String,
     /// The owner's realm; may be left out where only one has such an owner
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     /// What it is for
     #[arg(long)]
-    pub name: Option<String>,
+    pub(in crate::cli) name: String,
     /// What its text starts with, one of the realm's [[api_keys]]
     #[arg(long)]
-    pub prefix: Option<String>,
+    pub(in crate::cli) prefix: Option<String>,
     /// A scope, `*` stands for a whole segment; may be repeated. None: those of its owner
     #[arg(long = "scope", value_name = "SCOPE")]
-    pub scopes: Vec<String>,
+    pub(in crate::cli) scopes: Vec<String>,
     /// An attribute, name=text or name:=JSON; may be repeated
     #[arg(long = "attribute", value_name = "NAME=TEXT", value_parser = args::attribute)]
-    pub attributes: Vec<Attribute>,
+    pub(in crate::cli) attributes: Vec<Attribute>,
     /// When it ends: a span, a time, or never
     #[arg(long, value_name = "WHEN", default_value = "90d", value_parser = args::expiry)]
-    pub expires: Expiry,
+    pub(in crate::cli) expires: Expiry,
     /// A network that it may be used from; may be repeated. None: any
     #[arg(long = "ip", value_name = "NETWORK")]
-    pub networks: Vec<String>,
+    pub(in crate::cli) networks: Vec<String>,
     #[command(flatten)]
-    pub making: Making,
+    pub(in crate::cli) making: Making,
     #[command(flatten)]
-    pub showing: Showing,
+    pub(in crate::cli) showing: Showing,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `key list`.
 #[derive(Debug, Args)]
-pub struct List {
+pub(in crate::cli) struct List {
     /// Only of this realm
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     /// Only of this owner: id or identifier
     #[arg(long, value_name = "ID")]
-    pub owner: Option<String>,
+    pub(in crate::cli) owner: Option<String>,
     /// Only with these last four characters
     #[arg(long)]
-    pub hint: Option<String>,
+    pub(in crate::cli) hint: Option<String>,
     /// Only in this state
     #[arg(long, value_parser = ["active", "disabled", "revoked"])]
-    pub status: Option<String>,
+    pub(in crate::cli) status: Option<String>,
     /// Only those not used since then: a span back, or a time
     #[arg(long, value_name = "WHEN", value_parser = args::moment)]
-    pub unused_since: Option<Moment>,
+    pub(in crate::cli) unused_since: Option<Moment>,
     /// Only those that work and end before then: a span from now, or a time
     #[arg(long, value_name = "WHEN", value_parser = args::moment)]
-    pub expiring_before: Option<Moment>,
+    pub(in crate::cli) expiring_before: Option<Moment>,
     #[command(flatten)]
-    pub paging: Paging,
+    pub(in crate::cli) paging: Paging,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of verbs that need nothing but a key.
 #[derive(Debug, Args)]
-pub struct Show {
+pub(in crate::cli) struct Show {
     #[command(flatten)]
-    pub which: WhichKey,
+    pub(in crate::cli) which: WhichKey,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `key update`.
 #[derive(Debug, Args)]
-pub struct Update {
+pub(in crate::cli) struct Update {
     #[command(flatten)]
-    pub which: WhichKey,
+    pub(in crate::cli) which: WhichKey,
     /// What it is for
     #[arg(long)]
-    pub name: Option<String>,
+    pub(in crate::cli) name: Option<String>,
     /// The scopes from now on; may be repeated
     #[arg(long = "scope", value_name = "SCOPE", conflicts_with = "no_scopes")]
-    pub scopes: Vec<String>,
+    pub(in crate::cli) scopes: Vec<String>,
     /// The scopes of its owner from now on
     #[arg(long)]
-    pub no_scopes: bool,
+    pub(in crate::cli) no_scopes: bool,
     #[command(flatten)]
-    pub attributes: AttributeChange,
+    pub(in crate::cli) attributes: AttributeChange,
     /// When it ends: a span, a time, or never
     #[arg(long, value_name = "WHEN", value_parser = args::expiry)]
-    pub expires: Option<Expiry>,
+    pub(in crate::cli) expires: Option<Expiry>,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `key rotate`.
 #[derive(Debug, Args)]
-pub struct Rotate {
+pub(in crate::cli) struct Rotate {
     #[command(flatten)]
-    pub which: WhichKey,
+    pub(in crate::cli) which: WhichKey,
     /// So long the old text works, too; 0 ends it at once
     #[arg(long, value_name = "SPAN", default_value = "24h", value_parser = args::span)]
-    pub overlap: Duration,
+    pub(in crate::cli) overlap: Duration,
     #[command(flatten)]
-    pub sure: Sure,
+    pub(in crate::cli) sure: Sure,
     #[command(flatten)]
-    pub making: Making,
+    pub(in crate::cli) making: Making,
     #[command(flatten)]
-    pub showing: Showing,
+    pub(in crate::cli) showing: Showing,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `key revoke`.
 #[derive(Debug, Args)]
-pub struct Revoke {
+pub(in crate::cli) struct Revoke {
     #[command(flatten)]
-    pub which: WhichKey,
+    pub(in crate::cli) which: WhichKey,
     /// Why; for the audit trail
     #[arg(long)]
-    pub reason: Option<String>,
+    pub(in crate::cli) reason: Option<String>,
     #[command(flatten)]
-    pub sure: Sure,
+    pub(in crate::cli) sure: Sure,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `key verify`.
 #[derive(Debug, Args)]
-pub struct Verify {
+pub(in crate::cli) struct Verify {
     /// Its realm; may be left out where there is only one
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     /// Whether it may be used from this address, too
     #[arg(long)]
-    pub ip: Option<IpAddr>,
+    pub(in crate::cli) ip: Option<IpAddr>,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// Arguments of `key import`.
 #[derive(Debug, Args)]
-pub struct Import {
+pub(in crate::cli) struct Import {
     /// The file; `-` = standard input
     #[arg(value_name = "FILE")]
-    pub file: PathBuf,
+    pub(in crate::cli) file: PathBuf,
     /// The realm of the keys; may be left out where there is only one
     #[arg(long)]
-    pub realm: Option<String>,
+    pub(in crate::cli) realm: Option<String>,
     /// Whose keys they are, where a line does not say: id or identifier
     #[arg(long, value_name = "ID")]
-    pub owner: Option<String>,
+    pub(in crate::cli) owner: Option<String>,
     /// What a line is
     #[arg(long, value_enum, default_value_t = Format::Digests)]
-    pub format: Format,
-    /// Every key of the file must start with this
+    pub(in crate::cli) format: Format,
+    /// Every key of the file must start with this; not for digests, which do not tell
     #[arg(long)]
-    pub prefix: Option<String>,
+    pub(in crate::cli) prefix: Option<String>,
     #[command(flatten)]
-    pub via: Via,
+    pub(in crate::cli) via: Via,
 }
 
 /// What a line of an import is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(in crate::cli) enum Format {
     /// The SHA-256 of a key
     Digests,
     /// A key

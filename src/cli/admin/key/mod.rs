@@ -46,10 +46,9 @@ async fn create(args: &Create, desk: &mut Desk<'_>) -> Result<(), Stop> {
         set("realm", realm.as_str().into());
     }
     set("owner_id", owner.id.into());
-    for (name, value) in [("name", &args.name), ("prefix", &args.prefix)] {
-        if let Some(value) = value {
-            set(name, value.as_str().into());
-        }
+    set("name", args.name.as_str().into());
+    if let Some(prefix) = &args.prefix {
+        set("prefix", prefix.as_str().into());
     }
     if !args.scopes.is_empty() {
         set("scopes", json!(args.scopes));
@@ -75,7 +74,7 @@ async fn list(args: &List, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let expiring_before = args.expiring_before.map(|moment| shared::rfc_3339(moment.ahead(desk.now))).transpose()?;
     let asking = Asking::get(&["keys"])
         .query("realm", args.realm.as_deref())
-        .query("owner", owner.as_ref().map(|owner| &owner.id))
+        .query("owner_id", owner.as_ref().map(|owner| &owner.id))
         .query("hint", args.hint.as_deref())
         .query("status", args.status.as_deref())
         .query("unused_since", unused_since)

@@ -1,5 +1,5 @@
-//! A key of the store as it was read, and what it proves: compiled for the realm of one configuration, and again after a
-//! reload, without asking the store. What depends on the time is judged at each request.
+//! A key of the store as it was read, and what it proves: compiled for the realm of one configuration, and again after
+//! a reload, without asking the store. What depends on the time is judged at each request.
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
@@ -46,6 +46,11 @@ impl Entry {
 
     pub(super) fn uses(&self) -> &Arc<Uses> {
         &self.uses
+    }
+
+    /// Id of the key.
+    pub(in crate::gate::verify) fn id(&self) -> &str {
+        &self.record.key.id
     }
 
     pub(super) fn realm(&self) -> &str {
@@ -138,8 +143,8 @@ impl Entry {
     }
 }
 
-/// A key of an owner with a handful of scopes.
-const BASE_WEIGHT: usize = 3072;
+/// With two scopes this makes 3.3 KB, of which 3.0 are allocated.
+const BASE_WEIGHT: usize = 2560;
 
 impl fmt::Display for Entry {
     /// For `explain`.

@@ -1,9 +1,9 @@
-//! What has changed since something was read. Never evicts: where it would grow too long, everything that was read before
-//! is read again.
+//! What has changed since something was read. Never evicts: where it would grow too long, everything that was read
+//! before is read again.
 //!
 //! It counts in ticks of its own, because positions of the feed can go back (a store that was put back to an older
-//! state). Whoever reads the store notes the tick before the read begins. A change that was written after that, and which
-//! the read may have missed, gets a later tick when it arrives here: then what was read counts no longer.
+//! state). Whoever reads the store notes the tick before the read begins. A change that was written after that, and
+//! which the read may have missed, gets a later tick when it arrives here: then what was read counts no longer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -61,8 +61,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Begins at `position` and forgets everything: what was read before is read again. For the start, and whenever rows
-    /// of the feed may have been missed (they ran out, or the store was put back to an older state).
+    /// Begins at `position` and forgets everything: what was read before is read again. For the start, and whenever
+    /// rows of the feed may have been missed (they ran out, or the store was put back to an older state).
     pub fn restart(&self, position: i64) {
         let mut changes = self.write();
         let tick = self.now() + 1;
@@ -95,8 +95,8 @@ impl Ledger {
         self.position.load(Ordering::Acquire)
     }
 
-    /// How long ago, seen from `now`, it was confirmed; none before the first time. A request is judged by the stopwatch
-    /// of its decision, which runs anyhow.
+    /// How long ago, seen from `now`, it was confirmed; none before the first time. A request is judged by the
+    /// stopwatch of its decision, which runs anyhow.
     pub fn staleness(&self, now: Stopwatch) -> Option<Duration> {
         let confirmed = self.confirmed.load(Ordering::Acquire).checked_sub(1)?;
         Some(now.since(self.born).saturating_sub(Duration::from_nanos(confirmed)))

@@ -2,9 +2,9 @@
 //! reads that are made once however many wait for them. Nothing here knows how the store works.
 //!
 //! What is in the cache is believed while the ledger says nothing against it, and while the ledger is not older than
-//! `max_staleness`. A ledger that is too old makes nothing wrong and nothing right: then every key is read from the store,
-//! which is exact; and where the store cannot be read, the answer is 503. So is it for what is not in the cache, or has
-//! changed, while the store is out of reach. Declared keys and tokens go on.
+//! `max_staleness`. With a ledger that is older, nothing in memory counts: every key is read from the store, which is
+//! exact (a read that was begun for somebody else is shared, and takes two seconds at most). Where the store cannot be
+//! read, the answer is 503, as it is for what is not in the cache or has changed. Declared keys and tokens go on.
 
 mod caches;
 mod entry;

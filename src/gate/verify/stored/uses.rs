@@ -91,8 +91,8 @@ impl Book {
         }
     }
 
-    /// See [`super::StoredKeys::take_uses`]. In the order of key ids: nodes that write at the same time lock rows in the
-    /// same order.
+    /// See [`super::StoredKeys::take_uses`]. In the order of key ids: nodes that write at the same time lock rows in
+    /// the same order.
     pub(super) fn take(&self, now: UnixMillis, all: bool) -> Vec<KeyUse> {
         let mut given = std::mem::take(&mut *locked(&self.returned));
         let (due, later): (Vec<_>, Vec<_>) =

@@ -1,0 +1,163 @@
+//! Records to write: as plain as they can be, each case changes what it is about.
+
+use portcullis::clock::UnixMillis;
+use portcullis::secret::CredentialDigest;
+use portcullis::store::{
+    AddressEntry, AuditEntry, AuditOutcome, ClientKind, Holder, IdKind, ImportedKey, NewClient, NewKey, Rotation,
+    Store, Write,
+};
+use serde_json::{Map, Value, json};
+
+use crate::support::NOW;
+
+/// The realm of everything here, unless a case says otherwise.
+pub(crate) const REALM: &str = "shop";
+
+/// So many milliseconds later.
+pub(crate) fn later(millis: i64) -> UnixMillis {
+    UnixMillis(NOW.0 + millis)
+}
+
+pub(crate) fn digest(text: &str) -> CredentialDigest {
+    CredentialDigest::of(text.as_bytes())
+}
+
+pub(crate) fn object(value: Value) -> Map<String, Value> {
+    value.as_object().expect("an object").clone()
+}
+
+pub(crate) fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+pub(crate) fn client(identifier: &str) -> NewClient {
+    NewClient {
+        id: IdKind::Owner.generate(NOW).expect("randomness"),
+        realm: REALM.to_owned(),
+        kind: ClientKind::Owner,
+        identifier: identifier.to_owned(),
+        roles: Vec::new(),
+        plan: None,
+        tenant: None,
+        scopes: None,
+        attributes: Map::new(),
+        created_by: "cli:root".to_owned(),
+        at: NOW,
+    }
+}
+
+pub(crate) fn key(owner_id: &str, text: &str) -> NewKey {
+    NewKey {
+        id: IdKind::Key.generate(NOW).expect("randomness"),
+        realm: REALM.to_owned(),
+        owner_id: owner_id.to_owned(),
+        name: "nightly export".to_owned(),
+        prefix: "sk_".to_owned(),
+        hint: text.chars().skip(text.chars().count().saturating_sub(4)).collect(),
+        digest: digest(text),
+        scopes: None,
+        attributes: Map::new(),
+        expires_at: None,
+        created_by: "cli:root".to_owned(),
+        at: NOW,
+    }
+}
+
+pub(crate) fn imported(owner_id: &str, text: &str) -> ImportedKey {
+    ImportedKey {
+        digest: digest(text),
+        hint: String::new(),
+        prefix: String::new(),
+        owner_id: owner_id.to_owned(),
+        name: "from before".to_owned(),
+        scopes: None,
+        attributes: Map::new(),
+        expires_at: None,
+    }
+}
+
+pub(crate) fn rotation(text: &str, old_until: UnixMillis) -> Rotation {
+    Rotation {
+        prefix: "sk_".to_owned(),
+        hint: text.chars().skip(text.chars().count().saturating_sub(4)).collect(),
+        digest: digest(text),
+        old_until,
+    }
+}
+
+pub(crate) fn address(holder: Holder, holder_id: &str, network: &str) -> AddressEntry {
+    AddressEntry {
+        id: IdKind::Address.generate(NOW).expect("randomness"),
+        holder,
+        holder_id: holder_id.to_owned(),
+        network: network.parse().expect("a network"),
+        note: None,
+        expires_at: None,
+        created_by: "cli:root".to_owned(),
+        created_at: NOW,
+    }
+}
+
+pub(crate) fn event(action: &str) -> AuditEntry {
+    AuditEntry {
+        at: NOW,
+        realm: Some(REALM.to_owned()),
+        actor_kind: "cli".to_owned(),
+        actor_id: "root".to_owned(),
+        actor_ip: Some("192.0.2.7".parse().expect("an address")),
+        action: action.to_owned(),
+        target_kind: Some("key".to_owned()),
+        target_id: Some("key_1".to_owned()),
+        outcome: AuditOutcome::Ok,
+        reason: None,
+        request_id: Some("r-1".to_owned()),
+        detail: object(json!({ "name": ["old", "new"] })),
+    }
+}
+
+/// Makes this principal, and returns its id.
+pub(crate) async fn add_client(store: &Store, client: NewClient) -> String {
+    let mut write = begin(store).await;
+    write.create_client(&client).await.expect("a principal");
+    write.commit().await.expect("commit");
+    client.id
+}
+
+/// Makes this key, and returns its id.
+pub(crate) async fn add_key(store: &Store, key: NewKey) -> String {
+    let mut write = begin(store).await;
+    write.create_key(&key).await.expect("a key");
+    write.commit().await.expect("commit");
+    key.id
+}
+
+/// Makes an owner and a key of it with this text; returns the ids of both.
+pub(crate) async fn add_key_and_owner(store: &Store, text: &str) -> (String, String) {
+    let owner = add_client(store, client(&format!("owner of {text}"))).await;
+    let key = add_key(store, key(&owner, text)).await;
+    (owner, key)
+}
+
+pub(crate) async fn add_address(store: &Store, entry: AddressEntry) {
+    let mut write = begin(store).await;
+    write.add_address(REALM, &entry).await.expect("an entry");
+    write.commit().await.expect("commit");
+}
+
+pub(crate) async fn begin(store: &Store) -> Write {
+    store.begin().await.unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Runs `one` so many times at once, half of them on each store; returns what they answered.
+pub(crate) async fn at_once<T, F>(stores: [&Store; 2], times: usize, one: impl Fn(Store, usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let tasks: Vec<_> = (0..times).map(|n| tokio::spawn(one(stores[n % 2].clone(), n))).collect();
+    let mut answers = Vec::new();
+    for task in tasks {
+        answers.push(task.await.expect("a task"));
+    }
+    answers
+}
