@@ -1,7 +1,7 @@
 //! K-04: after a working day nothing of a key is left anywhere but in the hands of those it was given to. What a process
 //! holds in its memory is another matter: `docs/security.md` tells of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -117,55 +117,108 @@ impl Day {
         Self { served, settings, texts, upstream }
     }
 
-    /// Fails when a file, or something else that is called `what`, holds a key or its SHA-256 in any form.
-    #[track_caller]
-    fn look_into(&self, what: &str, bytes: &[u8]) {
+    /// What must not be found, with what it is.
+    fn traces(&self) -> Traces {
+        let mut traces = Traces::default();
         for (name, text) in &self.texts {
             let digest = CredentialDigest::of(text.as_bytes());
             let raw = digest.as_bytes();
-            let forms = [
-                text.as_bytes().to_vec(),
-                text.bytes().rev().collect(),
-                BASE64.encode(text.as_bytes()).into_bytes(),
-                HEXLOWER.encode(text.as_bytes()).into_bytes(),
-                HEXLOWER.encode(raw).into_bytes(),
-                HEXUPPER.encode(raw).into_bytes(),
-                BASE64.encode(raw).into_bytes(),
-                raw.to_vec(),
-                // What is random of it, without its prefix and checksum.
-                text.as_bytes()[text.len().min(8)..text.len().saturating_sub(6)].to_vec(),
-            ];
-            for (n, form) in forms.iter().enumerate() {
-                assert!(!holds(bytes, form), "{what} holds {name} ({text}) in form {n}");
+            for (what, form) in [
+                ("as it is", text.as_bytes().to_vec()),
+                ("backwards", text.bytes().rev().collect()),
+                ("in base 64", BASE64.encode(text.as_bytes()).into_bytes()),
+                ("in hexadecimal digits", HEXLOWER.encode(text.as_bytes()).into_bytes()),
+                ("its random part", text.as_bytes()[text.len().min(8)..text.len().saturating_sub(6)].to_vec()),
+                ("its SHA-256", raw.to_vec()),
+                ("its SHA-256 in base 64", BASE64.encode(raw).into_bytes()),
+                ("its SHA-256 in small digits", HEXLOWER.encode(raw).into_bytes()),
+                ("its SHA-256 in large digits", HEXUPPER.encode(raw).into_bytes()),
+            ] {
+                traces.add(form, format!("{name}, {what}"));
             }
         }
+        traces
     }
 
     /// Everything that the process has written or shows, and every file below these directories.
     fn look_everywhere(&mut self, directories: &[&Path]) {
+        let traces = self.traces();
         let proc = PathBuf::from(format!("/proc/{}", self.served.process.id()));
         for file in ["environ", "cmdline", "comm", "mountinfo"] {
-            self.look_into(file, &fs::read(proc.join(file)).expect("it runs"));
+            traces.are_not_in(file, &fs::read(proc.join(file)).expect("it runs"));
         }
-        let log = self.served.process.err.text();
-        assert!(log.lines().any(|line| line.contains("serving")), "{log}");
         let mut files = Vec::new();
         for directory in directories {
             collect(directory, &mut files);
         }
+        let mut whole = false;
         for file in &files {
             // A file of PostgreSQL's may go while we look.
-            self.look_into(&file.display().to_string(), &fs::read(file).unwrap_or_default());
+            let bytes = fs::read(file).unwrap_or_default();
+            traces.are_not_in(&file.display().to_string(), &bytes);
+            // What everybody may read is there: we look where keys are kept.
+            whole |= bytes.windows(6).any(|some| some == b"key 19");
         }
-        assert!(files.iter().any(|file| fs::read(file).is_ok_and(|bytes| holds(&bytes, b"key 19"))), "{files:?}");
+        assert!(whole, "{files:?}");
         self.served.process.signal("TERM");
         assert_eq!(self.served.process.wait(), 0);
-        for (what, text) in
-            [("standard output", &self.served.process.out), ("standard error", &self.served.process.err)]
-        {
-            self.look_into(what, text.text().as_bytes());
+        let Served { process, .. } = &self.served;
+        for (what, text) in [("standard output", process.out.text()), ("standard error", process.err.text())] {
+            assert!(text.lines().count() > 2, "{what} is empty: {text}");
+            traces.are_not_in(what, text.as_bytes());
         }
         assert!(self.upstream.requests().iter().all(|request| request.header("x-api-key").is_none()));
+    }
+}
+
+/// Byte strings that are looked for together.
+#[derive(Default)]
+struct Traces(HashMap<[u8; 4], Vec<(Vec<u8>, String)>>);
+
+impl Traces {
+    fn add(&mut self, form: Vec<u8>, what: String) {
+        let start = *form.first_chunk().expect("long enough to mean something");
+        self.0.entry(start).or_default().push((form, what));
+    }
+
+    /// The first one that `bytes` hold.
+    fn find(&self, bytes: &[u8]) -> Option<&str> {
+        let mut starts = vec![false; 1 << 16];
+        let pair = |a: u8, b: u8| usize::from(a) << 8 | usize::from(b);
+        self.0.keys().for_each(|start| starts[pair(start[0], start[1])] = true);
+        for (at, some) in bytes.windows(4).enumerate() {
+            if starts[pair(some[0], some[1])] {
+                let known = <[u8; 4]>::try_from(some).ok().and_then(|start| self.0.get(&start));
+                let found = known.into_iter().flatten().find(|(form, _)| bytes[at..].starts_with(form));
+                if let Some((_, what)) = found {
+                    return Some(what);
+                }
+            }
+        }
+        None
+    }
+
+    #[track_caller]
+    fn are_not_in(&self, place: &str, bytes: &[u8]) {
+        if let Some(what) = self.find(bytes) {
+            panic!("{place} holds {what}");
+        }
+    }
+}
+
+#[test]
+fn what_is_looked_for_is_found_where_it_is() {
+    let mut traces = Traces::default();
+    traces.add(b"abcdef".to_vec(), "one".to_owned());
+    traces.add(b"abcdxx".to_vec(), "other".to_owned());
+    for (bytes, found) in [
+        (&b"zzabcdxxzz"[..], Some("other")),
+        (b"abcdef", Some("one")),
+        (b"aabcabcdef", Some("one")),
+        (b"abcde", None),
+        (b"", None),
+    ] {
+        assert_eq!(traces.find(bytes), found, "{bytes:?}");
     }
 }
 
@@ -178,18 +231,6 @@ fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
             _ => {}
         }
     }
-}
-
-fn holds(bytes: &[u8], form: &[u8]) -> bool {
-    let Some((&first, rest)) = form.split_first() else { return false };
-    let mut at = 0;
-    while let Some(next) = bytes[at..].iter().position(|&byte| byte == first) {
-        at += next + 1;
-        if bytes[at..].starts_with(rest) {
-            return true;
-        }
-    }
-    false
 }
 
 #[test]
@@ -233,7 +274,8 @@ fn k04_the_command_that_makes_a_key_leaves_it_in_no_log() {
     let printed: serde_json::Value = serde_json::from_str(&made.out).expect("JSON");
     let text = printed["key"].as_str().expect("a key");
     assert!(text.starts_with(&key_prefix()) && made.err.is_empty(), "{made:?}");
-    let mut files = Vec::new();
+    let (mut files, mut traces) = (Vec::new(), Traces::default());
     collect(directory.path(), &mut files);
-    assert!(files.iter().all(|file| !holds(&fs::read(file).expect("a file"), text.as_bytes())));
+    traces.add(text.as_bytes().to_vec(), "the key".to_owned());
+    assert!(files.iter().all(|file| traces.find(&fs::read(file).expect("a file")).is_none()));
 }
