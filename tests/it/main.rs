@@ -21,6 +21,7 @@ mod gallery;
 mod generated_pages;
 mod headers;
 mod hostile_upstream;
+mod key_attacks;
 mod key_sets;
 mod layers;
 mod many_nodes;

@@ -175,7 +175,8 @@ impl Dialect for Sqlite {
         let fault = match (code & 0xff, code) {
             (5 | 6, _) => Fault::Locked,
             (3 | 8 | 23, _) => Fault::ReadOnly,
-            (13, _) => Fault::Full,
+            // The second: the index of the log of changes cannot grow, which needs room like the log itself.
+            (13, _) | (_, 4874) => Fault::Full,
             // Foreign key, primary key, trigger, unique, rowid.
             (_, 787 | 1555 | 1811 | 2067 | 2579) => Fault::Conflict,
             (4 | 7 | 9 | 10 | 14, _) => Fault::Unreachable,

@@ -39,6 +39,21 @@ impl Run {
         Self { command, input: Vec::new() }
     }
 
+    /// In a world of its own in which a small disk, which ends with the process, lies over the directory `path`, with what
+    /// is in there. `options` as for `mount`: `size=2m`, say. See [`small_disks`].
+    pub(crate) fn small_disk(mut self, path: &Path, options: &str) -> Self {
+        let script = r#"mkdir "$2.disk" && mount -t tmpfs -o "$1" none "$2.disk" &&
+            if [ -n "$(ls -A "$2")" ]; then cp -a "$2"/. "$2.disk"/; fi &&
+            mount --bind "$2.disk" "$2" && shift 2 && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.args(["-rm", "sh", "-c", script, "sh", options]).arg(path).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self
+    }
+
     /// With the configuration at `path`; where that is a directory, the store is in it.
     pub(crate) fn config(mut self, path: &Path) -> Self {
         self.command.arg("--config").arg(path);
@@ -95,6 +110,15 @@ impl Run {
     }
 }
 
+/// Whether this machine lets us have small disks.
+pub(crate) fn small_disks() -> bool {
+    let place = TempDir::new().expect("a directory");
+    let mut probe = Command::new("unshare");
+    probe.args(["-rm", "mount", "-t", "tmpfs", "none"]).arg(place.path()).stderr(Stdio::null());
+    let ended = probe.status();
+    ended.is_ok_and(|status| status.success())
+}
+
 fn copy(mut from: impl Read + Send + 'static, mut to: Log) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
         std::io::copy(&mut from, &mut to).expect("a pipe can be read");
@@ -119,6 +143,34 @@ impl Process {
         use std::os::unix::process::ExitStatusExt;
         let status = eventually("the process ends", || self.child.try_wait().expect("a process of ours"));
         status.code().unwrap_or_else(|| -status.signal().expect("a signal"))
+    }
+
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it in its tracks; `CONT` lets it go on.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+        eventually("it has stopped", || {
+            let state = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it is there");
+            state.contains("State:\tT").then_some(())
+        });
+    }
+
+    /// Ends it as a crash does: it can do nothing about it.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("a process of ours");
+        self.child.wait().expect("a process of ours");
+    }
+
+    /// A line of `/proc/PID/status`, in its own unit: `Threads`, `VmRSS`.
+    #[track_caller]
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line");
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
     }
 
     /// Whether it has not ended yet.
@@ -178,6 +230,13 @@ impl Served {
         served
     }
 
+    /// Crashes it, and starts it again with the same files.
+    #[track_caller]
+    pub(crate) fn crash_and_restart(mut self, env: &HashMap<String, String>) -> Self {
+        self.process.kill();
+        Self::start(self.directory, env)
+    }
+
     /// A caller of the first listener.
     pub(crate) fn caller(&self) -> Caller {
         Caller::new(self.addrs[0])
@@ -205,6 +264,11 @@ impl Served {
     /// The directory of the configuration.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Ends it, and gives the directory back.
+    pub(crate) fn into_directory(self) -> TempDir {
+        self.directory
     }
 
     /// The first line of the operational log with this message; waits for it.
