@@ -20,7 +20,7 @@ impl Report for Silent {
     }
 
     fn readiness(&self) -> Readiness {
-        Readiness { ready: true, generation: 1, realms: Vec::new() }
+        Readiness { ready: true, generation: 1, store: None, realms: Vec::new() }
     }
 }
 
