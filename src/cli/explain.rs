@@ -135,8 +135,8 @@ fn header_lines(given: &[String]) -> Result<Vec<Zeroizing<String>>, String> {
 async fn judge(config: &Config, question: &Question) -> Verdict {
     let Keys { keys, store, note } = Keys::of(config.settings.store.as_ref()).await;
     let mut verdict = judge_alone(&config.snapshot, keys, question).await;
-    if let Some(note) = note {
-        verdict.note_store(note);
+    if let Some((note, passed)) = note {
+        verdict.note_store(note, passed);
     }
     if let Some(store) = store {
         store.close().await;
@@ -148,8 +148,8 @@ async fn judge(config: &Config, question: &Question) -> Verdict {
 struct Keys {
     keys: Arc<StoredKeys>,
     store: Option<Store>,
-    /// Why it cannot.
-    note: Option<String>,
+    /// What is to be said of it, and whether it is all right so.
+    note: Option<(String, bool)>,
 }
 
 impl Keys {
@@ -160,13 +160,14 @@ impl Keys {
             && !file.exists()
         {
             // The gateway would make an empty one.
-            return none(Some(format!("there is none yet at {}: no keys but declared ones", file.display())));
+            let text = format!("there is none yet at {}: no keys but declared ones", file.display());
+            return none(Some((text, true)));
         }
         let (source, store, note): (Arc<dyn KeySource>, _, _) =
             match Store::open(settings, Opening::Existing, SystemClock.now()).await {
                 Ok(store) => (Arc::new(store.clone()), Some(store), None),
                 Err(error) => {
-                    let note = format!("cannot be asked: {error}");
+                    let note = (format!("cannot be asked: {error}"), false);
                     let error = match error {
                         OpenError::Wrong(text) => StoreError::new(Fault::Unreachable, text),
                         OpenError::Failed(error) => error,

@@ -132,7 +132,7 @@ struct ExplainArgs {
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
     #[command(flatten)]
-    Stored(admin::key::Verb),
+    Stored(Box<admin::key::Verb>),
     /// Make a key for the configuration; print it, its SHA-256 and the line to write there
     #[command(after_help = "Example:\n  portcullis key generate --prefix acme_live_")]
     Generate {

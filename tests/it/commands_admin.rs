@@ -337,7 +337,7 @@ fn a_refused_request_is_explained_by_its_id_from_the_gateway_and_from_its_log() 
     let token = house.secret(&["admin-token", "create", "tests", "--scope", "admin:read"]);
     house.env.insert("PORTCULLIS_ADMIN_TOKEN".to_owned(), token);
     let (served, url) = house.serve();
-    let call = || served.get("/orders/7").host("shop.test").header("authorization", &format!("Bearer {key}")).send();
+    let call = || served.get("/orders/7").host("shop.test").header("authorization", format!("Bearer {key}")).send();
     assert_eq!(call().status, 200);
     let words = ["explain", "GET", "http://shop.test/orders/7", "-H", "@-", "--admin", &url];
     let asked = house.command(words).input(format!("X-API-Key: {key}\n")).end();

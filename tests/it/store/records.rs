@@ -78,6 +78,7 @@ pub(crate) fn imported(owner_id: &str, text: &str) -> ImportedKey {
 
 pub(crate) fn rotation(text: &str, old_until: UnixMillis) -> Rotation {
     Rotation {
+        prefix: "sk_".to_owned(),
         hint: text.chars().skip(text.chars().count().saturating_sub(4)).collect(),
         digest: digest(text),
         old_until,

@@ -5,6 +5,7 @@ use portcullis::admin::api::{Actor, Ask};
 use serde_json::{Value, json};
 
 use super::{Desk, HOUR, ask, at, faults, good, ids, later, problem, text};
+use crate::store::{Ground, on_both};
 
 async fn lists(desk: &Desk) -> [(String, String); 2] {
     let owner = desk.client("team_42", json!({})).await;
@@ -14,9 +15,10 @@ async fn lists(desk: &Desk) -> [(String, String); 2] {
     [(list("clients", &owner["id"]), secret.clone()), (list("keys", &key["id"]), secret)]
 }
 
-#[tokio::test]
-async fn entries_come_and_go_and_the_key_follows_them() {
-    let desk = Desk::open().await;
+on_both!(entries_come_and_go_and_the_key_follows_them);
+
+async fn entries_come_and_go_and_the_key_follows_them(ground: Ground) {
+    let desk = Desk::at(ground).await;
     for (list, secret) in lists(&desk).await {
         let answer = desk.ask(Method::POST, &list, json!({ "network": "203.0.113.0/24", "note": "office" })).await;
         let first = answer.body.clone().unwrap();
