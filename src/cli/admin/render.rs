@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::clock::UnixMillis;
 
 /// Characters of a cell; what is longer is cut.
-const WIDEST: usize = 44;
+const WIDEST: usize = 48;
 
 /// Rows under headings, in columns that line up.
 #[derive(Debug)]
