@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, load_for_administration};
 use crate::gate::policy::Realm;
 use crate::store::{Location, OpenError, Opening, Store, StoreSettings};
+use crate::telemetry::logging;
 
 /// What a command on the machine stands on: the configuration, its store, and who runs it.
 pub(in crate::cli) struct Ground {
@@ -59,6 +60,8 @@ impl Ground {
     /// # Errors
     /// It names no store, or the store cannot be opened.
     async fn of(config: Config, opening: Opening) -> Result<Self, Stop> {
+        // What the store says of a trouble goes to the log, and here the log is the terminal.
+        logging::install(false, "error").ok(); // once is enough
         let Some(settings) = &config.settings.store else {
             let text = "the configuration says store.url = \"none\": there is nothing to administer";
             return Err(Stop::Wrong(text.to_owned()));

@@ -3,7 +3,7 @@
 use portcullis::store::{ChangeKind, Fault, Imported, ImportedKey, KeyFilter, NewClient, Page, Store, StoreError};
 use serde_json::json;
 
-use super::records::{REALM, add_client, add_key, at_once, client, digest, imported, key, later, object, texts};
+use super::records::{REALM, add_client, add_key, at_once, begin, client, digest, imported, key, later, object, texts};
 use super::{Ground, on_both};
 use crate::support::NOW;
 
@@ -16,7 +16,7 @@ on_both!(
 );
 
 async fn import(store: &Store, keys: &[ImportedKey]) -> Result<Imported, StoreError> {
-    let mut write = store.begin().await?;
+    let mut write = begin(store).await;
     let done = write.import_keys(REALM, keys, "cli:root", NOW).await?;
     write.commit().await?;
     Ok(done)
