@@ -432,8 +432,10 @@ fn rotated(house: &House, key: &Rotated, gate: &mut Gate, counts: &mut Counts) {
 
 /// A batch is in whole, or not at all; sent again it is in.
 fn imported(house: &House, batch: &Batch, found: usize, gate: &mut Gate, counts: &mut Counts) {
-    let again = house.admin().post("/keys/import", &batch.attempt).is(200).json();
-    assert_eq!((&again["added"], &again["known"]), (&json!(BATCH - found), &json!(found)));
+    if !batch.answered {
+        let again = house.admin().post("/keys/import", &batch.attempt).is(200).json();
+        assert_eq!((&again["added"], &again["known"]), (&json!(BATCH - found), &json!(found)));
+    }
     match (batch.answered, found) {
         (true, BATCH) => counts.batches += 1,
         (false, BATCH) => counts.batches_cut_in += 1,
@@ -475,12 +477,16 @@ fn endure(name: &str, postgres: Option<&Postgres>) {
     let mut counts = Counts::default();
     for (round, after) in KILLS.iter().enumerate() {
         let noted = storm(&mut house, round, *after);
-        house.is_sound();
+        // Whoever opens the store first after a crash mends it: the command line, or the gateway.
+        if round % 2 == 0 {
+            house.is_sound();
+        }
         house.served.start_again(&house.env.clone());
-        look(&house, &noted, &mut counts);
         house.is_sound();
+        look(&house, &noted, &mut counts);
     }
     trail_fits(&house);
+    house.is_sound();
     println!("{name}: killed after {KILLS:?} answers: {counts:?}");
     assert!(counts.shown > 0 && counts.refused > 0 && counts.rotations > 0, "{counts:?}");
 }

@@ -93,8 +93,11 @@ fn member(name: &str, value: &Value, of: &Map<String, Value>, now: UnixMillis) -
     }
     match value {
         Value::Object(inner) => {
-            let parts =
-                inner.iter().map(|(name, value)| format!("{}: {}", printable(name), member(name, value, inner, now)));
+            // Attributes are named by others: as they are.
+            let told = |inner: &str| if name == "attributes" { inner.to_owned() } else { inner.replace('_', " ") };
+            let parts = inner
+                .iter()
+                .map(|(name, value)| format!("{}: {}", printable(&told(name)), member(name, value, inner, now)));
             let parts: Vec<_> = parts.collect();
             if parts.is_empty() { "-".to_owned() } else { parts.join("; ") }
         }

@@ -122,8 +122,8 @@ fn state(key: &Value, now: UnixMillis) -> String {
     match key.get("overlap").filter(|overlap| overlap.is_object()) {
         Some(overlap) if status == "active" => {
             let time = |name: &str| overlap.get(name).filter(|at| !at.is_null()).map(|at| relative(at, now));
-            let used = time("last_used_at").map_or_else(|| "never used".to_owned(), |at| format!("used {at}"));
-            format!("{status}, old text ends {}, {used}", time("until").unwrap_or_default())
+            let used = time("last_used_at").map_or_else(String::new, |at| format!(", used {at}"));
+            format!("{status}, old text ends {}{used}", time("until").unwrap_or_default())
         }
         Some(_) | None => status,
     }
