@@ -178,12 +178,6 @@ impl Process {
         });
     }
 
-    /// Ends it as a crash does: it can do nothing about it.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("a process of ours");
-        self.child.wait().expect("a process of ours");
-    }
-
     /// A line of `/proc/PID/status`, in its own unit: `Threads`, `VmRSS`.
     #[track_caller]
     pub(crate) fn status(&self, name: &str) -> u64 {
