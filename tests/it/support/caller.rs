@@ -186,6 +186,13 @@ impl Call {
         connection.read_whole()
     }
 
+    /// Sends it on a new connection, if somebody listens, and leaves before there is an answer.
+    pub(crate) fn send_and_leave(&self) {
+        if let Ok(mut connection) = self.caller.try_connect() {
+            connection.write(self.bytes());
+        }
+    }
+
     /// Sends it on this connection.
     #[track_caller]
     pub(crate) fn send_on(&self, connection: &mut Connection) -> Reply {
