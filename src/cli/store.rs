@@ -116,11 +116,10 @@ async fn migrate(args: &Plain, ground: &Ground, out: &mut dyn Write) -> Result<u
 }
 
 async fn backup(args: &Backup, ground: &Ground, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Stop> {
-    // First: a copy that nobody can trace is worse than a trace of a copy that failed.
+    ground.store().backup(&args.file).await.map_err(failed)?;
     let mut write = ground.store().begin().await.map_err(failed)?;
     write.audit(copied(SystemClock.now(), ground.user(), &args.file));
     write.commit().await.map_err(failed)?;
-    ground.store().backup(&args.file).await.map_err(failed)?;
     let secrets = ground.secrets();
     if args.json {
         writeln!(out, "{}", json!({ "file": args.file, "belongs_to_it": secrets }))?;

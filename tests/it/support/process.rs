@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -97,6 +98,22 @@ impl Run {
         self.spawn(Stdio::null())
     }
 
+    /// Starts it, gives it its input and lets it run; the input does not end before the process does.
+    #[track_caller]
+    pub(crate) fn start_fed(self) -> Process {
+        let input = self.input.clone();
+        let mut process = self.spawn(Stdio::piped());
+        let mut stdin = process.child.stdin.take().expect("piped");
+        let (open, closed) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            // Whoever is killed does not read to the end.
+            drop(stdin.write_all(&input));
+            closed.recv().ok(); // nobody sends: it ends when the process is dropped
+        });
+        process.input = Some(open);
+        process
+    }
+
     #[track_caller]
     fn spawn(mut self, stdin: Stdio) -> Process {
         let spawned = self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -106,7 +123,7 @@ impl Run {
             copy(child.stdout.take().expect("piped"), out.clone()),
             copy(child.stderr.take().expect("piped"), err.clone()),
         ];
-        Process { child, out, err, readers: readers.into() }
+        Process { child, out, err, input: None, readers: readers.into() }
     }
 }
 
@@ -133,6 +150,8 @@ pub(crate) struct Process {
     pub(crate) out: Log,
     /// Standard error so far.
     pub(crate) err: Log,
+    /// As long as this is there, its input does not end.
+    input: Option<mpsc::Sender<()>>,
     readers: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -159,12 +178,6 @@ impl Process {
         });
     }
 
-    /// Ends it as a crash does: it can do nothing about it.
-    pub(crate) fn kill(&mut self) {
-        self.child.kill().expect("a process of ours");
-        self.child.wait().expect("a process of ours");
-    }
-
     /// A line of `/proc/PID/status`, in its own unit: `Threads`, `VmRSS`.
     #[track_caller]
     pub(crate) fn status(&self, name: &str) -> u64 {
@@ -182,6 +195,14 @@ impl Process {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.expect("kill can be run").success(), "{name} was not sent");
+    }
+
+    /// Ends it as a crash would: it gets no chance to finish anything.
+    #[track_caller]
+    pub(crate) fn kill(&mut self) {
+        assert!(self.runs(), "it ended before it was killed: {}", self.err.text());
+        self.child.kill().expect("a process of ours");
+        assert_eq!(self.wait(), -9, "killed");
     }
 
     /// Waits until everything it has written is read; it must have ended.
@@ -220,13 +241,9 @@ impl Served {
     /// Waits until `process` serves.
     #[track_caller]
     pub(crate) fn of(process: Process, directory: TempDir) -> Self {
-        let line = process.err.line_where("serving", |line| line["message"] == "serving");
-        let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
-        let addrs =
-            text("listen").trim_matches(['[', ']']).split(", ").map(|a| a.parse().expect("an address")).collect();
-        let admin = text("admin").parse().expect("an address");
+        let (addrs, admin) = places(&process);
         let served = Self { process, addrs, admin, directory };
-        eventually("the gateway is ready", || (served.admin_get("/readyz").status == 200).then_some(()));
+        served.until_ready();
         served
     }
 
@@ -235,6 +252,19 @@ impl Served {
     pub(crate) fn crash_and_restart(mut self, env: &HashMap<String, String>) -> Self {
         self.process.kill();
         Self::start(self.directory, env)
+    }
+
+    /// Starts it again after its end, on the same files; it listens elsewhere then.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self, env: &HashMap<String, String>) {
+        assert!(!self.process.runs(), "it has not ended");
+        self.process = Run::new(["serve"]).config(self.directory.path()).envs(env).start();
+        (self.addrs, self.admin) = places(&self.process);
+        self.until_ready();
+    }
+
+    fn until_ready(&self) {
+        eventually("the gateway is ready", || (self.admin_get("/readyz").status == 200).then_some(()));
     }
 
     /// A caller of the first listener.
@@ -275,4 +305,13 @@ impl Served {
     pub(crate) fn says(&self, message: &str) -> Value {
         self.process.err.line_where(message, |line| line["message"].as_str().is_some_and(|m| m.contains(message)))
     }
+}
+
+/// Where a gateway says that it listens: for requests, and for administration.
+#[track_caller]
+fn places(process: &Process) -> (Vec<SocketAddr>, SocketAddr) {
+    let line = process.err.line_where("serving", |line| line["message"] == "serving");
+    let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
+    let addrs = text("listen").trim_matches(['[', ']']).split(", ").map(|a| a.parse().expect("an address")).collect();
+    (addrs, text("admin").parse().expect("an address"))
 }

@@ -119,8 +119,12 @@ fn state(key: &Value, now: UnixMillis) -> String {
     if status == "active" && key.get("expired") == Some(&Value::Bool(true)) {
         return "expired".to_owned();
     }
-    match key.get("overlap").and_then(|overlap| overlap.get("until")) {
-        Some(until) if status == "active" => format!("{status}, old text ends {}", relative(until, now)),
+    match key.get("overlap").filter(|overlap| overlap.is_object()) {
+        Some(overlap) if status == "active" => {
+            let time = |name: &str| overlap.get(name).filter(|at| !at.is_null()).map(|at| relative(at, now));
+            let used = time("last_used_at").map_or_else(String::new, |at| format!(", used {at}"));
+            format!("{status}, old text ends {}{used}", time("until").unwrap_or_default())
+        }
         Some(_) | None => status,
     }
 }
