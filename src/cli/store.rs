@@ -183,7 +183,7 @@ async fn rename(
     );
     person.confirm(&what, args.yes, err)?;
     let now = SystemClock.now();
-    let mut write = store.begin().await.map_err(failed)?;
+    let mut write = store.begin_alone().await.map_err(failed)?;
     let moved = write.rename_realm(&args.old, &args.new, now).await;
     let (clients, keys) = moved.map_err(|error| match error.fault {
         Fault::Conflict => Stop::Failed(format!(

@@ -14,6 +14,9 @@ use crate::telemetry::{StoreOperation, Telemetry};
 /// How often is tidied up.
 const TIDY_EVERY: Duration = Duration::from_secs(5 * 60);
 
+/// Keys whose uses are written with one transaction: whoever revokes a key waits behind it.
+const USES_TOGETHER: usize = 1000;
+
 /// What the background works with.
 #[derive(Clone)]
 pub(super) struct Chores {
@@ -69,14 +72,17 @@ pub(super) async fn write_uses(
     all: bool,
 ) -> Result<(), StoreError> {
     let uses = keys.take_uses(now, all);
-    if uses.is_empty() {
-        return Ok(());
+    let mut rest = uses.as_slice();
+    while !rest.is_empty() {
+        let (some, later) = rest.split_at(rest.len().min(USES_TOGETHER));
+        let written = measured(telemetry, StoreOperation::Uses, store.note_uses(some)).await;
+        if written.is_err() {
+            keys.put_back(rest.to_vec());
+            return written;
+        }
+        rest = later;
     }
-    let written = measured(telemetry, StoreOperation::Uses, store.note_uses(&uses)).await;
-    if written.is_err() {
-        keys.put_back(uses);
-    }
-    written
+    Ok(())
 }
 
 /// Removes audit events that are older than they have to be kept, and leaves a trace of it.

@@ -84,6 +84,7 @@ impl Database for File {
     }
 
     async fn begin_alone(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        self.is_the_same()?;
         Ok(Box::new(Lent::from(&self.writer, LONG).await?.begin_alone().await?))
     }
 
