@@ -56,7 +56,9 @@ async fn create(args: &Create, desk: &mut Desk<'_>) -> Result<(), Stop> {
     if !args.attributes.is_empty() {
         set("attributes", Value::Object(shared::attributes(&args.attributes)));
     }
-    set("expires_at", args.expires.json(desk.now)?);
+    if let Some(expires_at) = args.making.expires_at(args.expires, desk.now)? {
+        set("expires_at", expires_at);
+    }
     if !args.networks.is_empty() {
         set("ip_allowlist", json!(args.networks));
     }
