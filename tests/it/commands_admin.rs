@@ -301,7 +301,7 @@ fn keys_in_the_clear_and_rows_with_their_owners_come_through_a_pipe() {
     let plain = ["key", "import", "-", "--owner", "a", "--format", "plain", "--prefix", "sk_live_"];
     let taken = house.command(plain).input(format!("{key}\n{text}\n")).end();
     assert_eq!(taken.code, 0, "{taken:?}");
-    assert!(taken.out.starts_with("1 keys added, 1 known already"), "{taken:?}");
+    assert!(taken.out.starts_with("1 key added, 1 known already"), "{taken:?}");
     assert_eq!(house.verify(text).code, 0);
 
     let row =

@@ -186,14 +186,13 @@ async fn tail(args: &Tail, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let mut events: Vec<_> = data(&first).iter().rev().cloned().collect();
     let (mut seen, mut told) = (0, false);
     loop {
-        for event in &events {
-            seen = seq(event).max(seen);
-            if desk.shown == Shown::Json {
-                writeln!(desk.out, "{event}")?;
-            } else {
-                let at = render::text(event, "at");
-                table.write(&[row(event, Some(at))], desk.out)?;
-            }
+        seen = events.iter().map(seq).fold(seen, i64::max);
+        if desk.shown == Shown::Json {
+            events.iter().try_for_each(|event| writeln!(desk.out, "{event}"))?;
+        } else {
+            // Together, so that their columns line up.
+            let rows: Vec<_> = events.iter().map(|event| row(event, Some(render::text(event, "at")))).collect();
+            table.write(&rows, desk.out)?;
         }
         desk.out.flush()?;
         tokio::time::sleep(EVERY).await;

@@ -169,12 +169,17 @@ async fn act(which: &shared::WhichKey, verb: &str, desk: &mut Desk<'_>) -> Resul
     desk.show(&key)
 }
 
-/// What a person recognises a key by.
-fn described(key: &Value, now: UnixMillis) -> String {
-    let used = match key.get("last_used_at") {
+/// When a key or a text of it was used last.
+fn used(thing: &Value, now: UnixMillis) -> String {
+    match thing.get("last_used_at") {
         None | Some(Value::Null) => "never used".to_owned(),
         Some(at) => format!("last used {}", relative(at, now)),
-    };
+    }
+}
+
+/// What a person recognises a key by.
+fn described(key: &Value, now: UnixMillis) -> String {
+    let used = used(key, now);
     let [id, name, owner] = ["id", "name", "owner"].map(|name| render::text(key, name));
     format!("{id} ({name}, {}) of {owner}, {used}", hint(key))
 }
@@ -182,13 +187,16 @@ fn described(key: &Value, now: UnixMillis) -> String {
 async fn rotate(args: &Rotate, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let (found, key) = get(desk, &args.which).await?;
     if args.overlap.is_zero() {
-        let what = format!("rotate without overlap: ends the present text of {} at once.", described(&key, desk.now));
+        let what = format!("rotate without overlap: ends the present text of {}, at once.", described(&key, desk.now));
         desk.confirm(&what, args.sure.yes)?;
     } else if let Some(until) = key.get("overlap").and_then(|overlap| overlap.get("until")) {
         // Two texts work at most: the one before the present one ends now.
+        let older = key.get("overlap").unwrap_or(&Value::Null);
         let what = format!(
-            "rotate during an overlap: the older text of {} ends at once instead of {}.",
-            described(&key, desk.now),
+            "rotate during an overlap: the older text of {} ({}, {}) ends at once instead of {}.",
+            render::text(&key, "id"),
+            hint(older),
+            used(older, desk.now),
             relative(until, desk.now)
         );
         desk.confirm(&what, args.sure.yes)?;
@@ -210,8 +218,8 @@ async fn rotate(args: &Rotate, desk: &mut Desk<'_>) -> Result<(), Stop> {
 
 async fn revoke(args: &Revoke, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let (found, key) = get(desk, &args.which).await?;
-    let overlap = key.get("overlap").and_then(|overlap| overlap.get("until")).map_or("", |_| ", both its texts,");
-    desk.confirm(&format!("revoke: ends {}{overlap} for good.", described(&key, desk.now)), args.sure.yes)?;
+    let overlap = key.get("overlap").and_then(|overlap| overlap.get("until")).map_or("", |_| " both its texts,");
+    desk.confirm(&format!("revoke: ends {},{overlap} for good.", described(&key, desk.now)), args.sure.yes)?;
     let body = args.reason.as_ref().map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
     let asking = Asking::post(&["keys", &found.id, "revoke"]).query("realm", found.query_realm());
     let revoked = desk.ask(asking.body(&body)).await?;
