@@ -74,7 +74,8 @@ fn k02_addresses_and_scopes_are_spoken_of_after_the_key_has_proved_valid(kept: K
 
 #[test]
 fn k02_an_unknown_key_and_one_of_another_realm_are_told_the_same() {
-    let other = "realm = \"other\"\nhosts = [\"other.test\"]\nupstream = \"http://{upstream}\"\n[[api_keys]]\nprefix = \"PREFIX\"\n\
+    let other = "realm = \"other\"\nhosts = [\"other.test\"]\nupstream = \"http://{upstream}\"\n\
+                 [[api_keys]]\nprefix = \"PREFIX\"\n\
                  [[routes]]\npath = \"/**\"\nauth = [\"api_key\"]\n"
         .replace("PREFIX", &key_prefix());
     let house = House::with(|builder| builder.realm_toml(&other));

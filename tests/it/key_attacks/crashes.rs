@@ -162,7 +162,7 @@ fn f07_what_lies_on_the_disk_at_any_moment_under_writes_opens_and_holds_what_was
         let _end = End(&over);
         for image_of in &images {
             let random = u64::from(crate::support::keys::random(1)[0]);
-            let (before, _) = (answered.lock().expect("no panic").0.len(), ());
+            let before = answered.lock().expect("no panic").0.len();
             // At a moment that differs every time, and with something new in it.
             eventually("work goes on", || (answered.lock().expect("no panic").0.len() > before).then_some(()));
             let watch = portcullis::clock::Stopwatch::start();

@@ -13,7 +13,8 @@ on_both!(k08_the_same_text_in_two_realms_is_two_keys, a_token_of_one_realm_finds
 /// Another realm, whose keys may look like ids of ours.
 fn with_other(builder: Builder) -> Builder {
     let forms = format!(
-        "[[api_keys]]\nprefix = \"{}\"\n[[api_keys]]\nprefix = \"key_\"\nchecksum = false\n[[api_keys]]\nprefix = \"cli_\"\nchecksum = false\n",
+        "[[api_keys]]\nprefix = \"{}\"\n\
+         [[api_keys]]\nprefix = \"key_\"\nchecksum = false\n[[api_keys]]\nprefix = \"cli_\"\nchecksum = false\n",
         key_prefix()
     );
     builder.realm_toml(&format!(

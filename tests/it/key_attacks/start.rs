@@ -131,7 +131,12 @@ async fn f28_a_database_of_another_program_is_named_and_left_as_it_is() {
     assert!(!ground.path("portcullis.db.pepper").exists());
     // One of ours that a later version has made.
     let ground = Ground::new().start_once();
-    database(&ground.path("portcullis.db"), "INSERT INTO portcullis_schema (version, description, success, checksum, execution_time) VALUES (99, 'later', TRUE, x'00', 0)").await;
+    database(
+        &ground.path("portcullis.db"),
+        "INSERT INTO portcullis_schema (version, description, success, checksum, execution_time) \
+         VALUES (99, 'later', TRUE, x'00', 0)",
+    )
+    .await;
     ground.refuses(2, &["newer version", "99"]);
 }
 
