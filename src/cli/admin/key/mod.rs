@@ -169,17 +169,12 @@ async fn act(which: &shared::WhichKey, verb: &str, desk: &mut Desk<'_>) -> Resul
     desk.show(&key)
 }
 
-/// When a key or a text of it was used last.
-fn used(thing: &Value, now: UnixMillis) -> String {
-    match thing.get("last_used_at") {
-        None | Some(Value::Null) => "never used".to_owned(),
-        Some(at) => format!("last used {}", relative(at, now)),
-    }
-}
-
 /// What a person recognises a key by.
 fn described(key: &Value, now: UnixMillis) -> String {
-    let used = used(key, now);
+    let used = match key.get("last_used_at") {
+        None | Some(Value::Null) => "never used".to_owned(),
+        Some(at) => format!("last used {}", relative(at, now)),
+    };
     let [id, name, owner] = ["id", "name", "owner"].map(|name| render::text(key, name));
     format!("{id} ({name}, {}) of {owner}, {used}", hint(key))
 }
@@ -192,11 +187,13 @@ async fn rotate(args: &Rotate, desk: &mut Desk<'_>) -> Result<(), Stop> {
     } else if let Some(until) = key.get("overlap").and_then(|overlap| overlap.get("until")) {
         // Two texts work at most: the one before the present one ends now.
         let older = key.get("overlap").unwrap_or(&Value::Null);
+        // A use that is not written yet is not known: nothing is no proof that it was never used.
+        let last = older.get("last_used_at").filter(|at| !at.is_null());
+        let last = last.map_or_else(String::new, |at| format!(", last used {}", relative(at, desk.now)));
         let what = format!(
-            "rotate during an overlap: the older text of {} ({}, {}) ends at once instead of {}.",
+            "rotate during an overlap: the older text of {} ({}{last}) ends at once instead of {}.",
             render::text(&key, "id"),
             hint(older),
-            used(older, desk.now),
             relative(until, desk.now)
         );
         desk.confirm(&what, args.sure.yes)?;
