@@ -116,7 +116,11 @@ async fn migrate(args: &Plain, ground: &Ground, out: &mut dyn Write) -> Result<u
 }
 
 async fn backup(args: &Backup, ground: &Ground, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Stop> {
-    ground.store().backup(&args.file).await.map_err(failed)?;
+    ground.store().backup(&args.file).await.map_err(|error| {
+        // Mostly it is the new file's trouble, not the store's.
+        let text = if error.text.is_empty() { error.to_string() } else { error.text };
+        Stop::Failed(format!("no copy was made: {text}"))
+    })?;
     let mut write = ground.store().begin().await.map_err(failed)?;
     write.audit(copied(SystemClock.now(), ground.user(), &args.file));
     write.commit().await.map_err(failed)?;

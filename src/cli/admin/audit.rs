@@ -193,16 +193,13 @@ async fn tail(args: &Tail, desk: &mut Desk<'_>) -> Result<(), Stop> {
     followed.looks.push_back(events.first().map_or(0, |first| seq(first) - 1));
     let mut told = false;
     loop {
-        for event in &events {
-            if !followed.is_new(seq(event)) {
-                continue;
-            }
-            if desk.shown == Shown::Json {
-                writeln!(desk.out, "{event}")?;
-            } else {
-                let at = render::text(event, "at");
-                table.write(&[row(event, Some(at))], desk.out)?;
-            }
+        let new: Vec<_> = events.iter().filter(|event| followed.is_new(seq(event))).collect();
+        if desk.shown == Shown::Json {
+            new.iter().try_for_each(|event| writeln!(desk.out, "{event}"))?;
+        } else {
+            // Together, so that their columns line up.
+            let rows: Vec<_> = new.iter().map(|event| row(event, Some(render::text(event, "at")))).collect();
+            table.write(&rows, desk.out)?;
         }
         followed.forget();
         desk.out.flush()?;
