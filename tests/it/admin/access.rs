@@ -157,7 +157,7 @@ fn refused_administration_is_in_the_trail_and_a_flood_of_it_is_counted() {
         assert!(desk.trail().await.len() < 70);
         desk.clock.set(later(61));
         desk.admin.authenticate(Some(&token), None, "r").await.expect_err("refused");
-        assert_eq!(desk.last_event().await.entry.detail["suppressed"], 141);
+        assert_eq!(desk.last_event().await.entry.detail["suppressed"], 140);
     });
 }
 
