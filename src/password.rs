@@ -39,10 +39,10 @@ pub struct Password(Arc<Zeroizing<String>>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PasswordFault {
     /// Fewer than [`MIN_CHARS`].
-    #[error("a password has {MIN_CHARS} characters or more")]
+    #[error("must have {MIN_CHARS} characters or more")]
     TooShort,
     /// More than [`MAX_BYTES`].
-    #[error("a password has {MAX_BYTES} bytes at most")]
+    #[error("must have {MAX_BYTES} bytes at most")]
     TooLong,
 }
 

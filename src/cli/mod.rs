@@ -54,6 +54,9 @@ enum Command {
     /// Check the configuration; print every problem of it, or every route; exit code 2 for problems
     Check(CheckArgs),
     /// Print each step of the decision about a request; exit code 0 = allowed, 1 = denied
+    #[command(
+        after_help = "Examples:\n  portcullis explain GET http://api.example.com/orders -H @- < headers.txt\n  portcullis explain GET http://api.example.com/orders --admin http://127.0.0.1:9901\n  portcullis explain --request-id 01a1fc41-5c22-7e4b-821b-ddaefae8784a --log access.log"
+    )]
     Explain(ExplainArgs),
     /// Print a JSON Schema of the configuration
     Schema,
@@ -119,7 +122,7 @@ struct ExplainArgs {
     #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "ip", "at"])]
     request_id: Option<String>,
     /// Read this access log (JSON lines) for it; `-` = standard input
-    #[arg(long, value_name = "FILE", requires = "request_id", conflicts_with = "admin")]
+    #[arg(long, value_name = "FILE", requires = "request_id", conflicts_with_all = ["admin", "method", "url"])]
     log: Option<PathBuf>,
     #[command(flatten)]
     via: admin::args::Via,
@@ -129,7 +132,7 @@ struct ExplainArgs {
 #[derive(Debug, Subcommand)]
 enum KeyCommand {
     #[command(flatten)]
-    Stored(admin::key::Verb),
+    Stored(Box<admin::key::Verb>),
     /// Make a key for the configuration; print it, its SHA-256 and the line to write there
     #[command(after_help = "Example:\n  portcullis key generate --prefix acme_live_")]
     Generate {
@@ -153,9 +156,10 @@ pub fn run() -> ExitCode {
     match cli.command {
         Command::Serve => serve(path),
         Command::Check(args) => ExitCode::from(check::check(path, &args, &environment)),
-        Command::Explain(args) => ExitCode::from(match &args.request_id {
-            Some(id) => refused::run(path, id, &args),
-            None => explain::run(path, &args, &mut std::io::stdout()),
+        Command::Explain(args) => ExitCode::from(match (&args.request_id, &args.via.admin) {
+            (Some(id), _) => refused::run(path, id, &args),
+            (None, Some(url)) => explain::elsewhere(url, &args),
+            (None, None) => explain::run(path, &args, &mut std::io::stdout()),
         }),
         Command::Schema => ExitCode::from(schema::schema()),
         Command::Demo => demo::run(given.unwrap_or(Path::new(demo::CONFIG))),

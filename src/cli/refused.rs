@@ -37,7 +37,7 @@ async fn explain(
 ) -> Result<u8, Stop> {
     let verdict = match (&args.via.admin, &args.log) {
         (Some(url), _) => {
-            let asker = Asker::remote(url, &args.via)?;
+            let asker = Asker::remote(url, &args.via, false)?;
             asker.post(&["explain"], &json!({ "request_id": id })).await?
         }
         (None, Some(log)) => {

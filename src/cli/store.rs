@@ -116,6 +116,10 @@ async fn migrate(args: &Plain, ground: &Ground, out: &mut dyn Write) -> Result<u
 }
 
 async fn backup(args: &Backup, ground: &Ground, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Stop> {
+    // First: a copy that nobody can trace is worse than a trace of a copy that failed.
+    let mut write = ground.store().begin().await.map_err(failed)?;
+    write.audit(copied(SystemClock.now(), ground.user(), &args.file));
+    write.commit().await.map_err(failed)?;
     ground.store().backup(&args.file).await.map_err(failed)?;
     let secrets = ground.secrets();
     if args.json {
@@ -203,15 +207,26 @@ fn renamed(at: UnixMillis, user: &str, old: &str, new: &str, (clients, keys): (u
     detail.insert("from".to_owned(), Value::from(old));
     detail.insert("clients".to_owned(), clients.into());
     detail.insert("keys".to_owned(), keys.into());
+    event(at, user, "realm.renamed", Some(new), detail)
+}
+
+fn copied(at: UnixMillis, user: &str, file: &Path) -> AuditEntry {
+    let mut detail = Map::new();
+    detail.insert("file".to_owned(), Value::from(file.display().to_string()));
+    event(at, user, "store.backed_up", None, detail)
+}
+
+/// What somebody did on the machine, to a realm or to the store as a whole.
+fn event(at: UnixMillis, user: &str, action: &str, realm: Option<&str>, detail: Map<String, Value>) -> AuditEntry {
     AuditEntry {
         at,
-        realm: Some(new.to_owned()),
+        realm: realm.map(str::to_owned),
         actor_kind: ActorKind::Cli.as_str().to_owned(),
         actor_id: user.to_owned(),
         actor_ip: None,
-        action: "realm.renamed".to_owned(),
-        target_kind: Some("realm".to_owned()),
-        target_id: Some(new.to_owned()),
+        action: action.to_owned(),
+        target_kind: realm.map(|_| "realm".to_owned()),
+        target_id: realm.map(str::to_owned),
         outcome: AuditOutcome::Ok,
         reason: None,
         request_id: None,

@@ -64,13 +64,14 @@ impl Verdict {
         self.decision.is_ok()
     }
 
-    /// Adds a step about the store, where a key was judged: that it could not be asked, say.
-    pub fn note_store(&mut self, saw: String) {
+    /// Adds a step about the store, where a key was judged: that there is none yet, or (`passed` = false) that it could
+    /// not be asked.
+    pub fn note_store(&mut self, saw: String, passed: bool) {
         if self.trail.credential == Some(CredentialKind::ApiKey)
             && let Some(steps) = &mut self.trail.steps
         {
             let credential = steps.iter().position(|step| step.name == "credential").map_or(0, |at| at + 1);
-            steps.insert(credential, Step { name: "store", saw, passed: false });
+            steps.insert(credential, Step { name: "store", saw, passed });
         }
     }
 

@@ -58,10 +58,7 @@ impl AdminClient {
     /// # Errors
     /// A text for people: the URL, the token or the authorities will not do.
     pub fn new(base: &str, token: &str, authorities: Option<&[u8]>) -> Result<Self, String> {
-        acceptable_url(base)?;
-        if base.contains('?') {
-            return Err("the URL has a query".to_owned());
-        }
+        Self::check_url(base)?;
         let plain = base.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:"));
         let trust = match authorities {
             Some(pem) => Trust::Only(Arc::from(pem)),
@@ -72,6 +69,15 @@ impl AdminClient {
             .map_err(|_| "the token has characters that cannot be sent".to_owned())?;
         authorization.set_sensitive(true);
         Ok(Self { client: build(&trust)?, base: base.trim_end_matches('/').to_owned(), authorization })
+    }
+
+    /// Whether a token may be sent to `base` at all: https, or http on this machine.
+    ///
+    /// # Errors
+    /// A text for people: why not.
+    pub fn check_url(base: &str) -> Result<(), String> {
+        acceptable_url(base)?;
+        if base.contains('?') { Err("the URL has a query".to_owned()) } else { Ok(()) }
     }
 
     /// Sends a request and reads the whole answer, whatever its status.

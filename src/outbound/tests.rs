@@ -310,3 +310,46 @@ proptest! {
         prop_assert!(shown.len() <= LONGEST_CAUSE && shown.bytes().all(|b| (0x20..0x7f).contains(&b)));
     }
 }
+
+fn asking(target: &str) -> AdminRequest {
+    AdminRequest {
+        method: http::Method::POST,
+        target: target.to_owned(),
+        body: Vec::new(),
+        idempotency_key: Some("once".to_owned()),
+        if_match: Some("\"3\"".to_owned()),
+        timeout: Duration::from_secs(20),
+    }
+}
+
+#[tokio::test]
+async fn an_admin_api_is_asked_with_the_token_and_its_refusals_are_read() {
+    let refusal = "HTTP/1.1 409 Conflict\r\nETag: \"3\"\r\nRetry-After: 2\r\nContent-Length: 2\r\n\r\n{}";
+    let server = Server::plain(refusal).await;
+    let client = AdminClient::new(&format!("http://{}/", server.address), "pca_token", None).unwrap();
+    let reply = client.send(asking("/admin/v1/keys?a=b")).await.unwrap();
+    assert_eq!((reply.status, &*reply.body, reply.retry_after), (409, &b"{}"[..], Some(2)));
+    assert_eq!(reply.etag.as_deref(), Some("\"3\""));
+    let head = server.requests().concat();
+    for part in
+        ["post /admin/v1/keys?a=b http/1.1\r\n", "authorization: bearer pca_token\r\n", "idempotency-key: once\r\n"]
+    {
+        assert!(head.contains(part), "{part} is not in {head}");
+    }
+    assert!(!format!("{client:?}").contains("pca_token"));
+}
+
+#[tokio::test]
+async fn an_admin_token_goes_nowhere_but_to_the_api_that_was_named() {
+    let canary = Server::plain(OK).await;
+    let location = canary.url("http");
+    let server = Server::plain(format!("HTTP/1.1 307 R\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n")).await;
+    let client = AdminClient::new(&format!("http://{}", server.address), "pca_token", None).unwrap();
+    let error = client.send(asking("/admin/v1/keys")).await.unwrap_err();
+    assert!(error.ends_with("status 307: not followed") && !error.contains("pca_token"), "{error}");
+    assert_eq!(canary.connections.load(Ordering::SeqCst), 0);
+    for bad in ["http://192.0.2.1", "http://a@127.0.0.1", "ftp://127.0.0.1", "127.0.0.1", "http://127.0.0.1/?a=b"] {
+        assert!(AdminClient::new(bad, "pca_token", None).is_err(), "{bad}");
+    }
+    assert!(AdminClient::new("http://127.0.0.1", "a\nb", None).is_err());
+}

@@ -59,7 +59,7 @@ impl OpenStore {
             threads.wait(Store::open(settings, Opening::Create, now)).unwrap_or_else(|| Err(panicked().into()))?;
         let keeping = Keeping { cache_bytes, max_staleness: settings.max_staleness };
         let source = Arc::new(Timed { store: store.clone(), telemetry: Arc::clone(telemetry) });
-        let keys = Arc::new(StoredKeys::new(source, threads.handle(), keeping));
+        let keys = Arc::new(StoredKeys::new(source, threads.handle.clone(), keeping));
         let feed = Arc::new(Feed::new(Arc::clone(&keys), settings.max_staleness));
         threads.wait(feed.begin(&store)).unwrap_or_else(|| Err(panicked())).map_err(OpenError::Failed)?;
         let open = Self { threads, store, keys, feed, clock: Arc::clone(clock), telemetry: Arc::clone(telemetry) };
@@ -74,7 +74,7 @@ impl OpenStore {
             Location::Postgres(_) => POLL_POSTGRES,
         };
         let (feed, store, telemetry) = (Arc::clone(&self.feed), self.store.clone(), Arc::clone(&self.telemetry));
-        self.threads.handle().spawn(keep_running("feed", move || {
+        self.threads.handle.spawn(keep_running("feed", move || {
             let (feed, store, telemetry) = (Arc::clone(&feed), store.clone(), Arc::clone(&telemetry));
             async move { feed.follow(&store, &telemetry, poll).await }
         }));
@@ -87,13 +87,13 @@ impl OpenStore {
             audit_retention: settings.audit_retention,
         };
         let uses = chores.clone();
-        self.threads.handle().spawn(keep_running("uses", move || uses.clone().write_uses(uses_every)));
-        self.threads.handle().spawn(keep_running("upkeep", move || chores.clone().tidy()));
+        self.threads.handle.spawn(keep_running("uses", move || uses.clone().write_uses(uses_every)));
+        self.threads.handle.spawn(keep_running("upkeep", move || chores.clone().tidy()));
     }
 
     /// Where work on the store is done.
     pub(super) fn handle(&self) -> Handle {
-        self.threads.handle()
+        self.threads.handle.clone()
     }
 
     /// Points at rows of realms that the configuration does not know: a realm was renamed in the files only, most likely.
@@ -139,33 +139,31 @@ fn panicked() -> StoreError {
 }
 
 /// A runtime that may be used and let go of anywhere, also by threads of another one.
-struct Threads(Option<Runtime>);
+struct Threads {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
 
 impl Threads {
     fn start() -> Result<Self, StartError> {
         let runtime = Builder::new_multi_thread().worker_threads(THREADS).thread_name("store").enable_all().build();
-        runtime.map(|runtime| Self(Some(runtime))).map_err(StartError::Threads)
-    }
-
-    fn handle(&self) -> Handle {
-        // It is there until it is dropped.
-        self.0.as_ref().map_or_else(Handle::current, |runtime| runtime.handle().clone())
+        let runtime = runtime.map_err(StartError::Threads)?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
     }
 
     /// Waits for a future; none if it panicked. A runtime refuses to be waited for by a thread of another one, so that a
     /// thread of its own does.
     fn wait<T: Send>(&self, future: impl Future<Output = T> + Send) -> Option<T> {
-        let handle = self.handle();
         std::thread::scope(|scope| {
             let waiting = std::thread::Builder::new().name("store-wait".into());
-            waiting.spawn_scoped(scope, move || handle.block_on(future)).ok()?.join().ok()
+            waiting.spawn_scoped(scope, || self.handle.block_on(future)).ok()?.join().ok()
         })
     }
 }
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
+        if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background(); // a read that hangs must not hold up the end
         }
     }

@@ -82,10 +82,17 @@ pub(super) async fn write_uses(
 /// Removes audit events that are older than they have to be kept, and leaves a trace of it.
 async fn prune_audit(store: &Store, retention: Duration, now: UnixMillis) -> Result<(), StoreError> {
     let before = UnixMillis(now.0.saturating_sub(i64::try_from(retention.as_millis()).unwrap_or(i64::MAX)));
+    // A part at a time: others want to write, too.
+    while prune_part(store, before, now).await? > 0 {}
+    Ok(())
+}
+
+/// Removes a part of what is older than `before`; returns how many events.
+async fn prune_part(store: &Store, before: UnixMillis, now: UnixMillis) -> Result<u64, StoreError> {
     let mut write = store.begin().await?;
     let events = write.prune_audit(before).await?;
     if events == 0 {
-        return Ok(());
+        return Ok(0);
     }
     write.audit(AuditEntry {
         at: now,
@@ -104,7 +111,8 @@ async fn prune_audit(store: &Store, retention: Duration, now: UnixMillis) -> Res
             ("before".to_owned(), json!(before.to_string())),
         ]),
     });
-    write.commit().await.map(drop)
+    write.commit().await?;
+    Ok(events)
 }
 
 async fn measured<T>(
@@ -152,7 +160,78 @@ fn jittered(period: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
+    use crate::clock::SettableClock;
+    use crate::store::{AuditFilter, Location, Opening, StoreSettings};
+
+    const START: UnixMillis = UnixMillis(1_763_682_354_000);
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn event(at: UnixMillis) -> AuditEntry {
+        AuditEntry {
+            at,
+            realm: None,
+            actor_kind: "cli".into(),
+            actor_id: "root".into(),
+            actor_ip: None,
+            action: "test".into(),
+            target_kind: None,
+            target_id: None,
+            outcome: AuditOutcome::Ok,
+            reason: None,
+            request_id: None,
+            detail: Map::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn audit_events_are_kept_as_long_as_they_have_to_be_and_their_removal_is_one_itself() {
+        let directory = TempDir::new().unwrap();
+        let settings = StoreSettings {
+            location: Location::Sqlite(directory.path().join("test.db")),
+            pepper: None,
+            seal_key: None,
+            max_staleness: DAY,
+            node: "here".into(),
+            audit_retention: Some(30 * DAY),
+        };
+        let store = Store::open(&settings, Opening::Create, START).await.unwrap();
+        for day in 0..3 {
+            let mut write = store.begin().await.unwrap();
+            write.audit(event(START.plus(day * DAY)));
+            write.commit().await.unwrap();
+        }
+        let clock = Arc::new(SettableClock::new(START.plus(30 * DAY)));
+        let chores = Chores {
+            store: store.clone(),
+            keys: Arc::new(StoredKeys::none()),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            telemetry: Arc::new(Telemetry::new(START, None).unwrap()),
+            audit_retention: settings.audit_retention,
+        };
+        let actions = async || {
+            let events = store.audit_events(&AuditFilter::default(), 100).await.unwrap();
+            events.into_iter().map(|event| event.entry.action).collect::<Vec<_>>()
+        };
+        chores.tidy_once().await.unwrap();
+        assert_eq!(actions().await, ["test"; 3], "to the day");
+        clock.advance(DAY + Duration::from_millis(1));
+        chores.tidy_once().await.unwrap();
+        assert_eq!(actions().await, ["audit.pruned", "test"]);
+        let pruned = store.audit_events(&AuditFilter::default(), 1).await.unwrap().remove(0);
+        assert_eq!(pruned.entry.detail["events"], 2);
+        assert_eq!(pruned.entry.actor_id, "here");
+        assert_eq!(store.verify_audit().await.unwrap().broken, None);
+        chores.tidy_once().await.unwrap();
+        assert_eq!(actions().await, ["audit.pruned", "test"], "nothing to remove, nothing to tell");
+
+        let forever = Chores { audit_retention: None, ..chores };
+        clock.advance(1000 * DAY);
+        forever.tidy_once().await.unwrap();
+        assert_eq!(actions().await.len(), 2);
+    }
 
     #[test]
     fn a_period_differs_every_time_and_is_right_on_average() {

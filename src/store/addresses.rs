@@ -20,6 +20,24 @@ impl Store {
         let rows = select(holder, id).read(&*self.inner.database).await?;
         rows.into_iter().map(|mut row| read(&mut row)).collect()
     }
+
+    /// The lists of several holders (a part of a list of them), in the order of the entries' ids.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub async fn address_lists(&self, holder: Holder, ids: &[&str]) -> Result<Vec<AddressEntry>, StoreError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = Statement::new("SELECT ")
+            .push(COLUMNS)
+            .bind(" FROM ip_entries e WHERE e.owner_kind = ", holder.as_str())
+            .bind_list(" AND e.owner_id IN ", ids.iter().copied())
+            .push(" ORDER BY e.id")
+            .read(&*self.inner.database)
+            .await?;
+        rows.into_iter().map(|mut row| read(&mut row)).collect()
+    }
 }
 
 impl Write {

@@ -79,6 +79,9 @@ pub(super) const COLUMNS: &str = "p.id, p.realm, p.kind, p.identifier, p.status,
      p.attributes, CAST(CASE WHEN p.password_phc IS NULL THEN 0 ELSE 1 END AS BIGINT), p.locked_until, \
      p.last_login_at, p.created_by, p.created_at, p.updated_at, p.version";
 
+/// Keys that are removed with one statement.
+const DELETED_TOGETHER: i64 = 1000;
+
 impl Store {
     /// The principal with this id.
     ///
@@ -231,12 +234,22 @@ impl Write {
             .await?;
         let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
         let realm = row.text()?;
-        let rows = Statement::new("DELETE FROM api_keys")
-            .bind(" WHERE owner_id = ", id)
-            .push(" RETURNING id")
-            .fetch(&mut *self.transaction)
-            .await?;
-        let mut keys = rows.into_iter().map(|mut row| row.text()).collect::<Result<Vec<_>, _>>()?;
+        let mut keys = Vec::new();
+        loop {
+            // Some at a time, for no statement may take long.
+            let rows = Statement::new("DELETE FROM api_keys WHERE id IN (SELECT id FROM api_keys")
+                .bind(" WHERE owner_id = ", id)
+                .bind(" ORDER BY id LIMIT ", DELETED_TOGETHER)
+                .push(") RETURNING id")
+                .fetch(&mut *self.transaction)
+                .await?;
+            if rows.is_empty() {
+                break;
+            }
+            for mut row in rows {
+                keys.push(row.text()?);
+            }
+        }
         keys.sort_unstable();
         // Last: whoever adds to a list holds the row of its holder, and that is gone by now.
         let lists = Statement::new("DELETE FROM ip_entries WHERE owner_kind = 'client'").bind(" AND owner_id = ", id);

@@ -7,6 +7,7 @@ mod admin;
 mod api_keys;
 mod client_address;
 mod commands;
+mod commands_admin;
 mod config_files;
 mod contract;
 mod coverage;

@@ -44,13 +44,13 @@ pub(super) fn realm_of(call: &Call<'_>, name: &str, id: &str) -> Result<Arc<Real
 pub(super) fn realm_for(call: &Call<'_>, name: Option<&str>) -> Result<Arc<Realm>, Refusal> {
     if let Some(name) = name {
         call.enter(name)?;
-        let gone = || Refusal::field("realm", format!("{name:?} is not a realm of the configuration"));
+        let gone = || Refusal::field("realm", "names no realm of the configuration");
         return realm_named(call, name).ok_or_else(gone);
     }
     let mut realms = realms(call).into_iter();
     match (realms.next(), realms.next()) {
         (Some(only), None) => Ok(only),
-        (None, _) => Err(Refusal::field("realm", "there is no realm that could be meant")),
+        (None, _) => Err(Refusal::field("realm", "is required, and there is none that could be meant")),
         (Some(first), Some(second)) => {
             let names: Vec<_> =
                 [first, second].into_iter().chain(realms).map(|realm| realm.name.to_string()).take(20).collect();
@@ -183,15 +183,13 @@ pub(super) async fn owner(
         Named::Id(id) => call.store().client(id).await?.filter(|client| client.realm == *realm.name),
         Named::Identifier(identifier) => call.store().client_called(&realm.name, identifier).await?,
     };
-    Ok(found.ok_or_else(|| {
-        let text = named.text();
-        match realm.view.clients.iter().find(|client| named.declares(client)) {
-            Some(client) => {
-                format!("{text:?} is declared in the configuration ({}): its keys are declared there", client.source)
-            }
-            None => {
-                format!("there is no {text:?} in the realm {}: create it with `portcullis client create`", realm.name)
-            }
+    Ok(found.ok_or_else(|| match realm.view.clients.iter().find(|client| named.declares(client)) {
+        Some(client) => {
+            format!("names a client of the configuration ({}): its keys are declared there", client.source)
+        }
+        None => {
+            let text = named.text();
+            format!("names nobody in the realm {}: {text:?}; `portcullis client create` makes clients", realm.name)
         }
     }))
 }

@@ -55,7 +55,7 @@ impl Faults {
         for (n, role) in roles.iter().enumerate() {
             if !realm.roles.0.contains_key(role.as_str()) {
                 let hint = nearest::hint(role, realm.roles.0.keys().map(|known| &**known));
-                self.add(format!("{field}[{n}]"), format!("the realm {} has no role {role:?}{hint}", realm.name));
+                self.add(format!("{field}[{n}]"), format!("names no role of the realm {}: {role:?}{hint}", realm.name));
             }
         }
     }
@@ -65,12 +65,12 @@ impl Faults {
         for (n, scope) in scopes.iter().enumerate() {
             let field = || format!("{field}[{n}]");
             if let Some(fault) = grant_fault(scope) {
-                self.add(field(), fault);
+                self.add(field(), format!("cannot be granted: {fault}"));
             } else if let Some(listed) = &realm.view.scopes {
                 let meant = ScopeSet::patterns([scope]);
                 if !listed.iter().any(|(listed, _)| meant.allows(listed)) {
                     let hint = nearest::hint(scope, listed.iter().map(|(listed, _)| listed.as_str()));
-                    self.add(field(), format!("the realm {} lists no scope {scope:?}{hint}", realm.name));
+                    self.add(field(), format!("names no scope of the realm {}: {scope:?}{hint}", realm.name));
                 }
             }
         }
@@ -93,22 +93,11 @@ impl Faults {
         if found.is_none() {
             let known: Vec<_> = forms.iter().map(|form| &*form.prefix).collect();
             match prefix {
-                _ if known.is_empty() => self.add(
-                    "realm",
-                    format!(
-                        "no [[api_keys]] of the realm {} says what keys look like: none would be accepted",
-                        realm.name
-                    ),
-                ),
-                Some(prefix) => self.add(
-                    "prefix",
-                    format!(
-                        "the realm {} has no keys that start with {prefix:?}, only {}",
-                        realm.name,
-                        known.join(", ")
-                    ),
-                ),
-                None => {}
+                Some(_) if !known.is_empty() => self.add("prefix", format!("must be one of: {}", known.join(", "))),
+                Some(_) | None => {
+                    let text = format!("has no [[api_keys]] ({}): none of its keys would be accepted", realm.name);
+                    self.add("realm", text);
+                }
             }
         }
         found

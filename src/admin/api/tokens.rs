@@ -97,7 +97,7 @@ async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         if find::realm_named(call, name).is_none() {
             let known = call.surroundings().realms();
             let hint = hint(name, known.iter().map(|realm| &*realm.name));
-            faults.add(format!("realms[{n}]"), format!("{name:?} is not a realm of the configuration{hint}"));
+            faults.add(format!("realms[{n}]"), format!("names no realm of the configuration{hint}"));
         }
     }
     if realms.as_ref().is_some_and(Vec::is_empty) {

@@ -1,5 +1,6 @@
 //! The admin API in this process, on the opened store: for somebody on the machine.
 
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,14 +11,12 @@ use serde_json::Value;
 
 use super::{Stop, Way};
 use crate::admin::api::{Actor, Admin, Answer, Ask, Surroundings};
-use crate::cli::environment;
+use crate::cli::{environment, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, load_for_administration};
 use crate::gate::policy::Realm;
 use crate::store::{Location, OpenError, Opening, Store, StoreSettings};
-
-/// Other processes take a change in within this time at the worst.
-const PROPAGATION: Duration = Duration::from_secs(2);
+use crate::telemetry::logging;
 
 /// What a command on the machine stands on: the configuration, its store, and who runs it.
 pub(in crate::cli) struct Ground {
@@ -40,11 +39,29 @@ impl Ground {
         Self::of(config, opening).await
     }
 
+    /// Like [`Ground::open`], with all secrets of the configuration where they can be read; says so where they cannot.
+    ///
+    /// # Errors
+    /// As [`Ground::open`].
+    pub(super) async fn open_whole(path: &Path, opening: Opening, err: &mut dyn Write) -> Result<Self, Stop> {
+        match load(path, true) {
+            Ok(config) => Self::of(config, opening).await,
+            Err(problems) => {
+                let ground = Self::open(path, opening).await?;
+                writeln!(err, "portcullis: keys of the configuration are not known here, for lack of its secrets:")?;
+                write!(err, "{problems}")?;
+                Ok(ground)
+            }
+        }
+    }
+
     /// Stands on a configuration that has been loaded.
     ///
     /// # Errors
     /// It names no store, or the store cannot be opened.
-    pub(super) async fn of(config: Config, opening: Opening) -> Result<Self, Stop> {
+    async fn of(config: Config, opening: Opening) -> Result<Self, Stop> {
+        // What the store says of a trouble goes to the log, and here the log is the terminal.
+        logging::install(false, "error").ok(); // once is enough
         let Some(settings) = &config.settings.store else {
             let text = "the configuration says store.url = \"none\": there is nothing to administer";
             return Err(Stop::Wrong(text.to_owned()));
@@ -88,7 +105,8 @@ impl Ground {
     }
 
     pub(super) fn admin(&self) -> Direct {
-        let surroundings = Arc::new(OnTheMachine { realms: self.realms.clone() });
+        let surroundings =
+            Arc::new(OnTheMachine { realms: self.realms.clone(), propagation: self.settings.max_staleness });
         let admin = Admin::new(self.store.clone(), surroundings, Arc::new(SystemClock));
         Direct { admin, actor: Actor::on_the_machine(&self.user) }
     }
@@ -118,6 +136,8 @@ impl Way for Direct {
 /// A process without a gateway.
 struct OnTheMachine {
     realms: Vec<Arc<Realm>>,
+    /// A node that has lost the store answers from memory for so long; the others learn of a change within a poll.
+    propagation: Duration,
 }
 
 #[async_trait]
@@ -147,6 +167,6 @@ impl Surroundings for OnTheMachine {
     async fn applied(&self, _seq: i64) {}
 
     fn propagation(&self) -> Duration {
-        PROPAGATION
+        self.propagation
     }
 }

@@ -101,9 +101,9 @@ pub(super) trait Way: Send + Sync {
 pub(super) struct Asker(Box<dyn Way>);
 
 impl Asker {
-    /// The admin API at `url`.
-    pub(super) fn remote(url: &str, via: &Via) -> Result<Self, Stop> {
-        Ok(Self(Box::new(remote::connect(url, via, false)?)))
+    /// The admin API at `url`. `input_taken`: the command reads standard input itself.
+    pub(super) fn remote(url: &str, via: &Via, input_taken: bool) -> Result<Self, Stop> {
+        Ok(Self(Box::new(remote::connect(url, via, input_taken)?)))
     }
 
     /// The store on this machine.
@@ -136,7 +136,11 @@ pub(super) fn run(noun: &Noun<'_>, config: &Path) -> u8 {
         let (way, ground): (Box<dyn Way>, _) = match &via.admin {
             Some(url) => (Box::new(remote::connect(url, &via, noun.reads_input())?), None),
             None => {
-                let ground = Ground::open(config, noun.opening()).await?;
+                let ground = if noun.looks_at_declared_keys() {
+                    Ground::open_whole(config, noun.opening(), &mut err).await?
+                } else {
+                    Ground::open(config, noun.opening()).await?
+                };
                 (Box::new(ground.admin()), Some(ground))
             }
         };
@@ -194,6 +198,11 @@ impl Noun<'_> {
         if writes { Opening::Create } else { Opening::Existing }
     }
 
+    /// Whether the digests of declared keys matter, which may be among the secrets of the configuration.
+    fn looks_at_declared_keys(&self) -> bool {
+        matches!(self, Self::Key(key::Verb::Verify(_) | key::Verb::Import(_)))
+    }
+
     fn showing(&self) -> Showing {
         match self {
             Self::Client(verb) => verb.showing(),
@@ -233,3 +242,6 @@ pub(super) fn end(outcome: Result<u8, Stop>, json: bool, out: &mut dyn io::Write
     writeln!(err, "portcullis: {}", stop.text()).ok(); // nobody is left to be told
     code
 }
+
+#[cfg(test)]
+mod tests;

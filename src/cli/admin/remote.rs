@@ -33,6 +33,8 @@ pub(super) fn connect(url: &str, via: &Via, input_taken: bool) -> Result<Remote,
 /// # Errors
 /// There is no token, no such file, or the URL will not do.
 fn client_of(url: &str, via: &Via, input_taken: bool, person: &mut dyn Person) -> Result<AdminClient, Stop> {
+    let unfit = |text| Stop::Wrong(format!("--admin {url}: {text}"));
+    AdminClient::check_url(url).map_err(unfit)?;
     let token = match via.token_file.as_deref() {
         Some(file) if file == Path::new("-") && input_taken => {
             let text =
@@ -57,8 +59,7 @@ fn client_of(url: &str, via: &Via, input_taken: bool, person: &mut dyn Person) -
     };
     let authorities = via.admin_ca.as_deref().map(std::fs::read).transpose();
     let authorities = authorities.map_err(|error| Stop::Wrong(format!("--admin-ca: {error}")))?;
-    AdminClient::new(url, token.trim(), authorities.as_deref())
-        .map_err(|text| Stop::Wrong(format!("--admin {url}: {text}")))
+    AdminClient::new(url, token.trim(), authorities.as_deref()).map_err(unfit)
 }
 
 #[async_trait]

@@ -70,8 +70,13 @@ pub(in crate::cli) fn in_force(effective: &Value) -> String {
     let here = effective.get("this_node").and_then(Value::as_str).is_some();
     match (effective.get("other_nodes_within_ms").and_then(Value::as_u64), here) {
         (Some(0) | None, _) => "in force now".to_owned(),
-        (Some(ms), true) => format!("in force on this node now, on others within {}", span_text(ms.div_ceil(1000))),
-        (Some(ms), false) => format!("in force on every node within {}", span_text(ms.div_ceil(1000))),
+        (Some(ms), here) => {
+            let now = if here { "in force on this node now; " } else { "" };
+            let bound = span_text(ms.div_ceil(1000));
+            format!(
+                "{now}nodes that reach the store know it within 2 s, one that does not goes by what it knew for {bound} at most"
+            )
+        }
     }
 }
 

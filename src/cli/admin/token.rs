@@ -34,9 +34,9 @@ pub(in crate::cli) enum Verb {
 pub(in crate::cli) struct Create {
     /// What it is for
     pub(in crate::cli) name: String,
-    /// What it may do; may be repeated
+    /// What it may do; may be repeated. admin:* = everything that a token can be given today
     #[arg(long = "scope", value_name = "SCOPE", required = true,
-          value_parser = ["admin:read", "admin:clients", "admin:keys", "admin:reload"])]
+          value_parser = ["admin:read", "admin:clients", "admin:keys", "admin:reload", "admin:*"])]
     pub(in crate::cli) scopes: Vec<String>,
     /// Only in this realm; may be repeated. None: in all
     #[arg(long = "realm", value_name = "REALM")]

@@ -1,6 +1,6 @@
 //! What requests ask for: everything about the key of a presented text.
 
-use super::{COLUMNS, TABLES};
+use super::{BESIDE, COLUMNS};
 use crate::clock::UnixMillis;
 use crate::secret::CredentialDigest;
 use crate::store::statement::Statement;
@@ -21,13 +21,14 @@ impl Store {
     /// The store is out of reach.
     pub async fn key_in_force(&self, realm: &str, digest: &CredentialDigest) -> Result<Option<KeyInForce>, StoreError> {
         // One statement, so that all of it is of one moment: were the key deleted between reading it and reading its
-        // list, the list would be empty, and that means every address.
+        // list, the list would be empty, and that means every address. CROSS JOIN: SQLite takes the tables in this order
+        // then, instead of all lists there are.
         let rows = Statement::new("WITH found AS (SELECT k.id AS this_key, p.id AS this_owner, s.state, s.not_after, ")
             .push(COLUMNS)
             .push(", ")
             .push(clients::COLUMNS)
-            .push(" FROM ")
-            .push(TABLES)
+            .push(" FROM api_keys k")
+            .push(BESIDE)
             .bind(" JOIN api_key_secrets s ON s.key_id = k.id WHERE s.realm = ", realm)
             .bind(" AND s.digest = ", self.at_rest(digest).as_slice())
             .push(") SELECT found.*, ")
@@ -36,12 +37,12 @@ impl Store {
             .push(NOTHING_OF_THE_KEY)
             .push(", ")
             .push(addresses::COLUMNS)
-            .push(" FROM found JOIN ip_entries e ON e.owner_kind = 'key' AND e.owner_id = found.this_key")
+            .push(" FROM found CROSS JOIN ip_entries e WHERE e.owner_kind = 'key' AND e.owner_id = found.this_key")
             .push(" UNION ALL SELECT ")
             .push(NOTHING_OF_THE_KEY)
             .push(", ")
             .push(addresses::COLUMNS)
-            .push(" FROM found JOIN ip_entries e ON e.owner_kind = 'client' AND e.owner_id = found.this_owner")
+            .push(" FROM found CROSS JOIN ip_entries e WHERE e.owner_kind = 'client' AND e.owner_id = found.this_owner")
             .read(&*self.inner.database)
             .await?;
         let mut in_force = None;

@@ -76,13 +76,13 @@ pub struct KeyFilter {
     pub in_overlap_at: Option<UnixMillis>,
 }
 
-/// What [`read`] takes, in its order, from [`TABLES`].
+/// What [`read`] takes, in its order, from a key `k` with [`BESIDE`].
 const COLUMNS: &str = "k.id, k.realm, k.owner_id, p.identifier, k.name, k.prefix, COALESCE(c.hint, ''), k.scopes, \
      k.attributes, k.status, k.expires_at, k.revoked_at, k.revoke_reason, o.hint, o.not_after, o.last_used_at, \
      k.last_used_at, k.last_used_ip, k.use_count, k.created_by, k.created_at, k.updated_at, k.version";
 
-/// `k`: the key, `p`: its owner, `c`: its text, `o`: its old text.
-const TABLES: &str = "api_keys k JOIN principals p ON p.id = k.owner_id \
+/// Beside a key `k`: its owner `p`, its text `c`, its old text `o`.
+const BESIDE: &str = " JOIN principals p ON p.id = k.owner_id \
      LEFT JOIN api_key_secrets c ON c.key_id = k.id AND c.state = 'current' \
      LEFT JOIN api_key_secrets o ON o.key_id = k.id AND o.state = 'overlap'";
 
@@ -101,7 +101,8 @@ impl Store {
     /// # Errors
     /// The store is out of reach.
     pub async fn keys(&self, filter: &KeyFilter, page: &Page) -> Result<Vec<Key>, StoreError> {
-        let mut statement = select().push(" WHERE 1 = 1");
+        // The page first, and only then what stands beside its keys.
+        let mut statement = Statement::new("SELECT ").push(COLUMNS).push(" FROM (SELECT * FROM api_keys k WHERE 1 = 1");
         if let Some(realms) = &filter.realms {
             statement = statement.bind_list(" AND k.realm IN ", realms.iter().map(String::as_str));
         }
@@ -116,6 +117,11 @@ impl Store {
                 .bind(" OR (k.last_used_at IS NULL AND k.created_at < ", since)
                 .push("))");
         }
+        if let Some(before) = filter.expiring_before {
+            statement = statement
+                .bind(" AND k.id IN (SELECT id FROM api_keys WHERE status = 'active' AND expires_at < ", before)
+                .push(")");
+        }
         if let Some(at) = filter.in_overlap_at {
             statement = statement
                 .bind(" AND k.id IN (SELECT key_id FROM api_key_secrets WHERE state = 'overlap' AND not_after > ", at)
@@ -125,9 +131,11 @@ impl Store {
         let rows = statement
             .bind_some(" AND k.owner_id = ", filter.owner_id.as_deref())
             .bind_some(" AND k.status = ", filter.status.map(KeyStatus::as_str))
-            .bind_some(" AND k.status = 'active' AND k.expires_at < ", filter.expiring_before)
             .bind_some(" AND k.id > ", page.after.as_deref())
             .bind(" ORDER BY k.id LIMIT ", page.rows())
+            .push(") k")
+            .push(BESIDE)
+            .push(" ORDER BY k.id")
             .read(&*self.inner.database)
             .await?;
         rows.into_iter().map(|mut row| read(&mut row)).collect()
@@ -242,7 +250,7 @@ pub(super) fn secret(realm: &str, at_rest: &[u8; 32], key_id: &str, hint: &str, 
 }
 
 fn select() -> Statement {
-    Statement::new("SELECT ").push(COLUMNS).push(" FROM ").push(TABLES)
+    Statement::new("SELECT ").push(COLUMNS).push(" FROM api_keys k").push(BESIDE)
 }
 
 /// A key from [`COLUMNS`].

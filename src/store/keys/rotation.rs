@@ -12,6 +12,8 @@ const ENDED: i64 = 10;
 /// A new text for a key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rotation {
+    /// What it starts with: not always as the text before, which may have been imported by digest.
+    pub prefix: String,
     /// Its last four characters.
     pub hint: String,
     /// SHA-256 of it.
@@ -35,6 +37,7 @@ impl Write {
     ) -> Result<bool, StoreError> {
         let rows = Statement::new("UPDATE api_keys SET version = version + 1")
             .bind(", updated_at = ", at)
+            .bind(", prefix = ", rotation.prefix.as_str())
             .bind(" WHERE status = 'active' AND (expires_at IS NULL OR expires_at > ", at)
             .bind(") AND id = ", id)
             .bind_some(" AND version = ", version)

@@ -178,3 +178,22 @@ fn what_is_not_offered_is_told_apart_from_what_is_not_there() {
         assert_eq!(fields, ["reaml", "body"], "{answer:?}");
     });
 }
+
+#[test]
+fn a_store_out_of_reach_is_an_outage_and_no_wrong_token() {
+    on_sqlite(async |desk| {
+        let token = format!("Bearer {}", desk.token(&["admin:read"], None).await);
+        let actor = desk.admin.authenticate(Some(&token), None, "r").await.expect("let in");
+        desk.store.close().await;
+        let refused = desk.admin.authenticate(Some(&token), None, "r").await.expect_err("refused");
+        let body = json!({ "realm": "shop", "kind": "owner", "identifier": "team_1" });
+        let not_made = desk.ask(&desk.root, post("/admin/v1/clients", &body)).await;
+        for answer in [refused, desk.ask(&actor, get("/admin/v1/audit")).await, not_made] {
+            assert_eq!((answer.status, code_of(&answer)), (503, "store_unavailable"), "{answer:?}");
+            assert!(answer.retry_after.is_some());
+            assert!(!body_of(&answer).to_string().contains("portcullis.db"), "{answer:?}");
+        }
+        // What needs no store is answered without one.
+        assert_eq!(desk.ask(&actor, get("/admin/v1/routes")).await.status, 200);
+    });
+}

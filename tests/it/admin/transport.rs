@@ -20,7 +20,7 @@ impl Report for Silent {
     }
 
     fn readiness(&self) -> Readiness {
-        Readiness { ready: true, generation: 1, realms: Vec::new() }
+        Readiness { ready: true, generation: 1, store: None, realms: Vec::new() }
     }
 }
 
@@ -91,7 +91,7 @@ fn every_endpoint_refuses_those_without_a_token() {
     on_sqlite(async |desk| {
         let door = Door::of(&desk).await;
         for endpoint in endpoints() {
-            let path = endpoint.path.replace('{', "").replace('}', "");
+            let path = endpoint.path.replace(['{', '}'], "");
             let reply = door.send(&format!("{} {path} HTTP/1.1", endpoint.method), "").await;
             assert_eq!(reply.status(), 401, "{endpoint:?}: {reply:?}");
             assert_eq!(reply.header("www-authenticate"), Some("Bearer realm=\"portcullis-admin\""));

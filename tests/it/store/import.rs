@@ -16,7 +16,7 @@ on_both!(
 );
 
 async fn import(store: &Store, keys: &[ImportedKey]) -> Result<Imported, StoreError> {
-    let mut write = store.begin().await?;
+    let mut write = begin(store).await;
     let done = write.import_keys(REALM, keys, "cli:root", NOW).await?;
     write.commit().await?;
     Ok(done)

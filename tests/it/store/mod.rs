@@ -44,7 +44,7 @@ macro_rules! on_both {
         }
     )* };
 }
-use on_both;
+pub(crate) use on_both;
 
 /// Where a store can be opened, more than once too; empty at first.
 #[derive(Debug)]

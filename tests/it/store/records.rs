@@ -1,14 +1,14 @@
 //! Records to write: as plain as they can be, each case changes what it is about.
 
-use portcullis::clock::UnixMillis;
+use portcullis::clock::{Stopwatch, UnixMillis};
 use portcullis::secret::CredentialDigest;
 use portcullis::store::{
-    AddressEntry, AuditEntry, AuditOutcome, ClientKind, Holder, IdKind, ImportedKey, NewClient, NewKey, Rotation,
-    Store, Write,
+    AddressEntry, AuditEntry, AuditOutcome, ClientKind, Fault, Holder, IdKind, ImportedKey, NewClient, NewKey,
+    Rotation, Store, Write,
 };
 use serde_json::{Map, Value, json};
 
-use crate::support::NOW;
+use crate::support::{DEADLINE, NOW};
 
 /// The realm of everything here, unless a case says otherwise.
 pub(crate) const REALM: &str = "shop";
@@ -78,6 +78,7 @@ pub(crate) fn imported(owner_id: &str, text: &str) -> ImportedKey {
 
 pub(crate) fn rotation(text: &str, old_until: UnixMillis) -> Rotation {
     Rotation {
+        prefix: "sk_".to_owned(),
         hint: text.chars().skip(text.chars().count().saturating_sub(4)).collect(),
         digest: digest(text),
         old_until,
@@ -143,8 +144,18 @@ pub(crate) async fn add_address(store: &Store, entry: AddressEntry) {
     write.commit().await.expect("commit");
 }
 
+/// Begins to write. On a machine that is busy with other tests, a turn may be long in coming.
 pub(crate) async fn begin(store: &Store) -> Write {
-    store.begin().await.unwrap_or_else(|e| panic!("{e}"))
+    let watch = Stopwatch::start();
+    loop {
+        match store.begin().await {
+            Ok(write) => return write,
+            Err(error) => {
+                let late = matches!(error.fault, Fault::Unreachable | Fault::Locked);
+                assert!(late && watch.elapsed() < DEADLINE, "{error}");
+            }
+        }
+    }
 }
 
 /// Runs `one` so many times at once, half of them on each store; returns what they answered.

@@ -2,8 +2,10 @@
 //! counts once.
 
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::House;
+use crate::store::{self, Ground};
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::postgres::Postgres;
@@ -54,13 +56,52 @@ fn two_gateways_on_one_postgresql_learn_from_each_other() {
     what_one_changes_the_other_learns(&house, &other);
 }
 
+/// A key that works, then `sql` behind everybody's back together with the revocation of it: the row of the feed that would
+/// tell of it is never written.
+#[track_caller]
+fn what_nobody_told_is_noticed(sql: &str) {
+    let house = House::new();
+    let key = house.key();
+    house.present(&key.secret).ok();
+    let ground = Ground { settings: house.store_settings(), directory: TempDir::new().expect("a directory") };
+    let revoked = format!("UPDATE api_keys SET status = 'revoked', revoked_at = 0 WHERE id = '{}'", key.id);
+    store::run(async move { ground.sql(&format!("BEGIN IMMEDIATE; {revoked}; {sql}; COMMIT")).await });
+    eventually("the key is read again", || (house.present(&key.secret).status == 401).then_some(()));
+    house.present(&key.secret).denied("key_revoked");
+
+    // It goes on from there.
+    let another = house.admin().owner("team_43", &json!({}));
+    let another = house.admin().key(&another, &json!({}));
+    house.present(&another.secret).ok();
+    house.admin().order(format!("/keys/{}/revoke", another.id)).is(200);
+    house.present(&another.secret).denied("key_revoked");
+}
+
+#[test]
+fn after_rows_of_the_feed_were_missed_everything_is_read_again() {
+    what_nobody_told_is_noticed("UPDATE feed_position SET seq = seq + 7");
+}
+
+#[test]
+fn in_a_store_that_was_put_back_to_an_older_state_everything_is_read_again() {
+    what_nobody_told_is_noticed("DELETE FROM revocations; UPDATE feed_position SET seq = 0");
+}
+
+#[test]
+fn a_gap_in_the_middle_of_the_feed_is_noticed_too() {
+    what_nobody_told_is_noticed(
+        "UPDATE feed_position SET seq = seq + 3; INSERT INTO revocations (seq, realm, kind, value, at, expires_at) \
+         SELECT seq, 'api', 'key', 'key_of_somebody_else', 0, 4000000000000 FROM feed_position",
+    );
+}
+
 #[test]
 fn a_copy_of_the_files_holds_all_that_was_answered() {
     let house = House::new();
     let key = house.key();
     house.present(&key.secret).ok();
     let (directory, standard, upstream) = (house.directory().to_owned(), &house.standard, &house.upstream);
-    let kept = tempfile::TempDir::new().expect("a directory");
+    let kept = TempDir::new().expect("a directory");
     for entry in std::fs::read_dir(&directory).expect("its directory") {
         let entry = entry.expect("an entry");
         if entry.file_type().expect("a type").is_file() {

@@ -3,7 +3,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use portcullis::clock::Stopwatch;
 use serde_json::json;
 
 use super::House;
@@ -107,5 +109,28 @@ fn a_postgresql_that_was_killed_means_503_until_it_runs_again() {
     server.kill();
     refuses_stored_keys_with_503(&house, &key.secret);
     server.restart();
+    is_well_again(&house, &key.secret);
+}
+
+#[test]
+fn a_postgresql_that_does_not_answer_holds_up_nobody_for_long_and_nobody_else() {
+    let server = Postgres::private();
+    let url = server.new_database();
+    let house = House::with(|builder| builder.database(&url).store_toml("max_staleness = \"1h\""));
+    let key = house.key();
+    house.present(&key.secret).ok();
+    server.freeze();
+    let watch = Stopwatch::start();
+    house.present(&api_key(&key_prefix())).denied("store_unavailable");
+    assert!(watch.elapsed() < Duration::from_secs(8), "{:?}", watch.elapsed());
+    // What is remembered, what is declared, what is signed: nothing of it waits for the store, which would be 2 s each.
+    let watch = Stopwatch::start();
+    for _ in 0..10 {
+        house.present(&key.secret).ok();
+        house.present(&house.standard.partner_key).ok();
+        house.get("/me/x").bearer(&house.standard.alice().sign()).send().ok();
+    }
+    assert!(watch.elapsed() < Duration::from_secs(8), "{:?}", watch.elapsed());
+    server.thaw();
     is_well_again(&house, &key.secret);
 }

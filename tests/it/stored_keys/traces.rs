@@ -1,13 +1,16 @@
 //! What is written down of keys: their last use, metrics, logs, explanations. Ids, never texts.
 
+use std::fs;
 use std::time::Duration;
 
+use portcullis::clock::Clock;
 use portcullis::store::{Opening, Store};
 use serde_json::{Value, json};
 
 use super::House;
 use crate::support::eventually;
-use crate::support::realms::{api_key, key_prefix};
+use crate::support::process::Run;
+use crate::support::realms::{HOUSE_SECRET, api_key, key_prefix};
 
 #[test]
 fn the_last_use_of_a_key_is_written_down_with_its_address_and_its_number() {
@@ -123,4 +126,29 @@ fn why_a_request_was_refused_can_be_asked_by_its_id() {
 
     let fine = house.get("/public/x").send().ok();
     house.admin().post("/explain", &json!({ "request_id": fine.request_id() })).is(404);
+}
+
+#[test]
+fn the_command_line_explains_a_stored_key_beside_the_running_gateway() {
+    let house = House::new();
+    let key = house.key();
+    let explain = |key: &str| {
+        let at = house.clock.now().to_string();
+        let arguments = ["explain", "GET", "http://api.test/me/x", "-H", "@-", "--json", "--at", &at];
+        let run = Run::new(arguments).config(house.directory()).env(HOUSE_SECRET, &house.standard.secret());
+        let ended = run.input(format!("X-API-Key: {key}\n")).end();
+        assert!(!ended.out.contains(key) && !ended.err.contains(key), "{ended:?}");
+        (ended.code, serde_json::from_str::<Value>(&ended.out).unwrap_or_else(|e| panic!("{e}: {ended:?}")))
+    };
+    let (code, verdict) = explain(&key.secret);
+    assert_eq!((code, &verdict["identity_headers"]["x-auth-credential-id"]), (0, &json!(key.id)), "{verdict}");
+    house.admin().order(format!("/keys/{}/revoke", key.id)).is(200);
+    let (code, verdict) = explain(&key.secret);
+    assert_eq!((code, &verdict["reason"]), (1, &json!("key_revoked")), "{verdict}");
+
+    fs::write(house.directory().join("portcullis.db.pepper"), "another pepper, of 32 bytes at least").expect("written");
+    let (code, verdict) = explain(&key.secret);
+    assert_eq!((code, &verdict["reason"]), (1, &json!("store_unavailable")), "{verdict}");
+    let told = verdict["steps"].as_array().expect("steps").iter().find(|step| step["step"] == "store");
+    assert!(told.is_some_and(|step| step["saw"].as_str().is_some_and(|saw| saw.contains("pepper"))), "{verdict}");
 }

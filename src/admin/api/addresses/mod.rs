@@ -170,16 +170,15 @@ pub(super) fn entries(
     networks.iter().map(|network| change::entry(call, holder, id, *network)).collect()
 }
 
-/// The networks that count now of each of these holders.
+/// The networks of each of these holders.
 pub(super) async fn networks(
     call: &Call<'_>,
     holder: Holder,
     ids: &[&str],
 ) -> Result<HashMap<String, Vec<IpNet>>, Refusal> {
-    let mut networks = HashMap::with_capacity(ids.len());
-    for id in ids {
-        let entries = call.store().addresses(holder, id).await?;
-        networks.insert((*id).to_owned(), json::networks(&entries));
+    let mut networks: HashMap<String, Vec<IpNet>> = HashMap::new();
+    for entry in call.store().address_lists(holder, ids).await? {
+        networks.entry(entry.holder_id).or_default().push(entry.network);
     }
     Ok(networks)
 }

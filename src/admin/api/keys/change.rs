@@ -73,7 +73,8 @@ pub(super) async fn rotate(call: &Call<'_>) -> Result<Answer, Refusal> {
         return Err(wrong_state(&before, text));
     };
     let key = PlainKey::generate(&form.prefix)?;
-    let rotation = Rotation { hint: rules::hint(key.expose()), digest: key.digest(), old_until };
+    let rotation =
+        Rotation { prefix: form.prefix.to_string(), hint: rules::hint(key.expose()), digest: key.digest(), old_until };
     if !write.rotate_key(id, version, &rotation, call.now).await? {
         return Err(not_changed(&before, version));
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::entry::Entry;
 use super::ledger::Tick;
 use super::{KeySource, Shared, Sought};
-use crate::store::{KeyInForce, StoreError};
+use crate::store::{Fault, KeyInForce, StoreError};
 
 /// A request waits so long at most, and so long a read may take, its turn included.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -54,6 +54,8 @@ pub(super) struct Reading {
     waiting: Semaphore,
     /// Anybody can choose digests: hashed with a key that nobody knows.
     flights: Mutex<HashMap<Sought, Landing>>,
+    /// The last read failed. Until one succeeds, they are tried one at a time, and who comes meanwhile is answered at once:
+    /// nobody waits in a queue for what is not there.
     failing: AtomicBool,
 }
 
@@ -159,6 +161,9 @@ impl Shared {
         let (landed, landing) = watch::channel(None);
         {
             let mut flights = reading.flights();
+            if reading.failing.load(Ordering::Relaxed) && !flights.is_empty() {
+                return Err(Trouble::Failing);
+            }
             if let Some(landing) = flights.get(sought) {
                 return Ok(landing.clone());
             }
@@ -185,8 +190,14 @@ impl Flight {
         let Some(reading) = &shared.reading else { return Err(Trouble::Failing) };
         let _turn = reading.turns.acquire().await.map_err(|_| Trouble::Failing)?;
         let read = shared.ledger.now();
-        let outcome = reading.record(sought).await.map_err(|error| error.to_string());
-        let record = reading.report(outcome).ok_or(Trouble::Failing)?;
+        let record = match reading.record(sought).await {
+            // One odd row is no outage of the rest.
+            Err(error) if error.fault == Fault::Corrupt => {
+                tracing::error!(%error, "a key cannot be judged");
+                return Err(Trouble::Failing);
+            }
+            outcome => reading.report(outcome.map_err(|error| error.to_string())).ok_or(Trouble::Failing)?,
+        };
         Ok(Found { read, entry: shared.caches.keep(sought, record, read) })
     }
 

@@ -5,6 +5,8 @@ use portcullis::admin::api::{Actor, Ask};
 use serde_json::{Value, json};
 
 use super::{Desk, HOUR, ask, at, faults, good, ids, later, problem, text};
+use crate::store::{Ground, on_both};
+use crate::support::NOW;
 
 async fn lists(desk: &Desk) -> [(String, String); 2] {
     let owner = desk.client("team_42", json!({})).await;
@@ -14,9 +16,10 @@ async fn lists(desk: &Desk) -> [(String, String); 2] {
     [(list("clients", &owner["id"]), secret.clone()), (list("keys", &key["id"]), secret)]
 }
 
-#[tokio::test]
-async fn entries_come_and_go_and_the_key_follows_them() {
-    let desk = Desk::open().await;
+on_both!(entries_come_and_go_and_the_key_follows_them);
+
+async fn entries_come_and_go_and_the_key_follows_them(ground: Ground) {
+    let desk = Desk::at(ground).await;
     for (list, secret) in lists(&desk).await {
         let answer = desk.ask(Method::POST, &list, json!({ "network": "203.0.113.0/24", "note": "office" })).await;
         let first = answer.body.clone().unwrap();
@@ -78,7 +81,7 @@ async fn loose_networks_are_refused_with_the_form_to_write() {
 async fn time_alone_opens_no_list() {
     let desk = Desk::open().await;
     for (list, secret) in lists(&desk).await {
-        desk.clock.set(at(HOUR * 0));
+        desk.clock.set(NOW);
         let entry = desk.create(&list, json!({ "network": "203.0.113.0/24", "expires_at": later(HOUR) })).await;
         assert_eq!(desk.verify(&secret, Some("203.0.113.9")).await["code"], "VALID");
         desk.clock.set(at(HOUR));

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{DAY, Desk, HOUR, ask, at, faults, good, identifiers, ids, problem, text};
+use crate::store::{Ground, on_both};
 use portcullis::admin::api::{Actor, Ask};
 
 #[tokio::test]
@@ -85,9 +86,10 @@ async fn scopes_are_free_where_a_realm_lists_none() {
     desk.create("/admin/v1/clients", body).await;
 }
 
-#[tokio::test]
-async fn an_identifier_is_taken_once_in_a_realm_whatever_its_case() {
-    let desk = Desk::open().await;
+on_both!(an_identifier_is_taken_once_in_a_realm_whatever_its_case);
+
+async fn an_identifier_is_taken_once_in_a_realm_whatever_its_case(ground: Ground) {
+    let desk = Desk::at(ground).await;
     let first = desk.client("team_42", json!({})).await;
     let body = |realm: &str, identifier: &str| json!({ "realm": realm, "identifier": identifier });
     let (status, code, told) = desk.refused(Method::POST, "/admin/v1/clients", body("shop", "TEAM_42")).await;
@@ -192,9 +194,10 @@ async fn a_client_is_switched_off_and_on_however_often_it_is_asked_for() {
     assert_eq!(actions, ["client.created", "client.disabled", "client.enabled", "client.unlocked"]);
 }
 
-#[tokio::test]
-async fn a_client_that_is_removed_takes_its_keys_with_it_and_says_which() {
-    let desk = Desk::open().await;
+on_both!(a_client_that_is_removed_takes_its_keys_with_it_and_says_which);
+
+async fn a_client_that_is_removed_takes_its_keys_with_it_and_says_which(ground: Ground) {
+    let desk = Desk::at(ground).await;
     let made = desk.client("team_42", json!({})).await;
     let (a, b) = (desk.key(&made, json!({})).await, desk.key(&made, json!({})).await);
     let path = format!("/admin/v1/clients/{}", text(&made["id"]));
@@ -300,9 +303,10 @@ async fn a_list_goes_on_where_the_part_before_ended_and_closes_with_the_declared
     }
 }
 
-#[tokio::test]
-async fn who_asks_twice_with_one_key_makes_one_client() {
-    let desk = Desk::open().await;
+on_both!(who_asks_twice_with_one_key_makes_one_client);
+
+async fn who_asks_twice_with_one_key_makes_one_client(ground: Ground) {
+    let desk = Desk::at(ground).await;
     let op = Actor::on_the_machine("op");
     let twice =
         |body: Value| Ask { idempotency_key: Some("k-1".into()), ..ask(Method::POST, "/admin/v1/clients", body) };

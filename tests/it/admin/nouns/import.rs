@@ -4,13 +4,15 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{Desk, faults, later, old_prefix, prefix, text};
+use crate::store::{Ground, on_both};
 use crate::support::realms::{api_key, key_digest};
 
 const PATH: &str = "/admin/v1/keys/import";
 
-#[tokio::test]
-async fn digests_and_texts_work_at_once_under_their_owner() {
-    let desk = Desk::open().await;
+on_both!(digests_and_texts_work_at_once_under_their_owner);
+
+async fn digests_and_texts_work_at_once_under_their_owner(ground: Ground) {
+    let desk = Desk::at(ground).await;
     let (a, b) =
         (desk.client("team_a", json!({ "scopes": ["orders:*"] })).await, desk.client("team_b", json!({})).await);
     let (by_digest, by_text, plain) =
@@ -117,5 +119,6 @@ async fn a_key_imported_by_digest_gets_a_text_of_the_realms_form_when_it_is_rota
     let rotated = desk.post(&format!("/admin/v1/keys/{id}/rotate"), json!({})).await;
     let secret = text(&rotated["secret"]);
     assert!(secret.starts_with(&prefix()), "{rotated}");
+    assert_eq!(rotated["prefix"], prefix());
     assert_eq!([desk.code(&key).await, desk.code(&secret).await], ["VALID", "VALID"]);
 }

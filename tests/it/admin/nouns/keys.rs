@@ -5,6 +5,7 @@ use portcullis::admin::api::{Actor, Ask};
 use serde_json::{Value, json};
 
 use super::{DAY, Desk, HOUR, ask, at, faults, good, ids, later, old_prefix, prefix, problem, text};
+use crate::store::{Ground, on_both};
 
 fn path(key: &Value) -> String {
     format!("/admin/v1/keys/{}", text(&key["id"]))
@@ -137,9 +138,10 @@ async fn a_key_is_judged_by_its_form_before_anybody_is_asked() {
     assert_eq!(desk.post("/admin/v1/keys/verify", elsewhere).await["code"], "NOT_FOUND");
 }
 
-#[tokio::test]
-async fn a_key_is_off_while_it_or_its_owner_is_and_refused_for_good_once_revoked() {
-    let desk = Desk::open().await;
+on_both!(a_key_is_off_while_it_or_its_owner_is_and_refused_for_good_once_revoked);
+
+async fn a_key_is_off_while_it_or_its_owner_is_and_refused_for_good_once_revoked(ground: Ground) {
+    let desk = Desk::at(ground).await;
     let owner = desk.client("team_42", json!({})).await;
     let key = desk.key(&owner, json!({})).await;
     let (path, secret) = (path(&key), text(&key["secret"]));
@@ -172,9 +174,10 @@ async fn a_key_is_off_while_it_or_its_owner_is_and_refused_for_good_once_revoked
     assert_eq!(desk.actions().await.iter().filter(|action| *action == "key.revoked").count(), 1);
 }
 
-#[tokio::test]
-async fn a_rotation_keeps_the_id_and_both_texts_work_until_the_overlap_ends() {
-    let desk = Desk::open().await;
+on_both!(a_rotation_keeps_the_id_and_both_texts_work_until_the_overlap_ends);
+
+async fn a_rotation_keeps_the_id_and_both_texts_work_until_the_overlap_ends(ground: Ground) {
+    let desk = Desk::at(ground).await;
     let owner = desk.client("team_42", json!({})).await;
     let key = desk.key(&owner, json!({})).await;
     let (path, first) = (path(&key), text(&key["secret"]));
@@ -287,9 +290,10 @@ async fn an_update_of_a_key_says_what_it_changed_and_honours_versions() {
     assert_eq!(desk.refused(Method::GET, "/admin/v1/keys/key_none", Value::Null).await.0, 404);
 }
 
-#[tokio::test]
-async fn keys_are_found_by_owner_state_and_staleness() {
-    let desk = Desk::open().await;
+on_both!(keys_are_found_by_owner_state_and_staleness);
+
+async fn keys_are_found_by_owner_state_and_staleness(ground: Ground) {
+    let desk = Desk::at(ground).await;
     let (a, b) = (desk.client("team_a", json!({})).await, desk.client("team_b", json!({})).await);
     let old = desk.key(&a, json!({ "expires_at": null })).await;
     desk.clock.set(at(DAY));

@@ -100,8 +100,8 @@ async fn a_secret_is_told_once_and_left_nowhere() {
     for target in ["/admin/v1/keys", "/admin/v1/clients", "/admin/v1/audit", &path] {
         desk.get(target).await;
     }
-    let told = desk.told.lock().unwrap();
     let trail = format!("{:?}", desk.trail().await);
+    let told = desk.told.lock().unwrap();
     for secret in &secrets {
         assert_eq!(told.iter().filter(|body| body.contains(secret.as_str())).count(), 1);
         assert!(!trail.contains(secret.as_str()));

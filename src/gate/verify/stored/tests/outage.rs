@@ -97,6 +97,29 @@ async fn a_store_that_does_not_answer_costs_two_seconds_and_no_more() {
     assert_eq!(stage.ask(&key).await, "ok");
 }
 
+#[tokio::test(start_paused = true)]
+async fn during_an_outage_one_request_at_a_time_waits_for_the_store() {
+    let stage = Arc::new(Stage::new());
+    let keys: Vec<_> = (0..3).map(|_| stage.key(|_| {})).collect();
+    stage.hold(true);
+    assert_eq!(stage.ask(&keys[0]).await, "store_unavailable: store_slow");
+    let begun = tokio::time::Instant::now();
+    let waits = {
+        let (stage, key) = (Arc::clone(&stage), keys[0].digest());
+        tokio::spawn(async move { stage.keys.read(&stage.snapshot.realms[0], key).await.is_err() })
+    };
+    tokio::task::yield_now().await;
+    for key in &keys {
+        assert_eq!(stage.ask(key).await, "store_unavailable: store_failing", "at once, whatever the text");
+    }
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    stage.hold(false);
+    assert!(!waits.await.unwrap());
+    for key in &keys {
+        assert_eq!(stage.ask(key).await, "ok");
+    }
+}
+
 #[test]
 fn a_runtime_that_has_ended_is_an_outage() {
     let ended = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
