@@ -14,6 +14,9 @@ use crate::telemetry::{StoreOperation, Telemetry};
 /// How often is tidied up.
 const TIDY_EVERY: Duration = Duration::from_secs(5 * 60);
 
+/// Uses of one transaction: a revocation that comes in between waits for these, and not for all of a minute.
+const TOGETHER: usize = 2000;
+
 /// What the background works with.
 #[derive(Clone)]
 pub(super) struct Chores {
@@ -68,15 +71,17 @@ pub(super) async fn write_uses(
     now: UnixMillis,
     all: bool,
 ) -> Result<(), StoreError> {
-    let uses = keys.take_uses(now, all);
-    if uses.is_empty() {
-        return Ok(());
+    let mut uses = keys.take_uses(now, all);
+    while !uses.is_empty() {
+        let later = uses.split_off(uses.len().min(TOGETHER));
+        if let Err(error) = measured(telemetry, StoreOperation::Uses, store.note_uses(&uses)).await {
+            uses.extend(later);
+            keys.put_back(uses);
+            return Err(error);
+        }
+        uses = later;
     }
-    let written = measured(telemetry, StoreOperation::Uses, store.note_uses(&uses)).await;
-    if written.is_err() {
-        keys.put_back(uses);
-    }
-    written
+    Ok(())
 }
 
 /// Removes audit events that are older than they have to be kept, and leaves a trace of it.
