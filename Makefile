@@ -1,15 +1,15 @@
 # Two commands do everything: `make demo` shows the gateway at work, `make test` proves it.
 
-.PHONY: demo test lint bench docs setup
+.PHONY: demo test lint bench docs setup setup-build
 
-demo: setup          ## Build the release binary and start it in front of an echoing upstream.
+demo: setup-build    ## Build the release binary and start it in front of an echoing upstream.
 	cargo build --release --locked
 	./target/release/portcullis demo --config config/quickstart
 
 test: setup          ## Run every test.
 	cargo test --locked
 
-lint: setup          ## Format, lints, documentation, supply chain.
+lint: setup-build    ## Format, lints, documentation, supply chain.
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
@@ -23,3 +23,6 @@ docs: setup          ## Write the generated pages anew.
 
 setup:
 	@scripts/setup
+
+setup-build:
+	@scripts/setup build

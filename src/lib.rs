@@ -8,12 +8,15 @@
 //!                   |
 //!   assembly    server (with reload), outbound       knows every room, holds the state
 //!                   |
-//!   edges       config       proxy        admin           telemetry
-//!               text file    pingora      JSON            logs, metrics
-//!                   \          |            |                |
-//!   core              +----> gate  <--------+----------------+
-//!                         decides
-//!                             |
+//!   edges       config       proxy        admin           telemetry       explain
+//!               text file    pingora      JSON            logs, metrics   verdicts for people
+//!                   \          |            |  |             |               |
+//!   core              +----> gate  <--------+--|-------------+---------------+
+//!                         decides              |
+//!                             \                |
+//!   memory                     +----> store <--+
+//!                                SQLite | PostgreSQL
+//!                                       |
 //!   words       identity   secret   jwt   clock   reply  …   (no I/O, no other room)
 //! ```
 //!
@@ -24,6 +27,12 @@
 //! [`proxy`] makes a [`gate::request::Request`] of what it received, loads the snapshot once, and asks
 //! [`gate::Gate::decide`]. A [`gate::outcome::Denial`] is answered in the realm's dialect; a [`gate::outcome::Permit`]
 //! is what forwarding demands. [`telemetry`] writes down the [`gate::trail::Trail`] of either.
+//!
+//! # The walk of a change
+//!
+//! The command line or the admin listener makes an [`admin::api::Ask`]; [`admin::api::Admin::dispatch`] checks it and writes
+//! what is asked for, its audit event and its row of the feed in one transaction of the [`store`]. Every node follows the
+//! feed ([`server`]) into the gate's [`gate::verify::stored::Ledger`], against which each cached key is held.
 
 pub mod admin;
 pub mod cli;

@@ -116,11 +116,14 @@ async fn migrate(args: &Plain, ground: &Ground, out: &mut dyn Write) -> Result<u
 }
 
 async fn backup(args: &Backup, ground: &Ground, out: &mut dyn Write, err: &mut dyn Write) -> Result<u8, Stop> {
-    // First: a copy that nobody can trace is worse than a trace of a copy that failed.
+    ground.store().backup(&args.file).await.map_err(|error| {
+        // Mostly it is the new file's trouble, not the store's.
+        let text = if error.text.is_empty() { error.to_string() } else { error.text };
+        Stop::Failed(format!("no copy was made: {text}"))
+    })?;
     let mut write = ground.store().begin().await.map_err(failed)?;
     write.audit(copied(SystemClock.now(), ground.user(), &args.file));
     write.commit().await.map_err(failed)?;
-    ground.store().backup(&args.file).await.map_err(failed)?;
     let secrets = ground.secrets();
     if args.json {
         writeln!(out, "{}", json!({ "file": args.file, "belongs_to_it": secrets }))?;
@@ -184,7 +187,7 @@ async fn rename(
     );
     person.confirm(&what, args.yes, err)?;
     let now = SystemClock.now();
-    let mut write = store.begin().await.map_err(failed)?;
+    let mut write = store.begin_alone().await.map_err(failed)?;
     let moved = write.rename_realm(&args.old, &args.new, now).await;
     let (clients, keys) = moved.map_err(|error| match error.fault {
         Fault::Conflict => Stop::Failed(format!(

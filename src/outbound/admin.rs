@@ -22,7 +22,6 @@ pub struct AdminClient {
 }
 
 /// One request.
-#[derive(Debug)]
 pub struct AdminRequest {
     /// Method.
     pub method: Method,
@@ -39,7 +38,6 @@ pub struct AdminRequest {
 }
 
 /// What came back.
-#[derive(Debug)]
 pub struct AdminReply {
     /// HTTP status.
     pub status: u16,
@@ -49,6 +47,20 @@ pub struct AdminReply {
     pub etag: Option<String>,
     /// `Retry-After` in seconds.
     pub retry_after: Option<u64>,
+}
+
+impl std::fmt::Debug for AdminRequest {
+    /// Without the body: it may hold a password or a key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AdminRequest({} {}, {} bytes)", self.method, self.target, self.body.len())
+    }
+}
+
+impl std::fmt::Debug for AdminReply {
+    /// Without the body: it may hold a secret that is shown once.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AdminReply({}, {} bytes)", self.status, self.body.len())
+    }
 }
 
 impl AdminClient {

@@ -9,8 +9,8 @@ use pingora::proxy::Session;
 
 use crate::clock::UnixMillis;
 use crate::gate::outcome::{Denial, Reason, Why};
-use crate::gate::policy::Snapshot;
 use crate::gate::request::{Request, RequestId};
+use crate::proxy::Live;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -57,12 +57,13 @@ pub(super) fn host(header: &RequestHeader) -> Result<Option<&str>, Denial> {
     host.to_str().map(Some).map_err(|_| Denial::because(Reason::BadRequest, Why::Host))
 }
 
-/// The id that a trusted proxy gave the request.
-pub(super) fn adopted_id(headers: &HeaderMap, peer: Option<IpAddr>, snapshot: &Snapshot) -> Option<RequestId> {
+/// The id that a trusted proxy gave the request. Many proxies pass on what a client sent: a credential is none, for an id
+/// is logged, answered, and told the upstream.
+pub(super) fn adopted_id(headers: &HeaderMap, peer: Option<IpAddr>, live: &Live) -> Option<RequestId> {
     let mut sent = headers.get_all(REQUEST_ID).iter();
     match (sent.next(), sent.next(), peer) {
-        (Some(id), None, Some(peer)) if snapshot.trusted_proxies.contains(peer) => {
-            id.to_str().ok().and_then(RequestId::adopt)
+        (Some(id), None, Some(peer)) if live.snapshot.trusted_proxies.contains(peer) => {
+            id.to_str().ok().filter(|id| !live.metrics.is_credential(id)).and_then(RequestId::adopt)
         }
         (_, _, _) => None,
     }

@@ -71,7 +71,7 @@ impl Exchange {
         let window = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>());
         self.arrived = Some(window.map_or_else(Stopwatch::start, Window::arrived));
         self.trail.peer_ip = adapt::peer(session).map(|peer| peer.ip());
-        self.id = adapt::adopted_id(&session.req_header().headers, self.trail.peer_ip, &self.live.snapshot);
+        self.id = adapt::adopted_id(&session.req_header().headers, self.trail.peer_ip, &self.live);
     }
 
     /// The request's id.

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::Stopwatch;
 use crate::gate::verify::stored::StoredKeys;
-use crate::store::{Fault, Store, StoreError};
+use crate::store::{Change, Fault, Store, StoreError};
 use crate::telemetry::{StoreOperation, Telemetry};
 
 /// Rows read at once.
@@ -32,6 +32,8 @@ pub(super) struct Feed {
     nudge: Notify,
     /// How far the ledger is.
     position: watch::Sender<i64>,
+    /// The last row that was seen: by it the feed is known to be the same still.
+    last: Mutex<Option<Change>>,
     /// Why the last look failed.
     trouble: Mutex<Option<String>>,
 }
@@ -49,7 +51,14 @@ pub(super) struct State {
 
 impl Feed {
     pub(super) fn new(keys: Arc<StoredKeys>, max_staleness: Duration) -> Self {
-        Self { keys, max_staleness, nudge: Notify::new(), position: watch::Sender::new(0), trouble: Mutex::new(None) }
+        Self {
+            keys,
+            max_staleness,
+            nudge: Notify::new(),
+            position: watch::Sender::new(0),
+            last: Mutex::new(None),
+            trouble: Mutex::new(None),
+        }
     }
 
     /// The first look: nothing is remembered yet, so that the newest row is where it begins.
@@ -58,8 +67,9 @@ impl Feed {
     /// The store is out of reach.
     pub(super) async fn begin(&self, store: &Store) -> Result<(), StoreError> {
         let begun = Stopwatch::start();
-        let span = store.feed_span().await?;
+        let (span, end) = store.feed_end().await?;
         self.keys.ledger().restart(span.newest);
+        self.remember(end);
         self.known(begun);
         Ok(())
     }
@@ -90,21 +100,29 @@ impl Feed {
 
     /// Takes in what is new.
     async fn look(&self, store: &Store, begun: Stopwatch) -> Result<(), StoreError> {
-        let span = store.feed_span().await?;
+        let (span, end) = store.feed_end().await?;
         let ledger = self.keys.ledger();
         let mut position = ledger.position();
         // Rows ran out before they were read, or the store was put back to an older state.
         let mut whole = position.saturating_add(1) >= span.oldest && position <= span.newest;
+        if position == span.newest {
+            whole = whole && end.as_ref().is_none_or(|end| self.continues(end));
+        }
         while whole && position < span.newest {
-            let changes = store.changes_after(position, PAGE).await?;
+            // One row early: a store that was put back may have as many rows by now as were known, and other ones.
+            let mut changes = store.changes_after(position.saturating_sub(1), PAGE).await?;
+            if changes.first().is_some_and(|first| first.seq == position) {
+                whole = self.continues(&changes.remove(0));
+            }
             let (Some(first), Some(last)) = (changes.first(), changes.last()) else {
                 whole = false;
                 break;
             };
-            whole = first.seq == position.saturating_add(1);
+            whole = whole && first.seq == position.saturating_add(1);
             if whole {
                 ledger.apply(&changes);
                 position = last.seq;
+                self.remember(changes.pop());
             }
         }
         if !whole {
@@ -115,9 +133,26 @@ impl Feed {
                 "changes of the store were missed: everything that is remembered of it is read again"
             );
             ledger.restart(span.newest);
+            self.remember(end);
         }
         self.known(begun);
         Ok(())
+    }
+
+    /// Whether `row` is the one that was seen under its number; one that was not seen is from now on.
+    fn continues(&self, row: &Change) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(seen) if seen.seq == row.seq => seen == row,
+            Some(_) | None => {
+                *last = Some(row.clone());
+                true
+            }
+        }
+    }
+
+    fn remember(&self, row: Option<Change>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = row;
     }
 
     /// All changes before `begun` are known.

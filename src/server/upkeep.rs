@@ -14,8 +14,8 @@ use crate::telemetry::{StoreOperation, Telemetry};
 /// How often is tidied up.
 const TIDY_EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// Uses of one transaction: a revocation that comes in between waits for these, and not for all of a minute.
-const TOGETHER: usize = 2000;
+/// Keys whose uses are written with one transaction: whoever revokes a key waits behind it.
+const USES_TOGETHER: usize = 1000;
 
 /// What the background works with.
 #[derive(Clone)]
@@ -71,15 +71,16 @@ pub(super) async fn write_uses(
     now: UnixMillis,
     all: bool,
 ) -> Result<(), StoreError> {
-    let mut uses = keys.take_uses(now, all);
-    while !uses.is_empty() {
-        let later = uses.split_off(uses.len().min(TOGETHER));
-        if let Err(error) = measured(telemetry, StoreOperation::Uses, store.note_uses(&uses)).await {
-            uses.extend(later);
-            keys.put_back(uses);
-            return Err(error);
+    let uses = keys.take_uses(now, all);
+    let mut rest = uses.as_slice();
+    while !rest.is_empty() {
+        let (some, later) = rest.split_at(rest.len().min(USES_TOGETHER));
+        let written = measured(telemetry, StoreOperation::Uses, store.note_uses(some)).await;
+        if written.is_err() {
+            keys.put_back(rest.to_vec());
+            return written;
         }
-        uses = later;
+        rest = later;
     }
     Ok(())
 }

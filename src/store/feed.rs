@@ -28,12 +28,28 @@ impl Store {
     /// # Errors
     /// The store is out of reach.
     pub async fn feed_span(&self) -> Result<Span, StoreError> {
-        let rows = Statement::new("SELECT seq, (SELECT MIN(seq) FROM revocations) FROM feed_position WHERE one = 1")
-            .read(&*self.inner.database)
-            .await?;
+        Ok(self.feed_end().await?.0)
+    }
+
+    /// The same, and the newest row if it is still there: a store that was put back to an older state may have another
+    /// row of that number by now. One small read, of one moment.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub async fn feed_end(&self) -> Result<(Span, Option<Change>), StoreError> {
+        let rows = Statement::new(
+            "SELECT p.seq, (SELECT MIN(seq) FROM revocations), r.seq, r.realm, r.kind, r.value, r.at \
+             FROM feed_position p LEFT JOIN revocations r ON r.seq = p.seq WHERE p.one = 1",
+        )
+        .read(&*self.inner.database)
+        .await?;
         let mut row = rows.into_iter().next().ok_or_else(no_position)?;
         let newest = row.int()?;
-        Ok(Span { oldest: row.opt_int()?.unwrap_or(newest + 1), newest })
+        let Some(oldest) = row.opt_int()? else {
+            return Ok((Span { oldest: newest.saturating_add(1), newest }, None));
+        };
+        let end = row.opt_int()?.map(|seq| read(seq, &mut row)).transpose()?;
+        Ok((Span { oldest, newest }, end))
     }
 
     /// Rows after `seq`, oldest first, without gaps: what is missing at the beginning has run out.
@@ -46,7 +62,7 @@ impl Store {
             .bind(" ORDER BY seq LIMIT ", Page { after: None, limit }.rows())
             .read(&*self.inner.database)
             .await?;
-        rows.into_iter().map(|mut row| read(&mut row)).collect()
+        rows.into_iter().map(|mut row| read(row.int()?, &mut row)).collect()
     }
 
     /// Removes rows that have run out, always from the beginning: where nodes disagree about the time, a row waits for
@@ -111,11 +127,12 @@ pub(super) async fn append(
     Ok(Some(last))
 }
 
-fn read(row: &mut Row) -> Result<Change, StoreError> {
+fn read(seq: i64, row: &mut Row) -> Result<Change, StoreError> {
     Ok(Change {
-        seq: row.int()?,
+        seq,
         realm: row.text()?,
-        kind: row.word(ChangeKind::by_name)?,
+        // A node one version further may tell of what is not known here: then anything may have changed.
+        kind: ChangeKind::by_name(&row.text()?).unwrap_or(ChangeKind::Realm),
         value: row.text()?,
         at: row.time()?,
     })

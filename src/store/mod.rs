@@ -161,6 +161,16 @@ impl Store {
         Ok(Write { store: self.clone(), transaction, audit: Vec::new(), changes: Vec::new() })
     }
 
+    /// Begins to write what takes long, for it concerns rows without number: statements have an hour, and whoever else
+    /// begins such a thing, or a change of the schema, waits.
+    ///
+    /// # Errors
+    /// The store is out of reach or locked.
+    pub async fn begin_alone(&self) -> Result<Write, StoreError> {
+        let transaction = self.inner.database.begin_alone().await?;
+        Ok(Write { store: self.clone(), transaction, audit: Vec::new(), changes: Vec::new() })
+    }
+
     /// Where it is, for people; without a password.
     pub fn place(&self) -> &str {
         &self.inner.place

@@ -10,6 +10,9 @@ const REDACTED: &str = "[redacted]";
 /// Base64url of `{"`: how the header of every JWT begins.
 const JWT_START: &str = "eyJ";
 
+/// How tokens for administration begin.
+const ADMIN_TOKEN_START: &str = "pca_";
+
 /// So many characters after a known beginning make it a credential.
 const MIN_TOKEN: usize = 8;
 
@@ -22,9 +25,9 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
-    /// Knows JWTs and keys with these prefixes.
+    /// Knows JWTs, tokens for administration, and keys with these prefixes.
     pub(super) fn new<'p>(prefixes: impl IntoIterator<Item = &'p str>) -> Self {
-        let mut beginnings: Vec<Box<str>> = vec![JWT_START.into()];
+        let mut beginnings: Vec<Box<str>> = vec![JWT_START.into(), ADMIN_TOKEN_START.into()];
         beginnings.extend(prefixes.into_iter().filter(|prefix| !prefix.is_empty()).map(Into::into));
         beginnings.sort_unstable();
         beginnings.dedup();
@@ -58,6 +61,11 @@ impl Redactor {
         }
         cleaned.push_str(text.get(kept..).unwrap_or_default());
         Cow::Owned(cleaned)
+    }
+
+    /// Whether there is a credential in `text`.
+    pub(super) fn finds(&self, text: &str) -> bool {
+        matches!(self.clean(text), Cow::Owned(_))
     }
 
     /// Where the credential that begins at `at` ends, if one does.
@@ -116,6 +124,7 @@ mod tests {
             ("/a=sk_live_0123456789/b=sk_live_0123456789", "/a=[redacted]/b=[redacted]"),
             ("agent/1 (sk_live_0123456789) x", "agent/1 ([redacted] x"),
             ("/k12345678", "/[redacted]"),
+            ("/x/pca_0123456789", "/x/[redacted]"),
         ];
         for (text, cleaned) in cases {
             assert_eq!(redactor().clean(text), cleaned);

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::support::eventually;
 use super::support::gateway::{Builder, Gateway};
 use super::support::issuer::Issuer;
-use super::support::process::{Run, Served};
+use super::support::process::{Process, Run, Served};
 use super::support::realms::{HOUSE_SECRET, Standard};
 use super::support::upstream::{Respond, Upstream};
 
@@ -303,13 +303,19 @@ fn demo_directory(upstream: &str) -> TempDir {
     directory
 }
 
+/// A demo that has told what to try. Its upstream is at this port, of an address that only this run has.
+fn demo(port: u16) -> (Process, TempDir) {
+    let pid = std::process::id();
+    let upstream = format!("127.{}.{}.{}:{port}", 1 + pid % 250, 1 + pid / 250 % 250, 1 + pid / 62_500 % 250);
+    let directory = demo_directory(&upstream);
+    let process = Run::new(["demo"]).config(directory.path()).start();
+    eventually("the demo tells what to try", || process.out.text().contains("Ctrl-C").then_some(()));
+    (process, directory)
+}
+
 #[test]
 fn the_lines_that_the_demo_prints_do_what_they_say() {
-    let pid = std::process::id();
-    let upstream = format!("127.{}.{}.{}:9000", 1 + pid % 250, 1 + pid / 250 % 250, 1 + pid / 62_500 % 250);
-    let directory = demo_directory(&upstream);
-    let mut process = Run::new(["demo"]).config(directory.path()).start();
-    eventually("the demo tells what to try", || process.out.text().contains("Ctrl-C").then_some(()));
+    let (mut process, _directory) = demo(9000);
     let printed = process.out.text();
     let printed = &printed[..printed.find("Ctrl-C").expect("the end")];
     let sh = |line: &str| {
@@ -332,6 +338,62 @@ fn the_lines_that_the_demo_prints_do_what_they_say() {
     assert!(!seen.to_string().contains("root"), "{seen}");
     let metrics = printed.lines().find(|line| line.ends_with("/metrics")).expect("a line about metrics");
     assert!(sh(metrics).contains("portcullis_requests_total{code=\"403\""), "{metrics}");
+
+    process.signal("INT");
+    assert_eq!(process.wait(), 0);
+}
+
+#[test]
+fn the_key_of_the_readme_lives_as_it_says_while_the_demo_runs() {
+    let (mut process, directory) = demo(9001);
+    let printed = process.out.text();
+    let place = printed.split("http://").nth(1).and_then(|rest| rest.split(' ').next()).expect("where it stands");
+    let readme = include_str!("../../README.md");
+    let block = readme.split("## A key in two minutes").nth(1).expect("the example");
+    let block = block.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its commands");
+
+    // The tree that its paths are in.
+    let tree = TempDir::new().expect("a directory");
+    for (beside, there) in [
+        ("config/quickstart", directory.path()),
+        ("target/release/portcullis", Path::new(env!("CARGO_BIN_EXE_portcullis"))),
+    ] {
+        let path = tree.path().join(beside);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        std::os::unix::fs::symlink(there, path).expect("a link");
+    }
+    let (mut script, mut promised) = ("set -e\n".to_owned(), Vec::new());
+    for line in block.lines() {
+        let line = line.strip_prefix("$ ").unwrap_or_else(|| panic!("no command: {line}"));
+        let (command, comment) = line.split_once(" # ").unwrap_or((line, ""));
+        let command = command.replace("127.0.0.1:8080", place);
+        if command.starts_with("curl ") {
+            // Asked again, because a change by another process is known a moment later.
+            let status = &comment[..3];
+            promised.push(status.to_owned());
+            script += &format!(
+                "for _ in $(seq 100); do said=$({command} -s -w '=%{{http_code}}'); [ \"${{said##*=}}\" = {status} ] && \
+                 break; sleep 0.05; done; printf 'answer%s\\n' \"$said\"\n"
+            );
+        } else {
+            script += &command;
+            script.push('\n');
+        }
+    }
+    let ended = Command::new("bash").args(["-c", &script]).current_dir(tree.path()).output().expect("bash can be run");
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success(), "{script}\n{out}{err}");
+    let answers: Vec<_> = out.split("answer").skip(1).collect();
+    assert_eq!(promised, ["200", "403", "401"], "{script}");
+    for (answer, status) in answers.iter().zip(&promised) {
+        assert!(answer.contains(&format!("={status}\n")), "{out}{err}");
+    }
+    assert!(answers[0].contains("\"x-auth-subject\": \"team_42\""), "{out}");
+    assert!(answers[1].contains("CRM sync") && answers[1].contains("last used ip"), "{out}");
+    assert!(answers[2].contains("key_revoked"), "{out}");
+    for action in ["client.created", "key.created", "key.revoked"] {
+        assert!(answers[2].contains(action), "{out}");
+    }
 
     process.signal("INT");
     assert_eq!(process.wait(), 0);

@@ -112,7 +112,8 @@ pub(super) async fn authenticate(
     let token = match recognize(admin, authorization, now).await {
         Ok(Ok(token)) => token,
         Ok(Err((unknown, id))) => {
-            admin.denials.write(&admin.store, denial(unknown, id, ip, request_id, now)).await;
+            let kept = if id.is_some() { &admin.denials.of_known } else { &admin.denials.of_strangers };
+            kept.write(&admin.store, denial(unknown, id, ip, request_id, now)).await;
             return Err(unknown.answer(request_id));
         }
         Err(error) => return Err(Refusal::from(error).answer(request_id)),

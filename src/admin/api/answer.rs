@@ -10,7 +10,7 @@ use crate::store::{Fault, StoreError};
 const RETRY_AFTER: u64 = 2;
 
 /// What is answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Answer {
     /// HTTP status.
     pub status: u16,
@@ -26,6 +26,16 @@ pub struct Answer {
     pub retry_after: Option<u64>,
     /// Value of `Allow` (405).
     pub allow: Option<String>,
+}
+
+impl std::fmt::Debug for Answer {
+    /// Of the bodies, only refusals: others may hold a secret that is shown once.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let refusal = self.body.as_ref().filter(|_| self.status >= 400);
+        let mut shown = f.debug_struct("Answer");
+        shown.field("status", &self.status).field("refusal", &refusal).field("etag", &self.etag);
+        shown.field("location", &self.location).finish_non_exhaustive()
+    }
 }
 
 impl Answer {

@@ -274,8 +274,12 @@ fn fingerprint(ask: &Ask) -> [u8; 32] {
     hash.finalize().into()
 }
 
+/// Whether it may come of the same request, made at the same time.
 fn is_conflict(refusal: &Refusal) -> bool {
-    matches!(refusal, Refusal::Conflict { .. } | Refusal::Store(StoreError { fault: Fault::Conflict, .. }))
+    matches!(
+        refusal,
+        Refusal::Conflict { .. } | Refusal::Stale | Refusal::Store(StoreError { fault: Fault::Conflict, .. })
+    )
 }
 
 /// Refusals of what somebody is not allowed to do are audited.
@@ -310,5 +314,5 @@ async fn note_denial(admin: &Admin, endpoint: &Endpoint, ask: &Ask, actor: &Acto
         request_id: Some(ask.request_id.clone()),
         detail,
     };
-    admin.denials.write(&admin.store, entry).await;
+    admin.denials.of_known.write(&admin.store, entry).await;
 }

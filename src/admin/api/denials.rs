@@ -1,5 +1,6 @@
 //! Refused administration in the audit trail, so many a minute at most: whoever knocks a thousand times a second must
-//! not fill the store.
+//! not fill the store. Strangers are counted apart from those who are known: nobody hides what a token that was found
+//! tries behind a noise that takes no token to make.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -13,9 +14,16 @@ const MOST: u32 = 60;
 /// Length of a window.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// How many were written lately.
+/// Refusals of those who are known (by a token that is in force, or was once), and of strangers.
 #[derive(Debug, Default)]
 pub(super) struct Denials {
+    pub(super) of_known: Kept,
+    pub(super) of_strangers: Kept,
+}
+
+/// How many were written lately.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
     window: Mutex<Window>,
 }
 
@@ -26,7 +34,7 @@ struct Window {
     suppressed: u64,
 }
 
-impl Denials {
+impl Kept {
     /// Writes `entry`, unless there were too many: then the next one that is written tells how many were left out
     /// (`suppressed`). A store that does not take it is logged.
     pub(super) async fn write(&self, store: &Store, mut entry: AuditEntry) {
@@ -66,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_denials_is_counted_into_the_next_one_that_is_written() {
-        let denials = Denials::default();
+        let denials = Kept::default();
         let at = |seconds: i64| UnixMillis(1_800_000_000_000 + seconds * 1000);
         for _ in 0..MOST {
             assert_eq!(denials.admit(at(0)), Some(0));
@@ -79,8 +87,15 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_strangers_hides_nothing_of_those_who_are_known() {
+        let (denials, at) = (Denials::default(), UnixMillis(1_800_000_000_000));
+        while denials.of_strangers.admit(at).is_some() {}
+        assert_eq!(denials.of_known.admit(at), Some(0));
+    }
+
+    #[test]
     fn a_clock_that_is_set_back_does_not_silence_the_trail() {
-        let denials = Denials::default();
+        let denials = Kept::default();
         for _ in 0..=MOST {
             denials.admit(UnixMillis(2_000_000_000_000));
         }

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::fields::{Field, Kind};
 use super::json::{DECLARED, declared_client_id, declared_key_id};
 use crate::gate::policy::{DeclaredClient, DeclaredKeyView, Realm};
-use crate::store::{Client, Key, Write};
+use crate::store::{Client, IdKind, Key, Write};
 
 /// The realm in a query.
 pub(super) const REALM: Field = Field::optional("realm", Kind::Text(255), "Name of a realm.");
@@ -119,14 +119,26 @@ fn only<'r, T>(
     }
 }
 
+/// The store is not asked for what cannot be an id: a secret that was put in its place by mistake would stand in the log of
+/// a database that logs its statements.
+pub(super) fn is_client_id(id: &str) -> bool {
+    [IdKind::User, IdKind::Client, IdKind::Owner].iter().any(|kind| kind.fits(id))
+}
+
 /// A principal of the store that is to be shown.
 pub(super) async fn client(call: &Call<'_>, id: &str) -> Result<Client, Refusal> {
+    if !is_client_id(id) {
+        return Err(no_client(id));
+    }
     let found = call.store().client(id).await?;
     found.filter(|client| call.actor.may_enter(&client.realm)).ok_or_else(|| no_client(id))
 }
 
 /// A key of the store that is to be shown.
 pub(super) async fn key(call: &Call<'_>, id: &str) -> Result<Key, Refusal> {
+    if !IdKind::Key.fits(id) {
+        return Err(no_key(id));
+    }
     let found = call.store().key(id).await?;
     found.filter(|key| call.actor.may_enter(&key.realm)).ok_or_else(|| no_key(id))
 }
@@ -134,6 +146,9 @@ pub(super) async fn key(call: &Call<'_>, id: &str) -> Result<Key, Refusal> {
 /// A principal that is to be changed, as `write` sees it.
 pub(super) async fn client_to_change(call: &Call<'_>, write: &mut Write, id: &str) -> Result<Client, Refusal> {
     refuse_declared_client(call, id)?;
+    if !is_client_id(id) {
+        return Err(no_client(id));
+    }
     let found = write.client(id).await?.filter(|client| call.actor.may_enter(&client.realm));
     found.ok_or_else(|| no_client(id))
 }
@@ -141,6 +156,9 @@ pub(super) async fn client_to_change(call: &Call<'_>, write: &mut Write, id: &st
 /// A key that is to be changed, as `write` sees it.
 pub(super) async fn key_to_change(call: &Call<'_>, write: &mut Write, id: &str) -> Result<Key, Refusal> {
     refuse_declared_key(call, id)?;
+    if !IdKind::Key.fits(id) {
+        return Err(no_key(id));
+    }
     let found = write.key(id).await?.filter(|key| call.actor.may_enter(&key.realm));
     found.ok_or_else(|| no_key(id))
 }
@@ -180,6 +198,7 @@ pub(super) async fn owner(
     named: &Named<'_>,
 ) -> Result<Result<Client, String>, Refusal> {
     let found = match named {
+        Named::Id(id) if !is_client_id(id) => None,
         Named::Id(id) => call.store().client(id).await?.filter(|client| client.realm == *realm.name),
         Named::Identifier(identifier) => call.store().client_called(&realm.name, identifier).await?,
     };

@@ -1,7 +1,7 @@
 //! The admin API without its transport: what is asked, by whom, and what is answered. The HTTP listener and the command
 //! line both come here, so that both say the same and leave the same trail.
 //!
-//! One list ([`ENDPOINTS`](endpoint)) holds every route with its scope, its fields and its documentation; the router,
+//! One list ([`ENDPOINTS`]) holds every route with its scope, its fields and its documentation; the router,
 //! the checks, the OpenAPI document and its test are made of it.
 
 mod actor;

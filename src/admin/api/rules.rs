@@ -76,6 +76,18 @@ impl Faults {
         }
     }
 
+    /// Identifiers that people could not tell from another one: applications and auditors go by what they read.
+    pub(super) fn identifier(&mut self, field: &str, identifier: Option<&str>) {
+        let Some(identifier) = identifier else { return };
+        if identifier.trim() != identifier {
+            self.add(field, "must not begin or end with a blank");
+        }
+        if let Some(hidden) = identifier.chars().find(|c| is_hidden(*c)) {
+            let text = format!("holds a character that cannot be seen, {}: leave it out", hidden.escape_unicode());
+            self.add(field, text);
+        }
+    }
+
     /// Ends that are reached already.
     pub(super) fn end(&mut self, field: &str, end: Option<UnixMillis>, now: UnixMillis) {
         if end.is_some_and(|end| end <= now) {
@@ -145,6 +157,31 @@ fn idle_scope(scope: &str, granted: &ScopeSet, owner: &str) -> Option<String> {
     let left: Vec<_> = left.iter().collect();
     (!left.contains(&scope))
         .then(|| format!("the owner {owner:?} has only a part of {scope:?}: the key will have {}", left.join(", ")))
+}
+
+/// Characters of no width, line separators, marks that change the direction of text, and blanks that look like another.
+fn is_hidden(c: char) -> bool {
+    (c.is_whitespace() && c != ' ')
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'
+                | '\u{1160}'
+                | '\u{17b4}'
+                | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 /// The last four characters of a secret.

@@ -57,6 +57,9 @@ pub(in crate::cli) struct Making {
     pub(in crate::cli) idempotency_key: Option<String>,
 }
 
+/// How long keys and tokens live by the admin API's default, which is the command line's as well.
+const DEFAULT_LIFE: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
 /// Which part of a list.
 #[derive(Clone, Debug, Default, Args)]
 pub(in crate::cli) struct Paging {
@@ -117,6 +120,29 @@ impl Expiry {
         };
         rfc_3339(at).map(Value::String)
     }
+}
+
+impl Making {
+    /// The `expires_at` of something new. Asked for again under an `Idempotency-Key`, it must be the same request: a span
+    /// from now would make another one of it each time.
+    ///
+    /// # Errors
+    /// It lies beyond the calendar, or cannot be said twice.
+    pub(super) fn expires_at(&self, expires: Expiry, now: UnixMillis) -> Result<Option<Value>, Stop> {
+        match (expires, &self.idempotency_key) {
+            // What the admin API does by itself.
+            (Expiry::In(DEFAULT_LIFE), Some(_)) => Ok(None),
+            (Expiry::In(_), Some(_)) => Err(not_twice()),
+            (expires, _) => expires.json(now).map(Some),
+        }
+    }
+}
+
+/// A span from now is something else each time it is asked for.
+pub(super) fn not_twice() -> Stop {
+    let text = "with --idempotency-key, give --expires a time such as 2027-01-01T00:00:00Z (or leave it out): a span ends \
+                at another time when it is asked for again";
+    Stop::Wrong(text.to_owned())
 }
 
 /// A time as text.

@@ -1,5 +1,6 @@
 //! `audit`: the audit trail.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -23,6 +24,10 @@ const BEGIN: usize = 10;
 
 /// So many events are shown of one second; there are hardly ever more than a handful.
 const MOST_AT_ONCE: usize = 10_000;
+
+/// For so many looks, what was read is read again: nodes write at the same time, and an event may become visible after one
+/// with a greater `seq`.
+const LOOKS: usize = 5;
 
 /// For a walk over every chain.
 const LONG: Duration = Duration::from_secs(1800);
@@ -184,22 +189,31 @@ async fn tail(args: &Tail, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let mut table = Table::new(HEADS);
     let first = desk.ask(args.which.asking().query("limit", Some(BEGIN.to_string()))).await?;
     let mut events: Vec<_> = data(&first).iter().rev().cloned().collect();
-    let (mut seen, mut told) = (0, false);
+    let mut followed = Followed::default();
+    followed.looks.push_back(events.first().map_or(0, |first| seq(first) - 1));
+    let mut told = false;
     loop {
-        for event in &events {
-            seen = seq(event).max(seen);
-            if desk.shown == Shown::Json {
-                writeln!(desk.out, "{event}")?;
-            } else {
-                let at = render::text(event, "at");
-                table.write(&[row(event, Some(at))], desk.out)?;
-            }
+        let new: Vec<_> = events.iter().filter(|event| followed.is_new(seq(event))).collect();
+        if desk.shown == Shown::Json {
+            new.iter().try_for_each(|event| writeln!(desk.out, "{event}"))?;
+        } else {
+            // Together, so that their columns line up.
+            let rows: Vec<_> = new.iter().map(|event| row(event, Some(render::text(event, "at")))).collect();
+            table.write(&rows, desk.out)?;
         }
+        followed.forget();
         desk.out.flush()?;
         tokio::time::sleep(EVERY).await;
-        events = match newer(args, seen, desk).await {
-            Ok(events) => {
+        events = match newer(args, followed.start(), desk).await {
+            Ok((events, whole)) => {
                 told = false;
+                if !whole {
+                    let first = events.first().map_or(0, seq);
+                    desk.note(&format!(
+                        "portcullis: events before {first} are left out, there are too many: audit list"
+                    ));
+                }
+                followed.looked(events.iter().map(seq).max());
                 events
             }
             // A gateway that starts anew or a store that is away for a moment is no reason to stop following.
@@ -214,12 +228,47 @@ async fn tail(args: &Tail, desk: &mut Desk<'_>) -> Result<(), Stop> {
     }
 }
 
+/// What was shown, as far as it is read again.
+#[derive(Debug, Default)]
+struct Followed {
+    /// The greatest `seq` at the end of each of the last looks.
+    looks: VecDeque<i64>,
+    /// What was shown behind the first of them.
+    shown: BTreeSet<i64>,
+}
+
+impl Followed {
+    /// Behind this `seq` to read.
+    fn start(&self) -> i64 {
+        self.looks.front().copied().unwrap_or(0)
+    }
+
+    fn is_new(&mut self, seq: i64) -> bool {
+        seq > self.start() && self.shown.insert(seq)
+    }
+
+    /// A look has ended, which saw events up to `greatest`.
+    fn looked(&mut self, greatest: Option<i64>) {
+        let last = self.looks.back().copied().unwrap_or(0);
+        self.looks.push_back(greatest.map_or(last, |greatest| greatest.max(last)));
+    }
+
+    /// What was read before the oldest look that counts is not read again. Not before the last one is shown.
+    fn forget(&mut self) {
+        if self.looks.len() > LOOKS {
+            self.looks.pop_front();
+        }
+        self.shown = self.shown.split_off(&self.start().saturating_add(1));
+    }
+}
+
 fn seq(event: &Value) -> i64 {
     event.get("seq").and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// The events after `seen`, oldest first. The list begins with the newest: it is read back to what is known.
-async fn newer(args: &Tail, seen: i64, desk: &Desk<'_>) -> Result<Vec<Value>, Stop> {
+/// The events after `seen`, oldest first, and whether they are all of them. The list begins with the newest: it is read
+/// back to what is known.
+async fn newer(args: &Tail, seen: i64, desk: &Desk<'_>) -> Result<(Vec<Value>, bool), Stop> {
     let (mut events, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let asking = args.which.asking().query("limit", Some("200")).query("cursor", cursor.as_deref());
@@ -229,9 +278,10 @@ async fn newer(args: &Tail, seen: i64, desk: &Desk<'_>) -> Result<Vec<Value>, St
         events.extend(fresh.cloned());
         let all_fresh = events.len() - before == data(&part).len();
         cursor = part.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
-        if cursor.is_none() || !all_fresh || events.len() >= MOST_AT_ONCE {
+        let whole = cursor.is_none() || !all_fresh;
+        if whole || events.len() >= MOST_AT_ONCE {
             events.reverse();
-            return Ok(events);
+            return Ok((events, whole));
         }
     }
 }
@@ -314,5 +364,27 @@ fn pruned(at: UnixMillis, user: &str, before: &str, removed: u64) -> AuditEntry 
         reason: None,
         request_id: None,
         detail,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_that_becomes_visible_late_is_shown_and_none_twice() {
+        let mut followed = Followed { looks: VecDeque::from([10]), ..Followed::default() };
+        let mut look = |seqs: &[i64]| {
+            followed.looked(seqs.iter().copied().max());
+            let new: Vec<_> = seqs.iter().copied().filter(|seq| followed.is_new(*seq)).collect();
+            followed.forget();
+            new
+        };
+        assert_eq!(look(&[11, 13]), [11, 13]);
+        assert_eq!(look(&[11, 12, 13, 14]), [12, 14]);
+        for _ in 0..2 * LOOKS {
+            assert!(look(&[]).is_empty());
+        }
+        assert_eq!((followed.start(), followed.shown.len()), (14, 0));
     }
 }

@@ -112,12 +112,15 @@ impl Ground {
     }
 }
 
-/// The name of the user of the machine: for the audit trail only, because whoever can open the store may do everything.
+/// The user of the machine, for the audit trail only: whoever can open the store may do everything. The number is the
+/// system's word; the name, which anybody can set, is only told besides.
 pub(in crate::cli) fn user() -> String {
-    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| environment(name).filter(|user| !user.is_empty()));
-    let numbered = || std::fs::metadata("/proc/self").map(|process| format!("uid {}", process.uid()));
-    let user = named.or_else(|| numbered().ok()).unwrap_or_else(|| "unknown".to_owned());
-    user.chars().filter(|c| !c.is_control()).take(64).collect()
+    let uid =
+        std::fs::metadata("/proc/self").map_or_else(|_| "unknown".to_owned(), |process| process.uid().to_string());
+    let named = ["SUDO_USER", "USER", "LOGNAME"].into_iter();
+    let name: String = named.filter_map(environment).find(|user| !user.is_empty()).unwrap_or_default();
+    let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
+    if name.is_empty() { format!("uid {uid}") } else { format!("uid {uid} ({name})") }
 }
 
 /// See the module.

@@ -183,6 +183,9 @@ async fn add(args: &Add, desk: &mut Desk<'_>) -> Result<(), Stop> {
         body.insert("note".to_owned(), note.as_str().into());
     }
     if args.expires != Expiry::Never {
+        if args.making.idempotency_key.is_some() && matches!(args.expires, Expiry::In(_)) {
+            return Err(args::not_twice());
+        }
         body.insert("expires_at".to_owned(), args.expires.json(desk.now)?);
     }
     let asking = whose.asking(Method::POST, &[]).body(&Value::Object(body));

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use crate::clock::UnixMillis;
 
 /// Characters of a cell; what is longer is cut.
-const WIDEST: usize = 44;
+const WIDEST: usize = 48;
 
 /// Rows under headings, in columns that line up.
 #[derive(Debug)]
@@ -98,8 +98,11 @@ fn member(name: &str, value: &Value, of: &Map<String, Value>, now: UnixMillis) -
     }
     match value {
         Value::Object(inner) => {
-            let parts =
-                inner.iter().map(|(name, value)| format!("{}: {}", printable(name), member(name, value, inner, now)));
+            // Attributes are named by others: as they are.
+            let told = |inner: &str| if name == "attributes" { inner.to_owned() } else { inner.replace('_', " ") };
+            let parts = inner
+                .iter()
+                .map(|(name, value)| format!("{}: {}", printable(&told(name)), member(name, value, inner, now)));
             let parts: Vec<_> = parts.collect();
             if parts.is_empty() { "-".to_owned() } else { parts.join("; ") }
         }

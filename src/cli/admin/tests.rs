@@ -146,12 +146,11 @@ fn key() -> Value {
 fn an_owner_is_named_by_its_identifier_and_a_key_lives_ninety_days_unless_told_otherwise() {
     let made = json!({ "id": KEY, "secret": "sk_live_text", "name": "CRM" });
     let words = ["key", "create", "--owner", "team_42", "--name", "CRM", "--scope", "a:b", "--scope", "c:*"];
-    let more = ["--attribute", "tier:=3", "--ip", "203.0.113.0/24", "--idempotency-key", "once"];
+    let more = ["--attribute", "tier:=3", "--ip", "203.0.113.0/24"];
     let played = play(&[&words[..], &more].concat(), vec![list(json!([owner()])), Answer::ok(made)], nobody());
     assert_eq!(played.code, FINE, "{}", played.err);
     assert_eq!(played.request(0), "GET /clients?identifier=team_42&limit=200");
     assert_eq!(played.request(1), "POST /keys");
-    assert_eq!(played.asked[1].idempotency_key.as_deref(), Some("once"));
     let expected = json!({
         "realm": "shop", "owner_id": OWNER, "name": "CRM", "scopes": ["a:b", "c:*"], "attributes": { "tier": 3 },
         "expires_at": NOW.plus(Duration::from_secs(90 * 86_400)).to_string(), "ip_allowlist": ["203.0.113.0/24"],
@@ -166,6 +165,19 @@ fn an_owner_is_named_by_its_identifier_and_a_key_lives_ninety_days_unless_told_o
     assert_eq!(played.body(0)["expires_at"], Value::Null);
     assert_eq!(played.out, "sk_live_text\n");
     assert!(played.err.contains(KEY) && !played.err.contains("sk_live_text"), "{}", played.err);
+}
+
+#[test]
+fn what_is_asked_for_again_under_its_idempotency_key_is_the_same_request() {
+    let words = ["key", "create", "--owner", OWNER, "--name", "CRM", "--idempotency-key", "once"];
+    let made = json!({ "id": KEY, "secret": "sk_live_text", "name": "CRM" });
+    let played = play(&words, vec![Answer::ok(made)], nobody());
+    assert_eq!(played.asked[0].idempotency_key.as_deref(), Some("once"));
+    assert!(played.body(0).get("expires_at").is_none(), "the API's ninety days, not a time that differs at each call");
+
+    let played = play(&[&words[..], &["--expires", "30d"]].concat(), Vec::new(), nobody());
+    assert_eq!((played.code, played.asked.len()), (WRONG, 0), "{}", played.err);
+    assert!(played.err.contains("--expires a time"), "{}", played.err);
 }
 
 #[test]

@@ -110,7 +110,9 @@ async fn create(args: &Create, desk: &mut Desk<'_>) -> Result<(), Stop> {
     if !args.realms.is_empty() {
         body.insert("realms".to_owned(), json!(args.realms));
     }
-    body.insert("expires_at".to_owned(), args.expires.json(desk.now)?);
+    if let Some(expires_at) = args.making.expires_at(args.expires, desk.now)? {
+        body.insert("expires_at".to_owned(), expires_at);
+    }
     let asking = Asking::post(&["admin-tokens"]).body(&Value::Object(body));
     let token = desk.ask(asking.idempotency_key(args.making.idempotency_key.as_deref())).await?;
     desk.show_secret(&token, "secret")

@@ -77,7 +77,7 @@ section! {
 section! {
     /// `admin`
     Admin {
-        /// Where `/metrics`, `/livez` and `/readyz` are served; a loopback address. Takes effect at start.
+        /// Where `/metrics`, `/livez`, `/readyz` and the admin API are served; a loopback address. Takes effect at start.
         default listen: Listener = r#"{ address = "127.0.0.1:9901" }"#;
     }
 }

@@ -1,5 +1,6 @@
 //! PostgreSQL 13 or newer.
 
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -60,7 +61,10 @@ impl Server {
             .max_connections(CONNECTIONS)
             .acquire_timeout(CONNECT)
             .after_connect(|connection, _| {
-                Box::pin(async move { sqlx::raw_sql(SESSION).execute(connection).await.map(|_| ()) })
+                Box::pin(async move {
+                    sqlx::raw_sql(SESSION).execute(&mut *connection).await?;
+                    is_primary(connection).await
+                })
             })
             .connect_lazy_with(options.clone());
         Ok(Self { options, pool, heard: Arc::new(Notify::new()), listener: OnceCell::new() })
@@ -127,6 +131,15 @@ impl Database for Server {
         }
         // Whoever still works on a connection may finish, but is not waited for without end.
         drop(tokio::time::timeout(CONNECT, self.pool.close()).await);
+    }
+}
+
+/// A standby answers with what was true some time ago: a key that was revoked since, it calls good. It becomes one by a
+/// restart of the server only, so that asking every new connection is enough.
+async fn is_primary(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    match sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await? {
+        true => Err(sqlx::Error::Io(io::Error::other("the server is a standby, and the store wants the primary"))),
+        false => Ok(()),
     }
 }
 

@@ -84,6 +84,7 @@ impl Database for File {
     }
 
     async fn begin_alone(&self) -> Result<Box<dyn Transaction>, StoreError> {
+        self.is_the_same()?;
         Ok(Box::new(Lent::from(&self.writer, LONG).await?.begin_alone().await?))
     }
 
@@ -126,7 +127,13 @@ impl Database for File {
         let draft = PathBuf::from(draft);
         let text = draft.to_str().unwrap_or_default().to_owned();
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft);
-        let file = file.map_err(|error| io(&draft, &error))?;
+        let file = file.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StoreError::new(
+                Fault::Conflict,
+                format!("{}: was left by a copy that did not end; remove it unless one is made now", draft.display()),
+            ),
+            _ => io(&draft, &error),
+        })?;
         let copy = async {
             let mut connection = self.options.connect().await.map_err(Sqlite::understand)?;
             Sqlite::execute(&mut connection, "VACUUM INTO $1", vec![text.into()]).await?;
@@ -175,7 +182,8 @@ impl Dialect for Sqlite {
         let fault = match (code & 0xff, code) {
             (5 | 6, _) => Fault::Locked,
             (3 | 8 | 23, _) => Fault::ReadOnly,
-            (13, _) => Fault::Full,
+            // The second: the index of the log of changes cannot grow, which needs room like the log itself.
+            (13, _) | (_, 4874) => Fault::Full,
             // Foreign key, primary key, trigger, unique, rowid.
             (_, 787 | 1555 | 1811 | 2067 | 2579) => Fault::Conflict,
             (4 | 7 | 9 | 10 | 14, _) => Fault::Unreachable,
@@ -299,7 +307,12 @@ fn io(path: &Path, error: &io::Error) -> StoreError {
         io::ErrorKind::AlreadyExists => Fault::Conflict,
         _ => Fault::Unreachable,
     };
-    StoreError::new(fault, format!("{}: {}", path.display(), error.kind()))
+    let text = match error.kind() {
+        io::ErrorKind::AlreadyExists => "is there already".to_owned(),
+        io::ErrorKind::NotFound => "there is no such directory".to_owned(),
+        kind => kind.to_string(),
+    };
+    StoreError::new(fault, format!("{}: {text}", path.display()))
 }
 
 #[cfg(test)]

@@ -71,6 +71,13 @@ pub struct SnapshotMetrics {
     pub(super) redactor: Redactor,
 }
 
+impl SnapshotMetrics {
+    /// Whether a credential stands in `text`, as this configuration knows them.
+    pub fn is_credential(&self, text: &str) -> bool {
+        self.redactor.finds(text)
+    }
+}
+
 #[derive(Debug)]
 struct RealmMetrics {
     name: Arc<str>,

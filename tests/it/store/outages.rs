@@ -182,6 +182,21 @@ fn a_server_that_does_not_answer_is_not_waited_for_without_end() {
 }
 
 #[test]
+fn a_standby_is_not_asked_and_used_once_it_is_the_primary() {
+    super::run(async {
+        let mut server = Postgres::private();
+        let store = Ground::at(&server.new_database()).open().await;
+        server.kill();
+        std::fs::write(server.directory().join("data/standby.signal"), "").unwrap();
+        server.restart();
+        assert_eq!(server.sql("postgres", "SELECT pg_is_in_recovery()").trim(), "t");
+        assert_unreachable(&store).await;
+        server.sql("postgres", "SELECT pg_promote()");
+        assert_recovers(&store).await;
+    });
+}
+
+#[test]
 fn nodes_are_woken_by_each_other_and_again_after_an_outage() {
     super::run(async {
         let mut server = Postgres::private();

@@ -95,6 +95,32 @@ fn a_gap_in_the_middle_of_the_feed_is_noticed_too() {
     );
 }
 
+/// The last row that was seen is another one by now.
+const ANOTHER_END: &str =
+    "UPDATE revocations SET value = 'key_of_somebody_else' WHERE seq = (SELECT seq FROM feed_position)";
+
+#[test]
+fn in_a_store_that_was_put_back_and_has_as_many_rows_again_everything_is_read_again() {
+    what_nobody_told_is_noticed(ANOTHER_END);
+}
+
+#[test]
+fn in_a_store_that_was_put_back_and_has_more_rows_by_now_everything_is_read_again() {
+    what_nobody_told_is_noticed(&format!(
+        "{ANOTHER_END}; UPDATE feed_position SET seq = seq + 1; \
+         INSERT INTO revocations (seq, realm, kind, value, at, expires_at) \
+         SELECT seq, 'api', 'key', 'key_of_somebody_else', 0, 4000000000000 FROM feed_position"
+    ));
+}
+
+#[test]
+fn what_a_newer_version_tells_and_this_one_does_not_understand_has_everything_read_again() {
+    what_nobody_told_is_noticed(
+        "UPDATE feed_position SET seq = seq + 1; INSERT INTO revocations (seq, realm, kind, value, at, expires_at) \
+         SELECT seq, 'api', 'of_the_future', 'x', 0, 4000000000000 FROM feed_position",
+    );
+}
+
 #[test]
 fn a_copy_of_the_files_holds_all_that_was_answered() {
     let house = House::new();

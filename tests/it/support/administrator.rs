@@ -2,9 +2,9 @@
 
 use std::fmt::Display;
 
-use portcullis::clock::UnixMillis;
+use portcullis::clock::{Clock, SystemClock, UnixMillis};
 use portcullis::gate::verify::api_key::PlainKey;
-use portcullis::store::{IdKind, NewAdminToken, Store};
+use portcullis::store::{IdKind, NewAdminToken, Opening, Store, StoreSettings};
 use serde_json::{Value, json};
 
 use super::caller::{Call, Caller, Reply};
@@ -63,7 +63,45 @@ pub(crate) async fn new_token(
     (token.expose().to_owned(), id)
 }
 
+/// Opens a store that somebody else has made, and works on it, on a runtime of its own.
+#[track_caller]
+pub(crate) fn on_store<T, F: Future<Output = T>>(settings: &StoreSettings, work: impl FnOnce(Store) -> F) -> T {
+    open_and(settings, Opening::Existing, work)
+}
+
+/// Makes a store, and in it a token that may do everything; returns its text and its id.
+#[track_caller]
+pub(crate) fn made_store(settings: &StoreSettings) -> (String, String) {
+    let made = |store| async { new_token(store, ALL_SCOPES, None, SystemClock.now()).await };
+    open_and(settings, Opening::Create, made)
+}
+
+#[track_caller]
+fn open_and<T, F: Future<Output = T>>(settings: &StoreSettings, opening: Opening, work: impl FnOnce(Store) -> F) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = Store::open(settings, opening, SystemClock.now()).await;
+        let store = store.unwrap_or_else(|e| panic!("{e}"));
+        let done = work(store.clone()).await;
+        store.close().await;
+        done
+    })
+}
+
 impl Administrator {
+    /// Somebody who may administer everything at a gateway that is a process of its own, with the machine's time.
+    #[track_caller]
+    pub(crate) fn of_process(admin: std::net::SocketAddr, settings: &StoreSettings) -> Self {
+        let made = |store| async { new_token(store, ALL_SCOPES, None, SystemClock.now()).await };
+        let (token, id) = on_store(settings, made);
+        Self::new(Caller::new(admin).host(&admin.to_string()), token, id)
+    }
+
+    /// The same person at another listener, or at the same after a restart.
+    pub(crate) fn at(&self, admin: std::net::SocketAddr) -> Self {
+        Self::new(Caller::new(admin).host(&admin.to_string()), self.token.clone(), self.id.clone())
+    }
+
     /// With this token, at this listener.
     pub(crate) fn new(caller: Caller, token: String, id: String) -> Self {
         Self { caller, token, id }

@@ -179,6 +179,20 @@ impl Call {
         self.send_on(&mut self.caller.connect())
     }
 
+    /// Sends it on a new connection; none when nobody listens, or no whole answer came because the other side died.
+    pub(crate) fn attempt(&self) -> Option<Reply> {
+        let mut connection = self.caller.try_connect().ok()?;
+        connection.write(self.bytes());
+        connection.read_whole()
+    }
+
+    /// Sends it on a new connection, if somebody listens, and leaves before there is an answer.
+    pub(crate) fn send_and_leave(&self) {
+        if let Ok(mut connection) = self.caller.try_connect() {
+            connection.write(self.bytes());
+        }
+    }
+
     /// Sends it on this connection.
     #[track_caller]
     pub(crate) fn send_on(&self, connection: &mut Connection) -> Reply {
@@ -257,6 +271,23 @@ impl Connection {
             }
             return Some(reply);
         }
+    }
+
+    /// Reads one answer that tells its length; none when the connection ends within it.
+    fn read_whole(&mut self) -> Option<Reply> {
+        let end = loop {
+            if let Some(at) = find(&self.buffer, b"\r\n\r\n") {
+                break at + 4;
+            }
+            self.fill().then_some(())?;
+        };
+        let mut reply = Reply::parse_head(&self.buffer[..end]);
+        let length: usize = reply.header("content-length").expect("a length").parse().expect("a number");
+        while self.buffer.len() < end + length {
+            self.fill().then_some(())?;
+        }
+        reply.body = self.buffer.drain(..end + length).skip(end).collect();
+        Some(reply)
     }
 
     /// Reads one interim answer; none when the next one is none, which is not taken then.

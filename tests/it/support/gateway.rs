@@ -340,6 +340,16 @@ impl Gateway {
         told.recv_timeout(DEADLINE).expect("work on the store ends well")
     }
 
+    /// What requests are served with: for those who ask the gate itself.
+    pub(crate) fn engine(&self) -> &Arc<portcullis::proxy::Gateway> {
+        self.handle.gateway()
+    }
+
+    /// Tasks that work on the store, or wait for it.
+    pub(crate) fn store_tasks(&self) -> usize {
+        self.handle.store().expect("the gateway has a store").1.metrics().num_alive_tasks()
+    }
+
     /// Waits until the gateway says that it is ready: key sets, say, have been fetched.
     pub(crate) fn until_ready(&self) {
         eventually("the gateway is ready", || (self.admin_get("/readyz").status == 200).then_some(()));

@@ -15,6 +15,7 @@ pub(crate) mod realms;
 pub(crate) mod scripted;
 pub(crate) mod token;
 pub(crate) mod upstream;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -37,6 +38,21 @@ impl Run {
         let mut command = Command::new(BINARY);
         command.args(arguments).env_clear();
         Self { command, input: Vec::new() }
+    }
+
+    /// In a world of its own in which a small disk, which ends with the process, lies over the directory `path`, with what
+    /// is in there. `options` as for `mount`: `size=2m`, say. See [`small_disks`].
+    pub(crate) fn small_disk(mut self, path: &Path, options: &str) -> Self {
+        let script = r#"mkdir "$2.disk" && mount -t tmpfs -o "$1" none "$2.disk" &&
+            if [ -n "$(ls -A "$2")" ]; then cp -a "$2"/. "$2.disk"/; fi &&
+            mount --bind "$2.disk" "$2" && shift 2 && exec "$@""#;
+        let mut command = Command::new("unshare");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.args(["-rm", "sh", "-c", script, "sh", options]).arg(path).arg(self.command.get_program());
+        command.args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self
     }
 
     /// With the configuration at `path`; where that is a directory, the store is in it.
@@ -82,6 +98,22 @@ impl Run {
         self.spawn(Stdio::null())
     }
 
+    /// Starts it, gives it its input and lets it run; the input does not end before the process does.
+    #[track_caller]
+    pub(crate) fn start_fed(self) -> Process {
+        let input = self.input.clone();
+        let mut process = self.spawn(Stdio::piped());
+        let mut stdin = process.child.stdin.take().expect("piped");
+        let (open, closed) = mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            // Whoever is killed does not read to the end.
+            drop(stdin.write_all(&input));
+            closed.recv().ok(); // nobody sends: it ends when the process is dropped
+        });
+        process.input = Some(open);
+        process
+    }
+
     #[track_caller]
     fn spawn(mut self, stdin: Stdio) -> Process {
         let spawned = self.command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
@@ -91,8 +123,17 @@ impl Run {
             copy(child.stdout.take().expect("piped"), out.clone()),
             copy(child.stderr.take().expect("piped"), err.clone()),
         ];
-        Process { child, out, err, readers: readers.into() }
+        Process { child, out, err, input: None, readers: readers.into() }
     }
+}
+
+/// Whether this machine lets us have small disks.
+pub(crate) fn small_disks() -> bool {
+    let place = TempDir::new().expect("a directory");
+    let mut probe = Command::new("unshare");
+    probe.args(["-rm", "mount", "-t", "tmpfs", "none"]).arg(place.path()).stderr(Stdio::null());
+    let ended = probe.status();
+    ended.is_ok_and(|status| status.success())
 }
 
 fn copy(mut from: impl Read + Send + 'static, mut to: Log) -> std::thread::JoinHandle<()> {
@@ -109,6 +150,8 @@ pub(crate) struct Process {
     pub(crate) out: Log,
     /// Standard error so far.
     pub(crate) err: Log,
+    /// As long as this is there, its input does not end.
+    input: Option<mpsc::Sender<()>>,
     readers: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -121,6 +164,28 @@ impl Process {
         status.code().unwrap_or_else(|| -status.signal().expect("a signal"))
     }
 
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Stops it in its tracks; `CONT` lets it go on.
+    pub(crate) fn stop(&self) {
+        self.signal("STOP");
+        eventually("it has stopped", || {
+            let state = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it is there");
+            state.contains("State:\tT").then_some(())
+        });
+    }
+
+    /// A line of `/proc/PID/status`, in its own unit: `Threads`, `VmRSS`.
+    #[track_caller]
+    pub(crate) fn status(&self, name: &str) -> u64 {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line");
+        line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
     /// Whether it has not ended yet.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a process of ours").is_none()
@@ -130,6 +195,14 @@ impl Process {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
         assert!(sent.expect("kill can be run").success(), "{name} was not sent");
+    }
+
+    /// Ends it as a crash would: it gets no chance to finish anything.
+    #[track_caller]
+    pub(crate) fn kill(&mut self) {
+        assert!(self.runs(), "it ended before it was killed: {}", self.err.text());
+        self.child.kill().expect("a process of ours");
+        assert_eq!(self.wait(), -9, "killed");
     }
 
     /// Waits until everything it has written is read; it must have ended.
@@ -168,14 +241,30 @@ impl Served {
     /// Waits until `process` serves.
     #[track_caller]
     pub(crate) fn of(process: Process, directory: TempDir) -> Self {
-        let line = process.err.line_where("serving", |line| line["message"] == "serving");
-        let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
-        let addrs =
-            text("listen").trim_matches(['[', ']']).split(", ").map(|a| a.parse().expect("an address")).collect();
-        let admin = text("admin").parse().expect("an address");
+        let (addrs, admin) = places(&process);
         let served = Self { process, addrs, admin, directory };
-        eventually("the gateway is ready", || (served.admin_get("/readyz").status == 200).then_some(()));
+        served.until_ready();
         served
+    }
+
+    /// Crashes it, and starts it again with the same files.
+    #[track_caller]
+    pub(crate) fn crash_and_restart(mut self, env: &HashMap<String, String>) -> Self {
+        self.process.kill();
+        Self::start(self.directory, env)
+    }
+
+    /// Starts it again after its end, on the same files; it listens elsewhere then.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self, env: &HashMap<String, String>) {
+        assert!(!self.process.runs(), "it has not ended");
+        self.process = Run::new(["serve"]).config(self.directory.path()).envs(env).start();
+        (self.addrs, self.admin) = places(&self.process);
+        self.until_ready();
+    }
+
+    fn until_ready(&self) {
+        eventually("the gateway is ready", || (self.admin_get("/readyz").status == 200).then_some(()));
     }
 
     /// A caller of the first listener.
@@ -207,8 +296,22 @@ impl Served {
         self.directory.path()
     }
 
+    /// Ends it, and gives the directory back.
+    pub(crate) fn into_directory(self) -> TempDir {
+        self.directory
+    }
+
     /// The first line of the operational log with this message; waits for it.
     pub(crate) fn says(&self, message: &str) -> Value {
         self.process.err.line_where(message, |line| line["message"].as_str().is_some_and(|m| m.contains(message)))
     }
+}
+
+/// Where a gateway says that it listens: for requests, and for administration.
+#[track_caller]
+fn places(process: &Process) -> (Vec<SocketAddr>, SocketAddr) {
+    let line = process.err.line_where("serving", |line| line["message"] == "serving");
+    let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
+    let addrs = text("listen").trim_matches(['[', ']']).split(", ").map(|a| a.parse().expect("an address")).collect();
+    (addrs, text("admin").parse().expect("an address"))
 }

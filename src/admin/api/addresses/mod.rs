@@ -76,7 +76,7 @@ const fn remove(path: &'static str, scope: Option<&'static str>, name: &'static 
         path,
         scope,
         name,
-        about: "Removes an entry, by its id or its network. The last one that counts has to be confirmed.",
+        about: "Removes an entry, by its id or its network. Taking the last one away has to be confirmed.",
         query: CONFIRM,
         body: None,
         status: 200,

@@ -12,6 +12,9 @@ use crate::store::{Client, ClientChange, ClientStatus, Fault, Holder, StoreError
 /// Most ids of ended keys that the audit trail keeps of one removal; their number is kept in any case.
 const MAX_ENDED: usize = 100;
 
+/// Most of them that the answer names.
+const MAX_TOLD: usize = 1000;
+
 pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
     let (id, body) = (call.id(0), &call.body);
     find::refuse_declared_client(call, id)?;
@@ -48,6 +51,7 @@ pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
 fn allowed(call: &Call<'_>, before: &Client, change: &ClientChange) -> Result<(), Refusal> {
     let realm = find::realm_of(call, &before.realm, &before.id)?;
     let mut faults = Faults::default();
+    faults.identifier("identifier", change.identifier.as_deref());
     faults.roles(&realm, "roles", change.roles.as_deref().unwrap_or_default());
     faults.scopes(&realm, "scopes", change.scopes.as_ref().and_then(|scopes| scopes.as_deref()).unwrap_or_default());
     faults.result()?;
@@ -116,7 +120,9 @@ pub(super) async fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {
     detail.insert("keys_ended".to_owned(), ended.iter().take(MAX_ENDED).cloned().collect());
     detail.insert("keys_ended_count".to_owned(), ended.len().into());
     write.audit(call.event("client.deleted", &before.realm, ("client", id), detail));
-    call.finish(write, None, false, Answer::ok(json!({ "deleted": id, "keys_ended": ended }))).await
+    let told = ended.get(..MAX_TOLD).unwrap_or(&ended);
+    let body = json!({ "deleted": id, "keys_ended": told, "keys_ended_count": ended.len() });
+    call.finish(write, None, false, Answer::ok(body)).await
 }
 
 /// One change; `detail` says what the audit trail keeps of it, or that there is nothing to do.

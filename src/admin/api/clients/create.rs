@@ -17,6 +17,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     let networks = call.body.networks("ip_allowlist").unwrap_or_default();
 
     let mut faults = Faults::default();
+    faults.identifier("identifier", Some(identifier));
     faults.roles(&realm, "roles", &roles);
     faults.scopes(&realm, "scopes", scopes.as_deref().unwrap_or_default());
     faults.result()?;

@@ -30,8 +30,13 @@ struct Faults {
 
 impl Faults {
     fn add(&mut self, at: &str, text: impl Into<String>) {
+        self.add_with(at, || text.into());
+    }
+
+    /// Makes the text only where it is told: a body can hold a hundred thousand faults.
+    fn add_with(&mut self, at: &str, text: impl FnOnce() -> String) {
         if self.told.len() < MAX_FAULTS {
-            self.told.push((at.to_owned(), text.into()));
+            self.told.push((at.to_owned(), text()));
         } else {
             self.untold += 1;
         }
@@ -131,8 +136,8 @@ fn object(members: &Map<String, Value>, fields: &[Field], within: &str, faults: 
     for (name, value) in members {
         let at = format!("{within}{}", shown(name));
         let Some(field) = fields.iter().find(|field| field.name == name) else {
-            let hint = nearest::hint(name, fields.iter().map(|field| field.name));
-            faults.add(&at, format!("is not known here{hint}"));
+            let hint = || nearest::hint(name, fields.iter().map(|field| field.name));
+            faults.add_with(&at, || format!("is not known here{}", hint()));
             continue;
         };
         let value = match value {

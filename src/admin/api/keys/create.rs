@@ -91,7 +91,7 @@ async fn belonging(
         }
     };
     let by_id = match (&named, call.body.text("realm")) {
-        (Some(Named::Id(id)), None) => {
+        (Some(Named::Id(id)), None) if find::is_client_id(id) => {
             call.store().client(id).await?.map(|owner| owner.realm).filter(|realm| call.actor.may_enter(realm))
         }
         _ => None,

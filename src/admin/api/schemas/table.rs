@@ -295,7 +295,12 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
         about: "Something that is gone.",
         members: &[
             Member::new("deleted", Text, "Its id."),
-            Member::at_times("keys_ended", Texts, "Ids of the keys that ended with it."),
+            Member::at_times(
+                "keys_ended",
+                Texts,
+                "Ids of the keys that ended with it; of very many, the first thousand.",
+            ),
+            Member::at_times("keys_ended_count", Integer, "How many they are."),
             Member::at_times("network", Text, "The network that an entry of an address list named."),
             Member::at_times("open", Boolean, "True: the address list is empty now, every address passes."),
             WARNINGS,

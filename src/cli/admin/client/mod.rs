@@ -145,7 +145,7 @@ async fn end(args: &End, verb: &str, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let id = render::text(&client, "id");
     let name = render::text(&client, "identifier");
     let keys = if id.starts_with("cfg:") { "nothing".to_owned() } else { resolve::keys_of(desk, &id).await? };
-    let forever = if verb == "delete" { "; it cannot be brought back" } else { "" };
+    let forever = if verb == "delete" { "; it cannot be brought back" } else { " until it is enabled again" };
     let place = render::text(&client, "realm");
     desk.confirm(&format!("{verb} {name} of {place} ({id}): ends {keys}{forever}."), args.sure.yes)?;
     let realm = client.get("realm").and_then(Value::as_str).filter(|_| id.starts_with("cfg:"));

@@ -75,7 +75,12 @@ pub(super) async fn run(args: &Import, desk: &mut Desk<'_>) -> Result<(), Stop> 
     } else if outcome.is_ok() {
         let [added, known, lines] = [done.added, done.known, done.lines].map(grouped);
         let time = render::span_text(work.watch.elapsed().as_secs());
-        desk.say(&format!("{added} keys added, {known} known already, {lines} lines in {time}"))?;
+        let plural = |number: u64| if number == 1 { "" } else { "s" };
+        desk.say(&format!(
+            "{added} key{} added, {known} known already, {lines} line{} in {time}",
+            plural(done.added),
+            plural(done.lines)
+        ))?;
     }
     outcome
 }

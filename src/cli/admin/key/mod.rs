@@ -56,7 +56,9 @@ async fn create(args: &Create, desk: &mut Desk<'_>) -> Result<(), Stop> {
     if !args.attributes.is_empty() {
         set("attributes", Value::Object(shared::attributes(&args.attributes)));
     }
-    set("expires_at", args.expires.json(desk.now)?);
+    if let Some(expires_at) = args.making.expires_at(args.expires, desk.now)? {
+        set("expires_at", expires_at);
+    }
     if !args.networks.is_empty() {
         set("ip_allowlist", json!(args.networks));
     }
@@ -119,8 +121,12 @@ fn state(key: &Value, now: UnixMillis) -> String {
     if status == "active" && key.get("expired") == Some(&Value::Bool(true)) {
         return "expired".to_owned();
     }
-    match key.get("overlap").and_then(|overlap| overlap.get("until")) {
-        Some(until) if status == "active" => format!("{status}, old text ends {}", relative(until, now)),
+    match key.get("overlap").filter(|overlap| overlap.is_object()) {
+        Some(overlap) if status == "active" => {
+            let time = |name: &str| overlap.get(name).filter(|at| !at.is_null()).map(|at| relative(at, now));
+            let used = time("last_used_at").map_or_else(String::new, |at| format!(", used {at}"));
+            format!("{status}, old text ends {}{used}", time("until").unwrap_or_default())
+        }
         Some(_) | None => status,
     }
 }
@@ -178,13 +184,18 @@ fn described(key: &Value, now: UnixMillis) -> String {
 async fn rotate(args: &Rotate, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let (found, key) = get(desk, &args.which).await?;
     if args.overlap.is_zero() {
-        let what = format!("rotate without overlap: ends the present text of {} at once.", described(&key, desk.now));
+        let what = format!("rotate without overlap: ends the present text of {}, at once.", described(&key, desk.now));
         desk.confirm(&what, args.sure.yes)?;
     } else if let Some(until) = key.get("overlap").and_then(|overlap| overlap.get("until")) {
         // Two texts work at most: the one before the present one ends now.
+        let older = key.get("overlap").unwrap_or(&Value::Null);
+        // A use that is not written yet is not known: nothing is no proof that it was never used.
+        let last = older.get("last_used_at").filter(|at| !at.is_null());
+        let last = last.map_or_else(String::new, |at| format!(", last used {}", relative(at, desk.now)));
         let what = format!(
-            "rotate during an overlap: the older text of {} ends at once instead of {}.",
-            described(&key, desk.now),
+            "rotate during an overlap: the older text of {} ({}{last}) ends at once instead of {}.",
+            render::text(&key, "id"),
+            hint(older),
             relative(until, desk.now)
         );
         desk.confirm(&what, args.sure.yes)?;
@@ -206,8 +217,8 @@ async fn rotate(args: &Rotate, desk: &mut Desk<'_>) -> Result<(), Stop> {
 
 async fn revoke(args: &Revoke, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let (found, key) = get(desk, &args.which).await?;
-    let overlap = key.get("overlap").and_then(|overlap| overlap.get("until")).map_or("", |_| ", both its texts,");
-    desk.confirm(&format!("revoke: ends {}{overlap} for good.", described(&key, desk.now)), args.sure.yes)?;
+    let overlap = key.get("overlap").and_then(|overlap| overlap.get("until")).map_or("", |_| " both its texts,");
+    desk.confirm(&format!("revoke: ends {},{overlap} for good.", described(&key, desk.now)), args.sure.yes)?;
     let body = args.reason.as_ref().map_or_else(|| json!({}), |reason| json!({ "reason": reason }));
     let asking = Asking::post(&["keys", &found.id, "revoke"]).query("realm", found.query_realm());
     let revoked = desk.ask(asking.body(&body)).await?;

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::entry::Entry;
 use super::ledger::Tick;
 use super::{KeySource, Shared, Sought};
+use crate::clock::Stopwatch;
 use crate::store::{Fault, KeyInForce, StoreError};
 
 /// A request waits so long at most, and so long a read may take, its turn included.
@@ -21,6 +22,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const MOST_READS: usize = 64;
 /// Texts that are being read or wait for their turn.
 const MOST_TEXTS: usize = 4096;
+/// Of keys that cannot be judged is told so often at most.
+const BETWEEN_TELLING: Duration = Duration::from_secs(10);
 /// Requests that wait.
 const MOST_WAITING: usize = 4096;
 
@@ -57,6 +60,8 @@ pub(super) struct Reading {
     /// The last read failed. Until one succeeds, they are tried one at a time, and who comes meanwhile is answered at once:
     /// nobody waits in a queue for what is not there.
     failing: AtomicBool,
+    /// When a key that cannot be judged was last told of: whoever has it may present it without end.
+    told: Mutex<Option<Stopwatch>>,
 }
 
 /// Takes a flight out of the table when it has ended, however it ended.
@@ -82,6 +87,7 @@ impl Reading {
             waiting: Semaphore::new(MOST_WAITING),
             flights: Mutex::default(),
             failing: AtomicBool::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -108,6 +114,14 @@ impl Reading {
             *key.realm == *sought.realm && *owner.realm == *sought.realm && key.owner_id == owner.id
         });
         if belongs { Ok(record) } else { Err(StoreError::corrupt("a key and its owner are of different realms")) }
+    }
+
+    fn tell_of(&self, error: &StoreError) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= BETWEEN_TELLING) {
+            *told = Some(Stopwatch::start());
+            tracing::error!(%error, "a key cannot be judged");
+        }
     }
 
     /// Says so once when the trouble begins, and once when it has ended.
@@ -193,7 +207,7 @@ impl Flight {
         let record = match reading.record(sought).await {
             // One odd row is no outage of the rest.
             Err(error) if error.fault == Fault::Corrupt => {
-                tracing::error!(%error, "a key cannot be judged");
+                reading.tell_of(&error);
                 return Err(Trouble::Failing);
             }
             outcome => reading.report(outcome.map_err(|error| error.to_string())).ok_or(Trouble::Failing)?,

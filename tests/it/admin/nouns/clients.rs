@@ -194,6 +194,24 @@ async fn a_client_is_switched_off_and_on_however_often_it_is_asked_for() {
     assert_eq!(actions, ["client.created", "client.disabled", "client.enabled", "client.unlocked"]);
 }
 
+#[tokio::test]
+async fn an_identifier_cannot_pass_for_another_by_what_nobody_sees() {
+    let desk = Desk::open().await;
+    let made = desk.client("team_42", json!({})).await;
+    let path = format!("/admin/v1/clients/{}", text(&made["id"]));
+    for odd in ["team\u{200b}_42", "\u{202e}24_maet", "team_42 ", "\u{a0}team_42", "team\u{2003}42", "team_42\u{e0041}"]
+    {
+        let body = json!({ "realm": "shop", "identifier": odd });
+        for (method, path) in [(Method::POST, "/admin/v1/clients"), (Method::PATCH, path.as_str())] {
+            let body = if method == Method::POST { body.clone() } else { json!({ "identifier": odd }) };
+            let (status, code, told) = desk.refused(method, path, body).await;
+            assert_eq!((status, code.as_str()), (400, "validation_failed"), "{odd:?}");
+            assert_eq!(told["errors"][0]["field"], "identifier");
+        }
+    }
+    desk.create("/admin/v1/clients", json!({ "realm": "shop", "identifier": "Café 42, München" })).await;
+}
+
 on_both!(a_client_that_is_removed_takes_its_keys_with_it_and_says_which);
 
 async fn a_client_that_is_removed_takes_its_keys_with_it_and_says_which(ground: Ground) {
@@ -202,6 +220,7 @@ async fn a_client_that_is_removed_takes_its_keys_with_it_and_says_which(ground: 
     let (a, b) = (desk.key(&made, json!({})).await, desk.key(&made, json!({})).await);
     let path = format!("/admin/v1/clients/{}", text(&made["id"]));
     let answer = good(desk.ask(Method::DELETE, &path, Value::Null).await, 200);
+    assert_eq!(answer["keys_ended_count"], 2);
     let mut ended: Vec<_> = answer["keys_ended"].as_array().unwrap().iter().map(text).collect();
     ended.sort();
     let mut expected = vec![text(&a["id"]), text(&b["id"])];
