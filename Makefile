@@ -15,8 +15,8 @@ lint: setup-build    ## Format, lints, documentation, supply chain.
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	scripts/cargo-deny check bans licenses sources
 
-bench: setup         ## Measure a decision.
-	cargo bench --locked
+bench: setup         ## Measure a decision. A million stored keys: cargo bench --bench store
+	cargo bench --locked --bench decide
 
 docs: setup          ## Write the generated pages anew.
 	UPDATE_DOCS=1 cargo test --locked --test it generated_pages

@@ -75,10 +75,14 @@ fn larger() -> Vec<Case> {
 /// Keys of a store that knows a million. Under `cargo test` fewer will do.
 fn stored() -> Vec<Case> {
     let (stored, hot) = if cfg!(debug_assertions) { (1000, 100) } else { (1_000_000, 100_000) };
-    let one = Stand::new(Size { cache: true, routes: 10, stored: 1, hot: 1, ..Size::default() });
-    let many = Stand::new(Size { cache: true, routes: 10, stored, hot, ..Size::default() });
-    let name = format!("stored key, {hot} hot of {stored}");
-    vec![decision("stored key", one, ORDER, Some(one.hot[0].expose().to_owned())), in_turn(&name, many)]
+    let stand = |stored, hot| Stand::new(Size { cache: true, routes: 10, stored, hot, ..Size::default() });
+    let one = stand(1, 1);
+    let in_turn = |stored, hot| in_turn(&format!("stored key, {hot} hot of {stored}"), stand(stored, hot));
+    vec![
+        decision("stored key", one, ORDER, Some(one.hot[0].expose().to_owned())),
+        in_turn(hot, hot),
+        in_turn(stored, hot),
+    ]
 }
 
 /// Decisions that allow, with one stored key after the other.

@@ -1,14 +1,14 @@
 //! Measuring: time over many short rounds, allocations as the allocator counts them.
 
 use std::cell::Cell;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{Hash, Hasher};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
 use portcullis::clock::Stopwatch;
-use portcullis::secret::CredentialDigest;
+use portcullis::secret::{ByDigest, CredentialDigest};
 use stats_alloc::Region;
 
 use crate::ALLOCATIONS;
@@ -90,36 +90,32 @@ fn time(run: &mut dyn FnMut(), runs: u32) -> Duration {
     stopwatch.elapsed()
 }
 
-/// Takes the beginning of the digest for a hash, as our cache does.
-#[derive(Default)]
-struct Beginning(u64);
-
-impl Hasher for Beginning {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(beginning) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*beginning);
-        }
-    }
-
-    fn write_usize(&mut self, _: usize) {}
-
-    fn write_u64(&mut self, _: u64) {}
-}
-
 /// Nothing that looks a credential up by its digest can do without these.
 struct Floor {
     credentials: Vec<String>,
     digests: Vec<CredentialDigest>,
     turn: Cell<usize>,
-    cache: Cache<Key, (Arc<[u8; 512]>, u32), BuildHasherDefault<Beginning>>,
+    cache: Cache<Key, (Arc<[u8; 512]>, u32), ByDigest>,
 }
 
-/// As many fields as ours.
-type Key = (CredentialDigest, usize, u64, u64);
+/// As many fields as ours, and hashed as ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Key {
+    digest: CredentialDigest,
+    rest: (usize, u64, u64),
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.digest.hash(state);
+    }
+}
+
+impl Key {
+    fn of(digest: CredentialDigest) -> Self {
+        Self { digest, rest: (0, 1, 0) }
+    }
+}
 
 impl Floor {
     fn new(credentials: &[String]) -> Self {
@@ -127,11 +123,11 @@ impl Floor {
             .max_capacity(1 << 30)
             .weigher(|_, (_, weight): &(Arc<_>, u32)| *weight)
             .time_to_live(Duration::from_secs(600))
-            .build_with_hasher(BuildHasherDefault::default());
+            .build_with_hasher(ByDigest::default());
         let digests = credentials.iter().map(|text| CredentialDigest::of(text.as_bytes())).collect();
         let floor = Self { credentials: credentials.to_vec(), digests, turn: Cell::default(), cache };
         for digest in &floor.digests {
-            floor.cache.insert((*digest, 0, 1, 0), (Arc::new([0; 512]), 2048));
+            floor.cache.insert(Key::of(*digest), (Arc::new([0; 512]), 2048));
         }
         floor.cache.run_pending_tasks();
         floor
@@ -149,7 +145,7 @@ impl Floor {
     }
 
     fn look_up(&self, digest: CredentialDigest) {
-        black_box(self.cache.get(&black_box((digest, 0, 1, 0))).expect("it was inserted"));
+        black_box(self.cache.get(&black_box(Key::of(digest))).expect("it was inserted"));
     }
 }
 

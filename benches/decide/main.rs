@@ -2,8 +2,8 @@
 //!
 //! First a table: time, allocations, and the ratio to the floor (one SHA-256 over the same credential and one look into
 //! a cache like ours, which no design that looks a credential up by its digest can do without). Then the same cases in
-//! criterion, which compares them with its last run. `cargo bench -- TEXT` runs criterion's part for names with `TEXT`
-//! only; `cargo bench -- none` prints the table alone.
+//! criterion, which compares them with its last run. `cargo bench --bench decide -- TEXT` measures names with `TEXT` only;
+//! `-- none` prints the whole table, and no more.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a measurement that cannot go on shall stop
 
@@ -34,6 +34,10 @@ fn main() {
     let mut cases = cases::all();
     // Without it this is `cargo test --benches`: criterion runs each case once, and figures would mean nothing.
     if std::env::args().any(|argument| argument == "--bench") {
+        let named = |case: &gauge::Case| std::env::args().skip(1).any(|text| case.name.contains(&text));
+        if cases.iter().any(named) {
+            cases.retain(named);
+        }
         gauge::table(&mut cases);
     }
     let mut criterion = Criterion::default()

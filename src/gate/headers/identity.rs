@@ -109,7 +109,7 @@ impl IdentityHeaders {
         put(names.subject.as_ref(), one(&principal.subject));
         put(names.client.as_ref(), principal.client.as_deref().and_then(one));
         put(names.realm.as_ref(), one(realm));
-        put(names.method.as_ref(), one(principal.kind.as_str()));
+        put(names.method.as_ref(), Some(HeaderValue::from_static(principal.kind.as_str())));
         put(names.credential.as_ref(), principal.credential_id.as_deref().and_then(one));
         put(names.issuer.as_ref(), principal.issuer.as_deref().and_then(one));
         put(names.scopes.as_ref(), list(principal.scopes.iter()));
@@ -157,7 +157,8 @@ fn list<'a>(elements: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
             return None;
         }
     }
-    if value.is_empty() { None } else { HeaderValue::try_from(value).ok() }
+    // A copy, without the room to grow: there may be very many of these.
+    if value.is_empty() { None } else { HeaderValue::from_str(&value).ok() }
 }
 
 fn encode(text: &str, encoded: &mut String) {

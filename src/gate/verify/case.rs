@@ -98,7 +98,7 @@ impl<'a> Case<'a> {
         trail.pass("key", || entry.to_string());
         let verification = entry.judge(self.realm, self.now);
         if let Verification::Rejected(..) = &verification {
-            trail.spent_key = Some(entry.id().into());
+            trail.spent_key = Some(Arc::clone(entry.id()));
         }
         verification
     }

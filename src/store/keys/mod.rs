@@ -128,6 +128,10 @@ impl Store {
                 .bind(") AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > ", at)
                 .push(")");
         }
+        // Said in the words of the index of the few that are not active.
+        if filter.owner_id.is_none() && filter.status.is_some_and(|status| status != KeyStatus::Active) {
+            statement = statement.push(" AND k.status <> 'active'");
+        }
         let rows = statement
             .bind_some(" AND k.owner_id = ", filter.owner_id.as_deref())
             .bind_some(" AND k.status = ", filter.status.map(KeyStatus::as_str))

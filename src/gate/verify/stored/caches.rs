@@ -90,7 +90,8 @@ impl Caches {
             return None;
         };
         let before = self.0.as_ref().and_then(|both| both.keys.get(&key));
-        let entry = Arc::new(Entry::new(record, read, before.map(|entry| Arc::clone(entry.uses()))));
+        let uses = before.map(|entry| Arc::clone(entry.uses()));
+        let entry = Arc::new(Entry::new(record, &sought.realm, read, uses));
         if let Some(both) = &self.0 {
             both.keys.insert(key, Arc::clone(&entry));
         }

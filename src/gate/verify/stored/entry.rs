@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwapOption;
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::ledger::{Ledger, Tick};
@@ -21,11 +22,42 @@ use crate::store::{AddressEntry, ClientStatus, KeyInForce, KeyStatus};
 /// One text of a key, whatever its state.
 #[derive(Debug)]
 pub(in crate::gate::verify) struct Entry {
-    record: KeyInForce,
+    /// Name of the realm.
+    realm: Arc<str>,
+    record: Record,
     uses: Arc<Uses>,
     /// Up to when the ledger is known to hold nothing against it.
     clean_at: AtomicU64,
     compiled: ArcSwapOption<Compiled>,
+}
+
+/// What decides of a [`KeyInForce`], without what is only told to people: there may be very many of these.
+#[derive(Debug)]
+struct Record {
+    id: Arc<str>,
+    status: KeyStatus,
+    expires_at: Option<UnixMillis>,
+    not_after: Option<UnixMillis>,
+    scopes: Option<Box<[Box<str>]>>,
+    addresses: List,
+    owner: Owner,
+    /// The owner's, and the key's over them.
+    attributes: Arc<Map<String, Value>>,
+}
+
+/// Networks, each until when it counts.
+type List = Box<[(IpNet, Option<UnixMillis>)]>;
+
+#[derive(Debug)]
+struct Owner {
+    id: Box<str>,
+    identifier: Arc<str>,
+    status: ClientStatus,
+    roles: Box<[Arc<str>]>,
+    scopes: Option<Box<[Box<str>]>>,
+    plan: Option<Arc<str>>,
+    tenant: Option<Arc<str>>,
+    addresses: List,
 }
 
 #[derive(Debug)]
@@ -38,10 +70,13 @@ struct Compiled {
 }
 
 impl Entry {
-    /// `read`: from before the read began. `uses`: those of the same text so far, if there are any.
-    pub(super) fn new(record: KeyInForce, read: Tick, uses: Option<Arc<Uses>>) -> Self {
+    /// `realm`: the name that stands in the record. `read`: from before the read began. `uses`: those of the same text so
+    /// far, if there are any.
+    pub(super) fn new(record: KeyInForce, realm: &Arc<str>, read: Tick, uses: Option<Arc<Uses>>) -> Self {
         let uses = uses.filter(|uses| uses.are_of(&record)).unwrap_or_else(|| Arc::new(Uses::of(&record)));
-        Self { record, uses, clean_at: AtomicU64::new(read), compiled: ArcSwapOption::empty() }
+        let record = Record::new(record, Arc::clone(uses.key_id()));
+        let (realm, clean_at) = (Arc::clone(realm), AtomicU64::new(read));
+        Self { realm, record, uses, clean_at, compiled: ArcSwapOption::empty() }
     }
 
     pub(super) fn uses(&self) -> &Arc<Uses> {
@@ -49,18 +84,17 @@ impl Entry {
     }
 
     /// Id of the key.
-    pub(in crate::gate::verify) fn id(&self) -> &str {
-        &self.record.key.id
+    pub(in crate::gate::verify) fn id(&self) -> &Arc<str> {
+        &self.record.id
     }
 
     pub(super) fn realm(&self) -> &str {
-        &self.record.key.realm
+        &self.realm
     }
 
     /// Whether it is still as it was read, as far as the ledger knows.
     pub(super) fn holds(&self, ledger: &Ledger) -> bool {
-        let KeyInForce { key, .. } = &self.record;
-        ledger.holds(&self.clean_at, &key.realm, &key.id, &key.owner_id)
+        ledger.holds(&self.clean_at, &self.realm, &self.record.id, &self.record.owner.id)
     }
 
     /// What it proves at `now`, if anything.
@@ -72,8 +106,8 @@ impl Entry {
     }
 
     fn fault(&self, now: UnixMillis) -> Option<(Reason, Why)> {
-        let KeyInForce { key, owner, not_after, .. } = &self.record;
-        match (key.status, owner.status) {
+        let Record { status, expires_at, not_after, owner, .. } = &self.record;
+        match (status, owner.status) {
             (KeyStatus::Revoked, _) => return Some((Reason::KeyRevoked, Why::Revoked)),
             (KeyStatus::Disabled, _) | (_, ClientStatus::Disabled) => {
                 return Some((Reason::KeyDisabled, Why::Disabled));
@@ -83,7 +117,7 @@ impl Entry {
         if not_after.is_some_and(|end| now >= end) {
             return Some((Reason::KeyExpired, Why::Rotated));
         }
-        key.expires_at.is_some_and(|end| now >= end).then_some((Reason::KeyExpired, Why::Expired))
+        expires_at.is_some_and(|end| now >= end).then_some((Reason::KeyExpired, Why::Expired))
     }
 
     fn compiled(&self, realm: &Arc<Realm>, now: UnixMillis) -> Arc<Verified> {
@@ -93,8 +127,8 @@ impl Entry {
         {
             return Arc::clone(&compiled.verified);
         }
-        let lists = [&self.record.owner_addresses, &self.record.key_addresses];
-        let until = lists.into_iter().flatten().filter_map(|entry| entry.expires_at).filter(|end| now < *end).min();
+        let entries = self.record.owner.addresses.iter().chain(&self.record.addresses);
+        let until = entries.filter_map(|(_, until)| *until).filter(|end| now < *end).min();
         let verified = Arc::new(self.compile(realm, now));
         let compiled = Compiled { realm: Arc::downgrade(realm), until, verified: Arc::clone(&verified) };
         self.compiled.store(Some(Arc::new(compiled)));
@@ -102,29 +136,26 @@ impl Entry {
     }
 
     fn compile(&self, realm: &Realm, now: UnixMillis) -> Verified {
-        let KeyInForce { key, owner, not_after, key_addresses, owner_addresses } = &self.record;
+        let Record { id, expires_at, not_after, scopes, addresses, owner, attributes, .. } = &self.record;
         let roles = (!owner.roles.is_empty()).then(|| realm.roles.expand(&owner.roles));
         let granted = OwnerScopes::new(owner.scopes.as_ref().map(ScopeSet::patterns), roles);
-        let name: Arc<str> = owner.identifier.as_str().into();
-        let mut attributes = owner.attributes.clone();
-        attributes.extend(key.attributes.iter().map(|(name, value)| (name.clone(), value.clone())));
         let principal = Principal {
             kind: CredentialKind::ApiKey,
-            subject: Arc::clone(&name),
-            client: Some(name),
-            credential_id: Some(key.id.as_str().into()),
+            subject: Arc::clone(&owner.identifier),
+            client: Some(Arc::clone(&owner.identifier)),
+            credential_id: Some(Arc::clone(id)),
             issuer: None,
-            tenant: owner.tenant.as_deref().map(Arc::from),
-            plan: owner.plan.as_deref().map(Arc::from),
-            roles: owner.roles.iter().map(|role| role.as_str().into()).collect(),
-            scopes: granted.of_key(key.scopes.as_ref().map(ScopeSet::patterns)),
-            attributes: Arc::new(attributes),
+            tenant: owner.tenant.clone(),
+            plan: owner.plan.clone(),
+            roles: owner.roles.to_vec(),
+            scopes: granted.of_key(scopes.as_ref().map(ScopeSet::patterns)),
+            attributes: Arc::clone(attributes),
         };
         Verified {
             headers: realm.identity_headers.prepare(&realm.name, &principal),
             principal,
-            expires: [*not_after, key.expires_at].into_iter().flatten().min(),
-            allow_ips: [owner_addresses, key_addresses].into_iter().filter_map(|list| live(list, now)).collect(),
+            expires: [*not_after, *expires_at].into_iter().flatten().min(),
+            allow_ips: [&owner.addresses, addresses].into_iter().filter_map(|list| live(list, now)).collect(),
             issuer: None,
             uses: Some(Arc::clone(&self.uses)),
         }
@@ -132,29 +163,62 @@ impl Entry {
 
     /// What it takes in memory, about: the record, what is compiled from it, and the cache's own nodes.
     pub(super) fn weight(&self) -> u32 {
-        let KeyInForce { key, owner, key_addresses, owner_addresses, .. } = &self.record;
-        let lists = [Some(&owner.roles), owner.scopes.as_ref(), key.scopes.as_ref()];
-        let words: usize = lists.into_iter().flatten().flatten().map(|word| word.len() + 64).sum();
-        let texts = key.name.len() + owner.identifier.len() + key.revoke_reason.as_ref().map_or(0, String::len);
-        let attributes = map_weight(&key.attributes) + map_weight(&owner.attributes);
-        let addresses = 512 * (key_addresses.len() + owner_addresses.len());
-        let all = BASE_WEIGHT + 4 * (words + texts) + 2 * attributes + addresses;
+        let Record { scopes, addresses, owner, attributes, .. } = &self.record;
+        let scopes = [scopes, &owner.scopes].into_iter().flatten().flatten().map(|scope| scope.len());
+        let words: usize = scopes.chain(owner.roles.iter().map(|role| role.len())).map(|len| len + 64).sum();
+        let addresses = 512 * (addresses.len() + owner.addresses.len());
+        let all = BASE_WEIGHT + 4 * (words + owner.identifier.len()) + 2 * map_weight(attributes) + addresses;
         u32::try_from(all).unwrap_or(u32::MAX)
     }
 }
 
-/// With two scopes this makes 3.3 KB, of which 3.0 are allocated.
+/// With two scopes this makes TODO KB, of which TODO are allocated.
 const BASE_WEIGHT: usize = 2560;
+
+impl Record {
+    fn new(record: KeyInForce, id: Arc<str>) -> Self {
+        let KeyInForce { key, owner, not_after, key_addresses, owner_addresses } = record;
+        let mut attributes = owner.attributes;
+        attributes.extend(key.attributes);
+        Self {
+            id,
+            status: key.status,
+            expires_at: key.expires_at,
+            not_after,
+            scopes: boxed(key.scopes),
+            addresses: list(&key_addresses),
+            owner: Owner {
+                id: owner.id.into(),
+                identifier: owner.identifier.into(),
+                status: owner.status,
+                roles: owner.roles.into_iter().map(Arc::from).collect(),
+                scopes: boxed(owner.scopes),
+                plan: owner.plan.map(Arc::from),
+                tenant: owner.tenant.map(Arc::from),
+                addresses: list(&owner_addresses),
+            },
+            attributes: Arc::new(attributes),
+        }
+    }
+}
+
+fn list(entries: &[AddressEntry]) -> List {
+    entries.iter().map(|entry| (entry.network, entry.expires_at)).collect()
+}
+
+fn boxed(scopes: Option<Vec<String>>) -> Option<Box<[Box<str>]>> {
+    scopes.map(|scopes| scopes.into_iter().map(String::into).collect())
+}
 
 impl fmt::Display for Entry {
     /// For `explain`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let KeyInForce { key, owner, not_after, .. } = &self.record;
-        write!(f, "a key of the store: {} of owner {:?}, {}", key.id, owner.identifier, key.status.as_str())?;
+        let Record { id, status, expires_at, not_after, owner, .. } = &self.record;
+        write!(f, "a key of the store: {id} of owner {:?}, {}", owner.identifier, status.as_str())?;
         if owner.status != ClientStatus::Active {
             write!(f, ", its owner {}", owner.status.as_str())?;
         }
-        if let Some(end) = key.expires_at {
+        if let Some(end) = expires_at {
             write!(f, ", expires {end}")?;
         }
         if let Some(end) = not_after {
@@ -166,9 +230,9 @@ impl fmt::Display for Entry {
 
 /// The networks of a list; none = there is no list, and every address is allowed. A list whose entries have all run out
 /// is still a list: it allows no address, for time alone must not open what somebody has closed.
-fn live(list: &[AddressEntry], now: UnixMillis) -> Option<NetworkSet> {
-    let counts = |entry: &&AddressEntry| entry.expires_at.is_none_or(|end| now < end);
-    (!list.is_empty()).then(|| list.iter().filter(counts).map(|entry| entry.network).collect())
+fn live(list: &List, now: UnixMillis) -> Option<NetworkSet> {
+    let counts = |until: &Option<UnixMillis>| until.is_none_or(|end| now < end);
+    (!list.is_empty()).then(|| list.iter().filter(|(_, until)| counts(until)).map(|(network, _)| *network).collect())
 }
 
 fn map_weight(map: &Map<String, Value>) -> usize {

@@ -19,7 +19,7 @@ const MOST: usize = 200_000;
 /// Uses of one text of a key.
 #[derive(Debug)]
 pub struct Uses {
-    key_id: Box<str>,
+    key_id: Arc<str>,
     overlap: bool,
     count: AtomicI64,
     last_at: AtomicI64,
@@ -47,6 +47,10 @@ impl Uses {
             written: AtomicI64::new(written.map_or(i64::MIN, |at| at.0)),
             waiting: AtomicBool::default(),
         }
+    }
+
+    pub(super) fn key_id(&self) -> &Arc<str> {
+        &self.key_id
     }
 
     /// Whether these count the uses of the text that `record` is about.

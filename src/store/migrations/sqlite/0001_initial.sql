@@ -56,6 +56,7 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_list ON api_keys (realm, id);
 CREATE INDEX api_keys_owner ON api_keys (owner_id, id);
 CREATE INDEX api_keys_expiring ON api_keys (expires_at) WHERE status = 'active';
+CREATE INDEX api_keys_inactive ON api_keys (status, id) WHERE status <> 'active';
 -- None on last_used_at: stamps are written by the thousand, and asked for once in a while.
 
 -- Rotation adds a row; the key's id stays.
