@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::backend::{Row, Transaction};
-use super::statement::Statement;
+use super::statement::{Statement, TOGETHER};
 use super::{Change, ChangeKind, Page, Store, StoreError};
 use crate::clock::UnixMillis;
 
@@ -18,9 +18,6 @@ pub struct Span {
 
 /// So long a node may be away and still learn of everything from the rows.
 const KEPT: Duration = Duration::from_secs(3600);
-
-/// Rows of one statement: far below what databases take as parameters.
-const TOGETHER: usize = 500;
 
 impl Store {
     /// What of the feed there is. One small read.

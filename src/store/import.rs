@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::backend;
 use super::keys::{INSERTED, SECRET, secret};
-use super::statement::Statement;
+use super::statement::{Statement, TOGETHER};
 use super::{ChangeKind, Fault, IdKind, StoreError, Write};
 use crate::clock::UnixMillis;
 use crate::secret::CredentialDigest;
@@ -40,9 +40,6 @@ pub struct Imported {
     /// Keys whose text the realm knew already: left as they were.
     pub known: u64,
 }
-
-/// Rows of one statement: far below what databases take as parameters.
-const TOGETHER: usize = 250;
 
 impl Write {
     /// Makes all of these keys that the realm does not know yet; one row in the feed for the whole batch. A text that

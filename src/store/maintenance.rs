@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::backend::Value;
 use super::migrate::TABLES;
 use super::{ChangeKind, Fault, Store, StoreError, Write};
 use crate::clock::UnixMillis;
@@ -53,6 +52,18 @@ const NONE_OF: &[(&str, &str)] = &[
         "FROM audit_events e WHERE NOT EXISTS \
          (SELECT 1 FROM audit_chains c WHERE c.chain = e.chain AND c.position >= e.position)",
     ),
+];
+
+/// Rows that go over to another realm at a time: no statement may take long, however many keys there are.
+const RENAMED_TOGETHER: i64 = 20_000;
+
+/// Gives `$3` rows of the realm `$1` to `$2`: principals, keys, their texts, address lists.
+const RENAME_SOME: [&str; 4] = [
+    "UPDATE principals SET realm = $2 WHERE id IN (SELECT id FROM principals WHERE realm = $1 ORDER BY id LIMIT $3)",
+    "UPDATE api_keys SET realm = $2 WHERE id IN (SELECT id FROM api_keys WHERE realm = $1 ORDER BY id LIMIT $3)",
+    "UPDATE api_key_secrets SET realm = $2 WHERE realm = $1 \
+     AND digest IN (SELECT digest FROM api_key_secrets WHERE realm = $1 ORDER BY digest LIMIT $3)",
+    "UPDATE ip_entries SET realm = $2 WHERE id IN (SELECT id FROM ip_entries WHERE realm = $1 ORDER BY id LIMIT $3)",
 ];
 
 impl Store {
@@ -127,17 +138,27 @@ impl Write {
         if from == to {
             return Ok((0, 0));
         }
-        let names = || vec![Value::from(from), Value::from(to)];
-        let transaction = &mut self.transaction;
-        let principals = transaction.execute("UPDATE principals SET realm = $2 WHERE realm = $1", names()).await?;
-        let keys = transaction.execute("UPDATE api_keys SET realm = $2 WHERE realm = $1", names()).await?;
-        transaction.execute("UPDATE api_key_secrets SET realm = $2 WHERE realm = $1", names()).await?;
-        transaction.execute("UPDATE ip_entries SET realm = $2 WHERE realm = $1", names()).await?;
+        let [principals, keys, secrets, addresses] = RENAME_SOME;
+        let principals = self.rename_in(principals, from, to).await?;
+        let keys = self.rename_in(keys, from, to).await?;
+        self.rename_in(secrets, from, to).await?;
+        self.rename_in(addresses, from, to).await?;
         self.rename_in_admin_tokens(from, to).await?;
         for realm in [from, to] {
             self.change(realm, ChangeKind::Realm, "", at);
         }
         Ok((principals, keys))
+    }
+
+    /// Runs one of [`RENAME_SOME`] until there is nothing left for it to do.
+    async fn rename_in(&mut self, sql: &'static str, from: &str, to: &str) -> Result<u64, StoreError> {
+        let mut all = 0;
+        loop {
+            match self.transaction.execute(sql, vec![from.into(), to.into(), RENAMED_TOGETHER.into()]).await? {
+                0 => return Ok(all),
+                some => all += some,
+            }
+        }
     }
 
     /// Whoever may administer the realm may so under its new name.

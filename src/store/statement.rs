@@ -3,6 +3,10 @@
 use super::StoreError;
 use super::backend::{Database, Row, Transaction, Value};
 
+/// Rows of one statement. Not more: SQLite finds each parameter by walking through all before it, so that the time for
+/// a row grows with their number. Not fewer: PostgreSQL answers each statement over the network.
+pub(super) const TOGETHER: usize = 50;
+
 /// A statement in the making.
 #[derive(Clone, Debug)]
 pub(super) struct Statement {

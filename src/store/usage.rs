@@ -3,11 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::backend::{Transaction, Value};
-use super::statement::Statement;
+use super::statement::{Statement, TOGETHER};
 use super::{KeyUse, Store, StoreError};
-
-/// Keys of one statement.
-const TOGETHER: usize = 500;
 
 impl Store {
     /// Adds uses, all or none. Touches neither version nor feed; uses of a key that is gone are dropped.
