@@ -99,7 +99,7 @@ impl<'p> Filled<'p> {
             name: format!("key {n}"),
             scopes: None,
             attributes: Map::new(),
-            expires_at: (n % 2 == 0).then(|| SystemClock.now().plus(Duration::from_secs(90 * 86_400))),
+            expires_at: n.is_multiple_of(2).then(|| SystemClock.now().plus(Duration::from_secs(90 * 86_400))),
         }
     }
 
