@@ -1,5 +1,6 @@
 //! Who a request is: principals, the kinds of credential that prove them, and scopes.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,6 +13,8 @@ pub enum CredentialKind {
     Jwt,
     /// A long-lived key.
     ApiKey,
+    /// Random text that the gateway has issued.
+    Opaque,
 }
 
 impl CredentialKind {
@@ -20,6 +23,7 @@ impl CredentialKind {
         match self {
             Self::Jwt => "jwt",
             Self::ApiKey => "api_key",
+            Self::Opaque => "opaque",
         }
     }
 }
@@ -53,6 +57,17 @@ pub struct Principal {
     pub scopes: ScopeSet,
     /// Claims of a token, attributes of a client.
     pub attributes: Arc<Map<String, Value>>,
+    /// What the store knows it by: none for tokens of others and for what is declared in the configuration.
+    pub account: Option<Account>,
+}
+
+/// Where a principal stands in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Id of the principal, or of the owner of the key: `usr_…`, `cli_…`, `own_…`.
+    pub id: Arc<str>,
+    /// Session of the token; none for keys.
+    pub session: Option<Arc<str>>,
 }
 
 /// One granted scope. Where wildcards are understood, a segment (between colons) that is `*` stands for any segment and
@@ -178,6 +193,17 @@ impl ScopeSet {
     /// The scopes as text, wildcards as they were written.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|grant| &*grant.text)
+    }
+}
+
+/// Role name to the scopes it stands for.
+#[derive(Clone, Debug, Default)]
+pub struct Roles(pub HashMap<Box<str>, ScopeSet>);
+
+impl Roles {
+    /// The scopes of all `roles` together; unknown roles grant nothing.
+    pub fn expand<S: AsRef<str>>(&self, roles: impl IntoIterator<Item = S>) -> ScopeSet {
+        roles.into_iter().filter_map(|role| self.0.get(role.as_ref())).fold(ScopeSet::default(), |sum, s| sum.union(s))
     }
 }
 

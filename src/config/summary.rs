@@ -46,7 +46,7 @@ impl RouteSummary {
             methods: route.view.methods.clone(),
             path: route.view.path.clone(),
             auth: route.view.auth.clone(),
-            upstream: route.upstream.name.to_string(),
+            upstream: route.upstream.as_ref().map_or_else(String::new, |upstream| upstream.name.to_string()),
             needs: needs.into_iter().filter(|(_, values)| !values.is_empty()).collect(),
         }
     }

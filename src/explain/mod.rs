@@ -88,7 +88,10 @@ impl Verdict {
         match &self.decision {
             Ok(permit) => {
                 let target = permit.target().unwrap_or("the path as it came");
-                writeln!(out, "\nallowed: goes to {}, {target}", permit.route().upstream.name)?;
+                match &permit.route().upstream {
+                    Some(upstream) => writeln!(out, "\nallowed: goes to {}, {target}", upstream.name)?,
+                    None => writeln!(out, "\nallowed: the gateway answers itself, by the grant of this path")?,
+                }
                 for (name, value) in permit.identity().iter().flat_map(|identity| identity.headers.iter()) {
                     writeln!(out, "  {name}: {}", value.to_str().unwrap_or_default())?;
                 }
@@ -119,7 +122,7 @@ impl Verdict {
             "why": denial.and_then(|denial| denial.why).map(|why| why.as_str()),
             "realm": self.trail.realm.as_ref().map(|realm| &*realm.name),
             "route": self.trail.route.as_ref().map(|route| &*route.name),
-            "upstream": self.decision.as_ref().ok().map(|permit| &*permit.route().upstream.name),
+            "upstream": self.decision.as_ref().ok().and_then(|permit| permit.route().upstream.as_ref()).map(|upstream| &*upstream.name),
             "identity_headers": identity,
             "steps": self.trail.steps.iter().flatten().map(step).collect::<Vec<_>>(),
         })

@@ -14,10 +14,10 @@ use super::headers::IdentityHeaders;
 use super::limit::Limiter;
 use super::network::NetworkSet;
 use super::path::PathRules;
-use super::route::{HostTable, RouteTable};
+use super::route::{HostTable, OwnedHosts, RouteTable};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
 use super::verify::jwt::{ClaimPath, Issuer};
-use crate::identity::ScopeSet;
+pub use crate::identity::Roles;
 use crate::secret::CredentialDigest;
 
 /// Everything that decides about requests, at one moment. A request loads it once and keeps it to its end.
@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub realms: Vec<Arc<Realm>>,
     /// Which host belongs to which realm (values are indices into `realms`).
     pub hosts: HostTable,
+    /// Hosts that owners of the store brought with them: asked after `hosts`.
+    pub owned_hosts: Arc<OwnedHosts>,
     /// Peers whose forwarding headers are believed.
     pub trusted_proxies: NetworkSet,
     /// Size limits.
@@ -71,8 +73,12 @@ pub struct Realm {
     pub table: RouteTable,
     /// The routes; [`Route::index`] counts in this list.
     pub routes: Vec<Arc<Route>>,
-    /// Whose JWTs are believed; routes name them by index.
+    /// Where routes and grants lie that only some of the realm's hosts have; asked before `table`.
+    pub host_tables: Vec<(HostTable, RouteTable)>,
+    /// Whose JWTs are believed; routes name them by index. The realm itself may be among them.
     pub issuers: Vec<Arc<Issuer>>,
+    /// Tokens of the realm's own; none: it issues none.
+    pub own: Option<OwnTokens>,
     /// Forms of API keys.
     pub api_keys: Vec<ApiKeyForm>,
     /// Keys declared in the configuration.
@@ -83,6 +89,8 @@ pub struct Realm {
     pub roles: Roles,
     /// The upstreams that routes point to.
     pub upstreams: Vec<Arc<Upstream>>,
+    /// Attribute of owners that holds a host of theirs.
+    pub hosts_from: Option<Box<str>>,
     /// What the configuration says besides, for people.
     pub view: RealmView,
 }
@@ -149,17 +157,6 @@ pub struct DeclaredKeyView {
     pub ip_allowlist: Vec<ipnet::IpNet>,
 }
 
-/// Role name to the scopes it stands for.
-#[derive(Debug, Default)]
-pub struct Roles(pub std::collections::HashMap<Box<str>, ScopeSet>);
-
-impl Roles {
-    /// The scopes of all `roles` together; unknown roles grant nothing.
-    pub fn expand<S: AsRef<str>>(&self, roles: impl IntoIterator<Item = S>) -> ScopeSet {
-        roles.into_iter().filter_map(|role| self.0.get(role.as_ref())).fold(ScopeSet::default(), |sum, s| sum.union(s))
-    }
-}
-
 /// One rule: which requests, who may make them, where they go.
 #[derive(Debug)]
 pub struct Route {
@@ -191,8 +188,10 @@ pub struct Route {
     pub deny_ips: Option<NetworkSet>,
     /// Rate limits, all of which apply.
     pub limits: Vec<Arc<Limiter>>,
-    /// Where allowed requests go.
-    pub upstream: Arc<Upstream>,
+    /// Where allowed requests go; none: the request is a grant.
+    pub upstream: Option<Arc<Upstream>>,
+    /// Which of the realm's grants answers allowed requests; none: they are forwarded.
+    pub grant: Option<usize>,
     /// Cut from the front of the path before it is sent on; without a trailing slash.
     pub strip_prefix: Option<Box<str>>,
     /// Timeouts that differ from the upstream's.
@@ -233,6 +232,40 @@ pub struct Auth {
     pub jwt: bool,
     /// API keys.
     pub api_key: bool,
+    /// The realm's own opaque tokens, of this kind: an index into [`OwnTokens::opaque`].
+    pub opaque: Option<usize>,
+}
+
+/// What the gate knows of the tokens that the realm issues itself.
+#[derive(Debug)]
+pub struct OwnTokens {
+    /// Index of the issuer `self`.
+    pub issuer: usize,
+    /// `token_use` of the tokens that routes take.
+    pub token_use: Box<str>,
+    /// Whether they end with their session. Else their claims alone decide.
+    pub revocable: bool,
+    /// Kinds of opaque tokens that routes may take.
+    pub opaque: Vec<OpaqueForm>,
+}
+
+/// What opaque tokens of one kind look like: what does not is not looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpaqueForm {
+    /// Name of the kind.
+    pub kind: Arc<str>,
+    /// Characters.
+    pub length: usize,
+    /// Whether they are lower-case hexadecimal digits; else digits and letters.
+    pub hex: bool,
+}
+
+impl OpaqueForm {
+    /// Whether `text` can be one.
+    pub fn fits(&self, text: &str) -> bool {
+        let digit = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+        text.len() == self.length && text.bytes().all(|b| if self.hex { digit(b) } else { b.is_ascii_alphanumeric() })
+    }
 }
 
 /// A place of a route and what may stand there.
@@ -244,6 +277,8 @@ pub struct RoutePlace {
     pub jwt: bool,
     /// Which forms of API keys may stand there: indices into [`Realm::api_keys`].
     pub api_keys: Vec<usize>,
+    /// Whether an opaque token may stand there.
+    pub opaque: bool,
 }
 
 /// A required scope; parts of it may come from the path and the method.

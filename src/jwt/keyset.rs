@@ -15,7 +15,7 @@ use super::{Algorithm, KeyFault, VerifyKey, json};
 /// A document with more keys is no key set of an issuer; each costs a computation when it is read.
 const MAX_KEYS: usize = 1000;
 /// A token without a key id is tried with so many keys at most: each try costs a signature check.
-const MAX_TRIES: usize = 4;
+pub(super) const MAX_TRIES: usize = 4;
 
 /// Keys to choose from. A clone shares the keys.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ mod hmac;
 pub(crate) mod json;
 mod key;
 mod keyset;
+mod own;
 mod pem;
 mod self_test;
 mod sign;
@@ -21,6 +22,7 @@ pub use compact::{Compact, Fault, Header};
 pub use hmac::looks_encoded;
 pub use key::VerifyKey;
 pub use keyset::{KeyRing, NoKey, ParsedKeySet};
+pub use own::{OwnKey, OwnKeys};
 pub use self_test::self_test;
 pub use sign::{SigningKey, sign};
 

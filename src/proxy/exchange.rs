@@ -87,7 +87,8 @@ impl Exchange {
     /// How long is waited in this exchange.
     pub(super) fn timeouts(&self) -> Result<Timeouts> {
         let route = self.permit()?.route();
-        Ok(route.timeouts.or(route.upstream.timeouts))
+        let upstream = route.upstream.as_ref().map(|upstream| upstream.timeouts);
+        Ok(route.timeouts.or(upstream.unwrap_or_default()))
     }
 
     /// Remembers why the request is refused.

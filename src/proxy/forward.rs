@@ -1,7 +1,5 @@
 //! The two heads that pass through: the request's on its way to the upstream, the answer's on its way back.
 
-use std::sync::Arc;
-
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
@@ -39,7 +37,7 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
         // Nobody would pass the 100 on (RFC 9110 section 10.1.1).
         parts.headers.remove(EXPECT);
     }
-    if let Some(host) = &permit.route().upstream.host {
+    if let Some(host) = permit.route().upstream.as_ref().and_then(|upstream| upstream.host.as_ref()) {
         let host = HeaderValue::from_str(host).or_err(ErrorType::InternalError, "host")?;
         parts.headers.try_insert(HOST, host).or_err(ErrorType::InternalError, "too many fields")?;
     }
@@ -116,10 +114,10 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
 pub(super) fn log_fault(exchange: &mut Exchange, peer: &HttpPeer, error: &Error) {
     let Some(server) = exchange.server.clone() else { return };
     let Some(withheld) = server.complain(exchange.at) else { return };
-    let upstream = exchange.permit.as_ref().map(|permit| Arc::clone(&permit.route().upstream.name));
+    let upstream = exchange.permit.as_ref().and_then(|permit| permit.route().upstream.clone());
     tracing::warn!(
         request_id = exchange.id().as_str(),
-        upstream = upstream.as_deref(),
+        upstream = upstream.as_deref().map(|upstream| &*upstream.name),
         server = server.label(),
         address = %peer._address,
         fault = error.reason_str(),

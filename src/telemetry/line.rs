@@ -35,7 +35,10 @@ impl<'a> Names<'a> {
         Self {
             realm: ending.trail.realm.as_deref().map(|realm| &*realm.name),
             route: route.map(|route| &*route.name),
-            upstream: route.filter(|_| ending.outcome != Outcome::Denied).map(|route| &*route.upstream.name),
+            upstream: route
+                .filter(|_| ending.outcome != Outcome::Denied)
+                .and_then(|route| route.upstream.as_ref())
+                .map(|upstream| &*upstream.name),
         }
     }
 }
@@ -344,6 +347,7 @@ mod tests {
             roles: Vec::new(),
             scopes: ScopeSet::default(),
             attributes: Arc::default(),
+            account: None,
         };
         let verified = Verified {
             principal,

@@ -86,6 +86,7 @@ fn client<'r>(
         roles: raw.roles.value.iter().map(|role| Arc::from(role.value.as_str())).collect(),
         scopes: granted.granted().clone(),
         attributes: Arc::new(raw.attributes.value.0.iter().map(|(n, any)| (n.clone(), any.value.0.clone())).collect()),
+        account: None,
     };
     let client_list = address_list(work, &raw.ip_allowlist);
 

@@ -96,6 +96,7 @@ pub(crate) fn compile(
                 generation: 0,
                 realms,
                 hosts,
+                owned_hosts: Arc::default(),
                 trusted_proxies,
                 sizes,
                 clock_skew: input.server.clock_skew.value,

@@ -7,7 +7,10 @@ use super::*;
 use crate::clock::UnixMillis;
 
 fn places(texts: &[&str]) -> Vec<RoutePlace> {
-    texts.iter().map(|text| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![] }).collect()
+    texts
+        .iter()
+        .map(|text| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![], opaque: false })
+        .collect()
 }
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {

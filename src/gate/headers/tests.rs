@@ -33,6 +33,7 @@ fn principal() -> Principal {
         roles: vec!["Brand Admin".into(), "x".into()],
         scopes: ScopeSet::literal(["b:read", "a:read"]),
         attributes: Arc::new(attributes.as_object().unwrap().clone()),
+        account: None,
     }
 }
 
@@ -57,12 +58,13 @@ impl Case {
             timeouts: Timeouts::default(),
             tls: None,
         });
-        let place = |text: &&str| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![] };
+        let place =
+            |text: &&str| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![], opaque: false };
         let route = Arc::new(Route {
             view: Default::default(),
             name: "route".into(),
             index: 0,
-            auth: Auth { public: self.from.is_empty(), anonymous: false, jwt: true, api_key: false },
+            auth: Auth { public: self.from.is_empty(), anonymous: false, jwt: true, api_key: false, opaque: None },
             places: self.from.iter().map(place).collect(),
             issuers: vec![],
             scopes: vec![],
@@ -73,7 +75,8 @@ impl Case {
             allow_ips: None,
             deny_ips: None,
             limits: vec![],
-            upstream: upstream.clone(),
+            upstream: Some(upstream.clone()),
+            grant: None,
             strip_prefix: None,
             timeouts: Timeouts::default(),
             max_body: 0,
@@ -89,6 +92,9 @@ impl Case {
             dialect: crate::gate::dialect::nameless(),
             path_rules: Default::default(),
             table: Default::default(),
+            host_tables: vec![],
+            own: None,
+            hosts_from: None,
             routes: vec![route.clone()],
             issuers: vec![],
             api_keys: vec![],

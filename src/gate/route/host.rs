@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 
 use super::super::outcome::Why;
@@ -70,6 +72,39 @@ impl HostTable {
             }
         };
         Ok(realm.copied().or(self.rest))
+    }
+}
+
+/// Hosts that are kept in the store: custom domains of owners. Replaced whole, by whoever follows the store; shared by
+/// all snapshots.
+#[derive(Debug, Default)]
+pub struct OwnedHosts(ArcSwap<HashMap<Box<str>, Arc<str>>>);
+
+impl OwnedHosts {
+    /// Puts other hosts in force: each with the name of its realm. What is no host is left out, and so is what two realms
+    /// claim: neither is believed.
+    pub fn replace<'h>(&self, hosts: impl IntoIterator<Item = (&'h str, Arc<str>)>) {
+        let mut table: HashMap<Box<str>, Option<Arc<str>>> = HashMap::new();
+        for (host, realm) in hosts {
+            if let Ok(Name::Text(name)) = configured(host) {
+                let claim = table.entry(name.to_ascii_lowercase().into()).or_insert_with(|| Some(Arc::clone(&realm)));
+                if claim.as_ref().is_some_and(|other| *other != realm) {
+                    *claim = None;
+                }
+            }
+        }
+        self.0.store(Arc::new(table.into_iter().filter_map(|(host, realm)| Some((host, realm?))).collect()));
+    }
+
+    /// Name of the realm of a `Host` value.
+    pub fn find(&self, host: &str) -> Option<Arc<str>> {
+        let table = self.0.load();
+        if table.is_empty() {
+            return None;
+        }
+        let (Name::Text(text), _) = parse(host)? else { return None };
+        let mut buffer = [0; MAX_NAME];
+        table.get(lower_case(text, &mut buffer)?).cloned()
     }
 }
 

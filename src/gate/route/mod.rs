@@ -4,6 +4,6 @@ mod host;
 mod pattern;
 mod table;
 
-pub use host::HostTable;
+pub use host::{HostTable, OwnedHosts};
 pub use pattern::{MAX_PARAMS, Pattern};
 pub use table::{Found, Params, RouteTable};

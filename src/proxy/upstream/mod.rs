@@ -44,7 +44,7 @@ impl Upstreams {
 
     /// Where the permitted request goes.
     pub(super) fn of(&self, permit: &Permit) -> Option<&Target> {
-        self.0.get(permit.realm().index)?.get(permit.route().upstream.index)
+        self.0.get(permit.realm().index)?.get(permit.route().upstream.as_ref()?.index)
     }
 }
 

@@ -149,7 +149,7 @@ impl Served {
         Self {
             realm: trail.realm.as_ref().map(|realm| realm.index),
             route: trail.route.as_ref().map(|route| route.index),
-            upstream: trail.route.as_ref().map(|route| route.upstream.index),
+            upstream: trail.route.as_ref().and_then(|route| route.upstream.as_ref()).map(|upstream| upstream.index),
         }
     }
 }

@@ -179,7 +179,7 @@ fn route_json(realm: &Realm, route: &Route) -> Value {
         "scopes_any": route.view.scopes_any,
         "roles": route.roles,
         "plans": route.plans,
-        "upstream": &*route.upstream.name,
+        "upstream": route.upstream.as_ref().map(|upstream| &*upstream.name),
         "strip_prefix": route.strip_prefix,
         "max_body_bytes": route.max_body,
     })

@@ -18,7 +18,7 @@ pub(super) fn auth(work: &mut Compiler<'_>, raw: &Raw, parts: &RealmParts<'_>) -
         work.fault(&list.at, text);
         return None;
     }
-    let mut auth = Auth { public: false, anonymous: false, jwt: false, api_key: false };
+    let mut auth = Auth { public: false, anonymous: false, jwt: false, api_key: false, opaque: None };
     for item in &list.value {
         let flag = match item.value {
             AuthKind::Jwt => &mut auth.jwt,
@@ -110,19 +110,24 @@ pub(super) fn places(work: &mut Compiler<'_>, raw: &Raw, auth: Auth, parts: &Rea
         let api_keys: Vec<_> = if auth.api_key { forms().map(|(index, _)| index).collect() } else { Vec::new() };
         return read_places(work, &list.value, parts.identity)
             .into_iter()
-            .map(|place| RoutePlace { place, jwt: auth.jwt, api_keys: api_keys.clone() })
+            .map(|place| RoutePlace { place, jwt: auth.jwt, api_keys: api_keys.clone(), opaque: false })
             .collect();
     }
     if auth.jwt {
         let place = Place::Header(http::header::AUTHORIZATION);
-        places.push(RoutePlace { place, jwt: true, api_keys: Vec::new() });
+        places.push(RoutePlace { place, jwt: true, api_keys: Vec::new(), opaque: false });
     }
     if auth.api_key {
         for (index, form) in forms() {
             for place in &form.from {
                 match places.iter_mut().find(|known| known.place == *place) {
                     Some(known) => known.api_keys.push(index),
-                    None => places.push(RoutePlace { place: place.clone(), jwt: false, api_keys: vec![index] }),
+                    None => places.push(RoutePlace {
+                        place: place.clone(),
+                        jwt: false,
+                        api_keys: vec![index],
+                        opaque: false,
+                    }),
                 }
             }
         }

@@ -41,13 +41,14 @@ fn an_upstream_is_found_by_its_name_and_each_url_is_one_upstream() {
     let names: Vec<_> = realm.upstreams.iter().map(|upstream| &*upstream.name).collect();
     assert_eq!(names, ["main", "127.0.0.1:9000", "b.example:443"]);
     assert!(realm.upstreams.iter().enumerate().all(|(index, upstream)| upstream.index == index));
-    let main = &realm.routes[0].upstream;
+    let upstream = |route: usize| realm.routes[route].upstream.as_ref().unwrap();
+    let main = upstream(0);
     assert_eq!(main.tls, Some(UpstreamTls { server_name: "a.example".into(), ca: None }));
     assert_eq!(
         (main.timeouts.read.map(|t| t.as_secs()), main.timeouts.write.map(|t| t.as_secs())),
         (Some(5), Some(30))
     );
-    assert_eq!(realm.routes[1].upstream.index, realm.routes[2].upstream.index);
+    assert_eq!(upstream(1).index, upstream(2).index);
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn the_upstream_can_see_its_own_host() {
     );
     let rest = rest.replace(", 'a.example:80'", "");
     let config = shop(&rest).unwrap();
-    assert_eq!(config.snapshot.realms[0].routes[0].upstream.host.as_deref(), Some("a.example"));
+    assert_eq!(config.snapshot.realms[0].routes[0].upstream.as_ref().unwrap().host.as_deref(), Some("a.example"));
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_route_is_compiled_as_written() {
     .unwrap();
     let route = &config.snapshot.realms[0].routes[0];
     assert_eq!(&*route.name, "orders");
-    assert_eq!(route.auth, Auth { public: false, anonymous: true, jwt: true, api_key: true });
+    assert_eq!(route.auth, Auth { public: false, anonymous: true, jwt: true, api_key: true, opaque: None });
     assert_eq!(route.issuers, [0]);
     assert_eq!(route.allow_ips.as_ref().map(|set| set.len()), Some(2));
     assert_eq!(route.deny_ips.as_ref().map(|set| set.len()), Some(1));

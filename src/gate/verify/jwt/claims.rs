@@ -127,6 +127,7 @@ fn principal(claims: Map<String, Value>, issuer: &Issuer, rules: &Rules<'_>) -> 
         scopes: claimed.union(&rules.roles.expand(&roles)),
         roles: roles.into_iter().map(Arc::from).collect(),
         attributes: Arc::new(claims),
+        account: None,
     })
 }
 

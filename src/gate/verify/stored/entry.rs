@@ -16,7 +16,7 @@ use crate::gate::network::NetworkSet;
 use crate::gate::outcome::{Reason, Why};
 use crate::gate::policy::Realm;
 use crate::gate::verify::{Verification, Verified};
-use crate::identity::{CredentialKind, OwnerScopes, Principal, ScopeSet};
+use crate::identity::{Account, CredentialKind, OwnerScopes, Principal, ScopeSet};
 use crate::store::{AddressEntry, ClientStatus, KeyInForce, KeyStatus};
 
 /// One text of a key, whatever its state.
@@ -50,7 +50,7 @@ type List = Box<[(IpNet, Option<UnixMillis>)]>;
 
 #[derive(Debug)]
 struct Owner {
-    id: Box<str>,
+    id: Arc<str>,
     identifier: Arc<str>,
     status: ClientStatus,
     roles: Box<[Arc<str>]>,
@@ -150,6 +150,7 @@ impl Entry {
             roles: owner.roles.to_vec(),
             scopes: granted.of_key(scopes.as_ref().map(ScopeSet::patterns)),
             attributes: Arc::clone(attributes),
+            account: Some(Account { id: Arc::clone(&owner.id), session: None }),
         };
         Verified {
             headers: realm.identity_headers.prepare(&realm.name, &principal),
