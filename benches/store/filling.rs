@@ -50,6 +50,7 @@ impl<'p> Filled<'p> {
                 tenant: Some("acme".to_owned()),
                 scopes: Some(vec!["orders:read".to_owned(), "orders:write".to_owned()]),
                 attributes: Map::new(),
+                password_phc: None,
                 created_by: "bench".to_owned(),
                 at: now,
             };

@@ -40,6 +40,7 @@ use crate::gate::Gate;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
+use crate::password::Hasher;
 use crate::proxy::front_door::{FrontDoor, Patience};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
@@ -300,7 +301,7 @@ impl Server {
             Some(store) => {
                 let feed = Arc::clone(&store.feed);
                 let here = Here { gateway: Arc::clone(&gateway), reloader: Arc::clone(&reloader), keys, feed };
-                let admin = Admin::new(store.store.clone(), Arc::new(here), Arc::clone(&gateway.clock));
+                let admin = Admin::new(store.store.clone(), Arc::new(here), Arc::clone(&gateway.clock), Hasher::new());
                 Api::new(Arc::new(admin), store.handle(), Arc::clone(&gateway.clock))
             }
         };

@@ -6,6 +6,7 @@ use super::backend::{self, Row};
 use super::statement::Statement;
 use super::{ChangeKind, Client, ClientKind, ClientStatus, Page, Store, StoreError, Write};
 use crate::clock::UnixMillis;
+use crate::password::Phc;
 
 /// A principal in the making.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct NewClient {
     pub scopes: Option<Vec<String>>,
     /// Free attributes.
     pub attributes: Map<String, Value>,
+    /// Its password, if it has one.
+    pub password_phc: Option<Phc>,
     /// Who makes it.
     pub created_by: String,
     /// When.
@@ -51,8 +54,8 @@ pub struct ClientChange {
     pub attributes: Option<Map<String, Value>>,
     /// Status.
     pub status: Option<ClientStatus>,
-    /// Password as a PHC string.
-    pub password_phc: Option<Option<String>>,
+    /// Password.
+    pub password_phc: Option<Option<Phc>>,
     /// Whether failed logins are forgiven.
     pub unlock: bool,
 }
@@ -160,6 +163,7 @@ impl Write {
             client.tenant.as_deref().into(),
             client.scopes.as_deref().into(),
             (&client.attributes).into(),
+            client.password_phc.as_ref().map(Phc::expose).into(),
             client.created_by.as_str().into(),
             client.at.into(),
             client.at.into(),
@@ -167,7 +171,7 @@ impl Write {
         ];
         Statement::new(
             "INSERT INTO principals (id, realm, kind, identifier, identifier_norm, status, roles, plan, tenant, \
-             scopes, attributes, created_by, created_at, updated_at, version) VALUES ",
+             scopes, attributes, password_phc, created_by, created_at, updated_at, version) VALUES ",
         )
         .bind_list("", values)
         .execute(&mut *self.transaction)
@@ -202,7 +206,7 @@ impl Write {
             .bind_some(", scopes = ", change.scopes.as_ref().map(Option::as_deref))
             .bind_some(", attributes = ", change.attributes.as_ref())
             .bind_some(", status = ", change.status.map(ClientStatus::as_str))
-            .bind_some(", password_phc = ", change.password_phc.clone())
+            .bind_some(", password_phc = ", change.password_phc.clone().map(|phc| phc.map(Phc::into_text)))
             .bind(" WHERE id = ", id)
             .bind_some(" AND version = ", version)
             .push(" RETURNING realm")

@@ -20,12 +20,13 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", WORDS),
     // core
     ("gate", &["store"]),
+    ("tokens", &["store"]),
     // edges: the core, the store's records, and telemetry's; telemetry is set up by what `config` read
     ("config", &["gate", "store"]),
     ("telemetry", &["gate", "config"]),
     ("proxy", &["gate", "telemetry"]),
     ("admin", &["gate", "store", "telemetry"]),
-    ("outbound", &["gate"]),
+    ("outbound", &["gate", "tokens"]),
     ("explain", &["gate", "outbound"]),
     // assembly and the command line
     ("server", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
@@ -44,7 +45,10 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("pingora", &["proxy/", "admin/mod.rs", "server.rs", "server/"]),
     ("toml", &["config/"]),
     ("sqlx", &["store/"]),
-    ("argon2", &["password.rs"]),
+    ("argon2", &["password/"]),
+    ("bcrypt", &["password/"]),
+    ("scrypt", &["password/"]),
+    ("pbkdf2", &["password/"]),
     ("jsonwebtoken", &["jwt.rs", "jwt/"]),
     ("reqwest", &["outbound.rs", "outbound/"]),
     ("prometheus", &["telemetry/"]),

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::actor::CHALLENGE;
+use crate::password::HashFault;
 use crate::store::{Fault, StoreError};
 
 /// After so many seconds it is worth asking a store again that was out of reach.
@@ -121,6 +122,8 @@ pub enum Refusal {
     Stale,
     /// 422: the `Idempotency-Key` was used for something else.
     KeyReused,
+    /// 503: too much else is to be done. After so many seconds it is worth asking again.
+    Overloaded(u64),
     /// 503 (or 507 when the disk is full).
     Store(StoreError),
 }
@@ -128,6 +131,18 @@ pub enum Refusal {
 impl From<StoreError> for Refusal {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<HashFault> for Refusal {
+    /// Nothing is known of the password then, and nothing was written.
+    fn from(fault: HashFault) -> Self {
+        match fault {
+            HashFault::Busy { retry_after } => Self::Overloaded(retry_after.as_secs().max(1)),
+            HashFault::NoRandomness | HashFault::Failed | HashFault::Malformed => {
+                Self::Store(StoreError::new(Fault::Unreachable, fault.to_string()))
+            }
+        }
     }
 }
 
@@ -159,6 +174,7 @@ impl Refusal {
             Self::Conflict { code, .. } => code,
             Self::Stale => "stale_version",
             Self::KeyReused => "idempotency_key_reused",
+            Self::Overloaded(_) => "overloaded",
             Self::Store(error) => match error.fault {
                 Fault::Full => "store_full",
                 Fault::Conflict => "conflict",
@@ -205,6 +221,10 @@ impl Refusal {
             }
             Self::Stale => problem(412, "somebody else has changed it: read it again, and change what is there now"),
             Self::KeyReused => problem(422, "this Idempotency-Key was used for another request"),
+            Self::Overloaded(seconds) => {
+                let answer = problem(503, "too many passwords are being hashed: try again");
+                Answer { retry_after: Some(*seconds), ..answer }
+            }
             Self::Store(error) => store_trouble(error, request_id, self.code()),
         }
     }

@@ -8,6 +8,7 @@ use super::fields::Values;
 use super::{Actor, ActorKind, Admin, Answer, Ask, Refusal, Surroundings};
 use crate::clock::UnixMillis;
 use crate::nearest;
+use crate::password::Hasher;
 use crate::store::{AuditEntry, AuditOutcome, Fault, Remembered, Store, StoreError, Write};
 
 /// Most characters of an `Idempotency-Key`.
@@ -33,6 +34,11 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     pub(super) fn store(&self) -> &Store {
         &self.admin.store
+    }
+
+    /// Where passwords are hashed.
+    pub(super) fn hasher(&self) -> &Hasher {
+        &self.admin.hasher
     }
 
     pub(super) fn surroundings(&self) -> &dyn Surroundings {
@@ -296,6 +302,7 @@ async fn note_denial(admin: &Admin, endpoint: &Endpoint, ask: &Ask, actor: &Acto
         | Refusal::Reload(_)
         | Refusal::Stale
         | Refusal::KeyReused
+        | Refusal::Overloaded(_)
         | Refusal::Store(_) => return,
     };
     let mut detail = Map::new();

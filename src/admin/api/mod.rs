@@ -39,6 +39,7 @@ pub use schemas::{conforms, fits};
 
 use crate::clock::Clock;
 use crate::gate::policy::Realm;
+use crate::password::Hasher;
 use crate::store::Store;
 
 /// One request to the admin API.
@@ -103,6 +104,7 @@ pub struct Admin {
     store: Store,
     surroundings: Arc<dyn Surroundings>,
     clock: Arc<dyn Clock>,
+    hasher: Hasher,
     denials: denials::Denials,
 }
 
@@ -113,9 +115,9 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// The admin API of `store`.
-    pub fn new(store: Store, surroundings: Arc<dyn Surroundings>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, surroundings, clock, denials: denials::Denials::default() }
+    /// The admin API of `store`. `hasher`: the one of the process, where passwords that are set are hashed.
+    pub fn new(store: Store, surroundings: Arc<dyn Surroundings>, clock: Arc<dyn Clock>, hasher: Hasher) -> Self {
+        Self { store, surroundings, clock, hasher, denials: denials::Denials::default() }
     }
 
     /// Who asks, by the text of `Authorization`. What is refused is audited.

@@ -15,6 +15,7 @@ use crate::cli::{environment, load};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, load_for_administration};
 use crate::gate::policy::Realm;
+use crate::password::Hasher;
 use crate::store::{Location, OpenError, Opening, Store, StoreSettings};
 use crate::telemetry::logging;
 
@@ -107,7 +108,7 @@ impl Ground {
     pub(super) fn admin(&self) -> Direct {
         let surroundings =
             Arc::new(OnTheMachine { realms: self.realms.clone(), propagation: self.settings.max_staleness });
-        let admin = Admin::new(self.store.clone(), surroundings, Arc::new(SystemClock));
+        let admin = Admin::new(self.store.clone(), surroundings, Arc::new(SystemClock), Hasher::new());
         Direct { admin, actor: Actor::on_the_machine(&self.user) }
     }
 }

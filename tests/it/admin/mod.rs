@@ -20,6 +20,7 @@ use portcullis::clock::{SettableClock, UnixMillis};
 use portcullis::config::{self, Sources};
 use portcullis::gate::policy::Realm;
 use portcullis::gate::request::RequestId;
+use portcullis::password::Hasher;
 use portcullis::store::{AuditEvent, AuditFilter, Store};
 use serde_json::{Value, json};
 
@@ -131,7 +132,7 @@ impl Desk {
         let around = Arc::new(Around { realms: load(&path), ..Around::default() });
         let clock = Arc::new(SettableClock::new(NOW));
         let surroundings = Arc::clone(&around) as Arc<dyn Surroundings>;
-        let admin = Arc::new(Admin::new(store.clone(), surroundings, Arc::clone(&clock) as _));
+        let admin = Arc::new(Admin::new(store.clone(), surroundings, Arc::clone(&clock) as _, Hasher::new()));
         Self { admin, store, clock, around, root: Actor::on_the_machine("root"), _ground: ground }
     }
 

@@ -1,5 +1,6 @@
 //! Principals.
 
+use portcullis::password::Phc;
 use portcullis::store::{
     ChangeKind, ClientChange, ClientFilter, ClientKind, ClientStatus, Fault, Holder, IdKind, NewClient, Page,
 };
@@ -90,7 +91,7 @@ async fn a_change_touches_what_it_names_and_nothing_else(ground: Ground) {
         tenant: Some(Some("t1".to_owned())),
         attributes: Some(object(json!({ "n": 1 }))),
         status: Some(ClientStatus::Disabled),
-        password_phc: Some(Some("$argon2id$x".to_owned())),
+        password_phc: Some(Some(Phc::stored("$argon2id$x"))),
         ..ClientChange::default()
     };
     assert!(write.update_client(&id, Some(1), &change, later(5)).await.unwrap());

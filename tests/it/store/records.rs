@@ -41,6 +41,7 @@ pub(crate) fn client(identifier: &str) -> NewClient {
         tenant: None,
         scopes: None,
         attributes: Map::new(),
+        password_phc: None,
         created_by: "cli:root".to_owned(),
         at: NOW,
     }

@@ -6,8 +6,8 @@ use super::create::{refuse_declared_name, taken};
 use crate::admin::api::call::Call;
 use crate::admin::api::rules::Faults;
 use crate::admin::api::{Answer, Refusal, find, json};
-use crate::password::{HashFault, Password};
-use crate::store::{Client, ClientChange, ClientStatus, Fault, Holder, StoreError, Write};
+use crate::password::Password;
+use crate::store::{Client, ClientChange, ClientStatus, Holder, Write};
 
 /// Most ids of ended keys that the audit trail keeps of one removal; their number is kept in any case.
 const MAX_ENDED: usize = 100;
@@ -92,7 +92,7 @@ pub(super) async fn password(call: &Call<'_>) -> Result<Answer, Refusal> {
         None => (Password::generate()?, true),
     };
     find::client(call, id).await?; // hashing is dear: nobody is hashed for who is not there
-    let phc = password.hash().await.map_err(no_hash)?;
+    let phc = password.hash(call.hasher()).await?;
     let version = call.version()?;
 
     let mut write = call.store().begin().await?;
@@ -184,9 +184,4 @@ async fn finish(
 ) -> Result<Answer, Refusal> {
     write.audit(call.event(action, &shown.realm, ("client", &shown.id), detail));
     call.finish(write, None, false, Answer::versioned(shown.body, shown.version)).await
-}
-
-/// Nothing is known of the password then, and nothing was written.
-fn no_hash(fault: HashFault) -> Refusal {
-    StoreError::new(Fault::Unreachable, fault.to_string()).into()
 }

@@ -34,6 +34,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         tenant: call.body.text("tenant").map(str::to_owned),
         scopes,
         attributes: call.body.object("attributes").cloned().unwrap_or_default(),
+        password_phc: None,
         created_by: call.actor.id.clone(),
         at: call.now,
     };

@@ -15,6 +15,7 @@ use http::Method;
 use portcullis::admin::api::{Actor, ActorKind, Admin, Answer, Ask, fits};
 use portcullis::clock::{Clock, SettableClock, UnixMillis};
 use portcullis::gate::policy::Realm;
+use portcullis::password::Hasher;
 use portcullis::store::{AuditEvent, AuditFilter, Store};
 use serde_json::{Value, json};
 
@@ -56,7 +57,7 @@ impl Desk {
         let clock = Arc::new(SettableClock::new(NOW));
         let store = ground.open().await;
         let surroundings = Arc::new(Around { realms: realms(&declared), ..Around::default() });
-        let admin = Admin::new(store.clone(), surroundings, Arc::clone(&clock) as Arc<dyn Clock>);
+        let admin = Admin::new(store.clone(), surroundings, Arc::clone(&clock) as Arc<dyn Clock>, Hasher::new());
         Self { admin, store, clock, declared, told: Mutex::default(), _ground: ground }
     }
 
