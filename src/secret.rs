@@ -37,6 +37,29 @@ impl PartialEq for Secret {
 
 impl Eq for Secret {}
 
+/// Digits and letters, in the order of their values as digits of a number.
+pub const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// Random digits and letters, each alike, from the randomness of the operating system: 5.95 bits a character.
+///
+/// # Errors
+/// The system has no randomness to give.
+pub fn random_base62(chars: usize) -> Result<Zeroizing<String>, getrandom::Error> {
+    // With room for all of it: a text that grows would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(chars));
+    let mut bytes = Zeroizing::new([0_u8; 64]);
+    while text.len() < chars {
+        getrandom::fill(bytes.as_mut_slice())?;
+        // 248 = 4 * 62: larger bytes would make the first characters of the alphabet more likely.
+        for byte in bytes.iter().filter(|byte| **byte < 248) {
+            if text.len() < chars {
+                text.push(char::from(BASE62.get(usize::from(byte % 62)).copied().unwrap_or(b'0')));
+            }
+        }
+    }
+    Ok(text)
+}
+
 /// SHA-256 of a whole credential: what is stored, indexed and compared instead of the credential.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CredentialDigest([u8; 32]);

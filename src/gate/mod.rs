@@ -71,9 +71,10 @@ impl Gate {
     ) -> Result<Permit, Denial> {
         let client = find_client(snapshot, request, trail);
         check_target_size(snapshot, request, trail)?;
-        let realm = find_realm(snapshot, request, trail)?;
+        let served = find_realm(snapshot, request, trail)?;
+        let realm = served.realm;
         let path = check_path(realm, request, trail)?;
-        let (route, params) = find_route(realm, &path, request, trail)?;
+        let (route, params) = find_route(served, &path, request, trail)?;
         access::check_route_addresses(route, client.ip, trail)?;
         let case = Case::new(snapshot, realm, route, client.ip, request.now, begun);
         let identity = match self.authenticator.recognize(&case, request, trail)? {
@@ -92,7 +93,10 @@ impl Gate {
         }
         let (realm, route) = (Arc::clone(realm), Arc::clone(route));
         let ClientAddress { ip: client_ip, peer_trusted } = client;
-        Ok(Permit { realm, route, identity, target, client_ip, peer_trusted, quota, credential_in_url })
+        // Only who answers itself asks for them.
+        let names = if route.grant.is_some() { params.as_slice() } else { &[] };
+        let params = names.iter().map(|name| Box::from(*name)).collect();
+        Ok(Permit { realm, route, identity, target, client_ip, peer_trusted, quota, credential_in_url, params })
     }
 
     /// Entries in the cache of verified tokens, about.
@@ -122,19 +126,33 @@ fn check_target_size(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Tra
     Err(Reason::UriTooLong.into())
 }
 
-fn find_realm<'s>(snapshot: &'s Snapshot, request: &Request<'_>, trail: &mut Trail) -> Result<&'s Arc<Realm>, Denial> {
+/// The realm of a request, and why it is that.
+#[derive(Clone, Copy)]
+struct Served<'a> {
+    realm: &'a Arc<Realm>,
+    host: &'a str,
+    /// The host is an owner's own: the store knows it, not the configuration.
+    owned: bool,
+}
+
+fn find_realm<'a>(snapshot: &'a Snapshot, request: &Request<'a>, trail: &mut Trail) -> Result<Served<'a>, Denial> {
     let host = request.host.unwrap_or_default();
     let index = snapshot.hosts.find(host).map_err(|why| {
         trail.refuse("realm", || format!("{host:?} is no host"));
         Denial::because(Reason::BadRequest, why)
     })?;
-    let Some(realm) = index.and_then(|index| snapshot.realms.get(index)) else {
+    let configured = index.and_then(|index| snapshot.realms.get(index));
+    let owned = || {
+        let name = snapshot.owned_hosts.find(host)?;
+        snapshot.realms.iter().find(|realm| realm.name == name && realm.hosts_from.is_some())
+    };
+    let Some(realm) = configured.or_else(&owned) else {
         trail.refuse("realm", || format!("no realm serves the host {host:?}"));
         return Err(Reason::UnknownHost.into());
     };
     trail.realm = Some(Arc::clone(realm));
     trail.pass("realm", || format!("{} serves the host {host:?}", realm.name));
-    Ok(realm)
+    Ok(Served { realm, host, owned: configured.is_none() })
 }
 
 fn check_path<'r>(
@@ -154,14 +172,29 @@ fn check_path<'r>(
     }
 }
 
+/// Looks among the routes of this host first, if there are any, then among those of all hosts. A host that an owner
+/// brought along counts as one of those that a wildcard stands for.
+fn look_up<'p>(Served { realm, host, owned }: Served<'_>, path: &'p str, method: &Method) -> Found<'p> {
+    for (hosts, table) in &realm.host_tables {
+        let listed = if owned { hosts.has_wildcards() } else { hosts.find(host).is_ok_and(|found| found.is_some()) };
+        if listed {
+            match table.find(path, method) {
+                Found::Nothing => {}
+                found => return found,
+            }
+        }
+    }
+    realm.table.find(path, method)
+}
+
 fn find_route<'s, 'p>(
-    realm: &'s Realm,
+    served: Served<'s>,
     path: &'p str,
     request: &Request<'_>,
     trail: &mut Trail,
 ) -> Result<(&'s Arc<Route>, Params<'p>), Denial> {
-    match realm.table.find(path, request.method) {
-        Found::Route(index, params) => match realm.routes.get(index) {
+    match look_up(served, path, request.method) {
+        Found::Route(index, params) => match served.realm.routes.get(index) {
             Some(route) => {
                 trail.route = Some(Arc::clone(route));
                 trail.pass("route", || format!("{:?}", route.name));

@@ -21,6 +21,7 @@ pub struct Permit {
     pub(in crate::gate) peer_trusted: bool,
     pub(in crate::gate) quota: Option<Quota>,
     pub(in crate::gate) credential_in_url: bool,
+    pub(in crate::gate) params: Box<[Box<str>]>,
 }
 
 impl Permit {
@@ -58,6 +59,11 @@ impl Permit {
     /// The tightest rate limit that this request was counted against.
     pub fn quota(&self) -> Option<&Quota> {
         self.quota.as_ref()
+    }
+
+    /// Values of the `{name}` segments of a grant's path, in their order; empty for what is forwarded.
+    pub fn params(&self) -> &[Box<str>] {
+        &self.params
     }
 
     /// Whether the request's URL held a credential: then nobody may store the answer under it (RFC 6750 section 2.3).
@@ -301,6 +307,11 @@ whys! {
     Unknown = "unknown", "There is no such key.";
     Disabled = "disabled", "The key or its client is disabled.";
     Revoked = "revoked", "The credential was revoked.";
+    Replaced = "replaced", "The token was replaced by a newer one.";
+    Spent = "spent", "The token could be used once, and was.";
+    DirectoryFailing = "directory_failing", "The directory does not answer.";
+    Password = "password", "The password does not fit.";
+    Subject = "subject", "Nobody is called so.";
     Rotated = "rotated", "The key has a new text, and the time for the old one is over.";
     StoreFailing = "store_failing", "The key is not in memory, or has changed, and the store is out of reach.";
     StoreSlow = "store_slow", "The key is not in memory, or has changed, and the store is too slow.";

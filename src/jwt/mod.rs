@@ -6,6 +6,7 @@
 //! whether its claims hold does not belong here.
 
 mod compact;
+mod generate;
 mod hmac;
 pub(crate) mod json;
 mod key;
@@ -19,6 +20,7 @@ pub(crate) mod test_keys;
 mod weak;
 
 pub use compact::{Compact, Fault, Header};
+pub use generate::{Generated, generate, take_up};
 pub use hmac::looks_encoded;
 pub use key::VerifyKey;
 pub use keyset::{KeyRing, NoKey, ParsedKeySet};
@@ -159,6 +161,11 @@ pub struct KeyFault {
 }
 
 impl KeyFault {
+    /// The name is no algorithm of ours.
+    pub fn unknown_algorithm(name: &str) -> Self {
+        Self::new("alg", format!("{name:?} is no signature algorithm"))
+    }
+
     fn new(why: &'static str, text: impl Into<String>) -> Self {
         Self { why, text: text.into() }
     }

@@ -151,6 +151,20 @@ impl Encoding {
 }
 
 impl Kind {
+    /// Whether `text` can be an opaque token of this kind.
+    pub fn fits_opaque(&self, text: &str) -> bool {
+        match &self.format {
+            Format::Jwt { .. } => false,
+            Format::Opaque { encoding, bytes } => {
+                let digit = |b: u8| match encoding {
+                    Encoding::Hex => b.is_ascii_digit() || matches!(b, b'a'..=b'f'),
+                    Encoding::Base62 => b.is_ascii_alphanumeric(),
+                };
+                text.len() == encoding.chars(*bytes) && text.bytes().all(digit)
+            }
+        }
+    }
+
     /// How it is signed; none for opaque tokens.
     pub fn algorithm(&self) -> Option<Algorithm> {
         match self.format {

@@ -117,6 +117,7 @@ impl Case {
             peer_trusted: self.trusted,
             quota: None,
             credential_in_url: false,
+            params: Box::default(),
         }
     }
 

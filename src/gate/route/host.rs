@@ -53,6 +53,11 @@ impl HostTable {
         }
     }
 
+    /// Whether one of its hosts is a wildcard.
+    pub fn has_wildcards(&self) -> bool {
+        !self.wildcards.is_empty() || self.rest.is_some()
+    }
+
     /// The realm of a `Host` value, whose port and one trailing dot do not count. `Ok(None)`: nobody's.
     ///
     /// # Errors

@@ -10,9 +10,8 @@ use super::{Verification, Verified};
 use crate::clock::UnixMillis;
 use crate::gate::credential::Place;
 use crate::gate::outcome::{Reason, Why};
-use crate::secret::{ByDigest, CredentialDigest};
+use crate::secret::{BASE62, ByDigest, CredentialDigest, random_base62};
 
-const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Random characters of a new key: 178 bits.
 const RANDOM_CHARS: usize = 30;
 const CHECKSUM_CHARS: usize = 6;
@@ -75,16 +74,7 @@ impl PlainKey {
     pub fn generate(prefix: &str) -> Result<Self, getrandom::Error> {
         let mut key = Zeroizing::new(String::with_capacity(prefix.len() + RANDOM_CHARS + CHECKSUM_CHARS));
         key.push_str(prefix);
-        let mut bytes = Zeroizing::new([0_u8; 64]);
-        while key.len() < prefix.len() + RANDOM_CHARS {
-            getrandom::fill(bytes.as_mut_slice())?;
-            // 248 = 4 * 62: larger bytes would make the first characters of the alphabet more likely.
-            for byte in bytes.iter().filter(|byte| **byte < 248) {
-                if key.len() < prefix.len() + RANDOM_CHARS {
-                    key.push(char::from(BASE62.get(usize::from(byte % 62)).copied().unwrap_or(b'0')));
-                }
-            }
-        }
+        key.push_str(&random_base62(RANDOM_CHARS)?);
         let checksum = checksum_of(&key);
         key.extend(checksum.map(char::from));
         Ok(Self(key))

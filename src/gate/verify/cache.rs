@@ -8,6 +8,9 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use super::Verified;
+use super::jwt::Issuer;
+use super::own::OwnToken;
+use crate::clock::UnixMillis;
 use crate::secret::{ByDigest, CredentialDigest};
 
 /// Longest stay, whatever the token's own lifetime.
@@ -30,7 +33,34 @@ impl Hash for CacheKey {
     }
 }
 
-type Entries = Cache<CacheKey, (Arc<Verified>, u32), ByDigest>;
+/// A verified token.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// Everything is known of it.
+    Foreign(Arc<Verified>),
+    /// The realm's own, whose session has the word.
+    Own(Arc<OwnToken>),
+}
+
+impl Found {
+    /// The issuer whose keys proved it.
+    pub(super) fn issuer(&self) -> Option<&Arc<Issuer>> {
+        match self {
+            Self::Foreign(verified) => verified.issuer.as_ref(),
+            Self::Own(token) => token.issuer(),
+        }
+    }
+
+    /// When it ends.
+    pub(super) fn expires(&self) -> Option<UnixMillis> {
+        match self {
+            Self::Foreign(verified) => verified.expires,
+            Self::Own(token) => Some(token.expires()),
+        }
+    }
+}
+
+type Entries = Cache<CacheKey, (Found, u32), ByDigest>;
 
 #[derive(Debug)]
 pub(super) struct TokenCache(Option<Entries>);
@@ -41,19 +71,19 @@ impl TokenCache {
         Self((bytes > 0).then(|| {
             Cache::builder()
                 .max_capacity(bytes)
-                .weigher(|_, (_, weight): &(Arc<Verified>, u32)| *weight)
+                .weigher(|_, (_, weight): &(Found, u32)| *weight)
                 .time_to_live(TIME_TO_LIVE)
                 .build_with_hasher(ByDigest::default())
         }))
     }
 
-    pub(super) fn get(&self, key: &CacheKey) -> Option<Arc<Verified>> {
-        self.0.as_ref()?.get(key).map(|(verified, _)| verified)
+    pub(super) fn get(&self, key: &CacheKey) -> Option<Found> {
+        self.0.as_ref()?.get(key).map(|(found, _)| found)
     }
 
-    pub(super) fn insert(&self, key: CacheKey, verified: Arc<Verified>, token_bytes: usize) {
+    pub(super) fn insert(&self, key: CacheKey, found: Found, token_bytes: usize) {
         if let Some(cache) = &self.0 {
-            cache.insert(key, (verified, weight(token_bytes)));
+            cache.insert(key, (found, weight(token_bytes)));
         }
     }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::api_key::DeclaredKey;
-use super::stored::Entry;
+use super::own::OwnToken;
+use super::stored::{Entry, Proof, SessionEntry, TokenEntry};
 use super::{Verification, Verified};
 use crate::clock::{Stopwatch, UnixMillis};
 use crate::gate::limit::{LimitKey, Quota};
 use crate::gate::outcome::{Denial, Reason, Why};
-use crate::gate::policy::{Realm, Route, Snapshot};
+use crate::gate::policy::{OpaqueForm, Realm, Route, Snapshot};
 use crate::gate::trail::{Authentication, Trail};
 use crate::identity::Principal;
 
@@ -92,6 +93,28 @@ impl<'a> Case<'a> {
         }
         trail.refuse("credential", || denial.why.map_or("", Why::text).to_owned());
         denial
+    }
+
+    /// The kind of opaque tokens that the route takes.
+    pub(super) fn opaque(&self) -> Option<&'a OpaqueForm> {
+        self.realm.own.as_ref()?.opaque.get(self.route.auth.opaque?)
+    }
+
+    pub(super) fn judge_opaque(&self, entry: &TokenEntry, trail: &mut Trail) -> Proof {
+        let kind = self.opaque().map_or("", |form| &form.kind);
+        let proof = entry.judge(kind, self.realm, self.now);
+        if let Proof::Done(Verification::Rejected(..)) = &proof {
+            trail.spent_key = Some(Arc::clone(entry.id()));
+        }
+        proof
+    }
+
+    pub(super) fn judge_session(&self, entry: &SessionEntry, token: &OwnToken, trail: &mut Trail) -> Verification {
+        let verification = entry.judge(token, self.realm, self.now);
+        if let Verification::Rejected(..) = &verification {
+            trail.spent_key = Some(Arc::clone(token.id()));
+        }
+        verification
     }
 
     pub(super) fn judge(&self, entry: &Entry, trail: &mut Trail) -> Verification {

@@ -6,6 +6,7 @@ mod cache;
 mod case;
 pub mod jwks;
 pub mod jwt;
+mod own;
 pub mod stored;
 
 use std::borrow::Cow;
@@ -13,15 +14,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
+use serde_json::Value;
 
-use self::cache::{CacheKey, TokenCache};
+use self::cache::{CacheKey, Found, TokenCache};
 pub(super) use self::case::Case;
-use self::stored::{Known, StoredKeys, Trouble, Uses};
+use self::own::OwnToken;
+use self::stored::{Known, Proof, StoredKeys, TokenEntry, Trouble, Uses};
 use super::credential::{self, Presented};
 use super::limit::Quota;
 use super::network::NetworkSet;
 use super::outcome::{Denial, Reason, Why};
-use super::policy::RoutePlace;
+use super::policy::{OpaqueForm, RoutePlace};
 use super::request::Request;
 use super::trail::Trail;
 use crate::clock::UnixMillis;
@@ -85,6 +88,8 @@ pub(super) struct Unseen<'r> {
 enum Sight {
     Token(CacheKey),
     Key { digest: CredentialDigest, stale: bool },
+    Opaque { digest: CredentialDigest, stale: bool },
+    Session { token: Arc<OwnToken>, stale: bool },
 }
 
 enum Look {
@@ -143,10 +148,16 @@ impl Authenticator {
                 return self.look_up_key(case, form, text, trail);
             }
         }
-        if place.jwt {
+        // A token without dots may be an opaque one, where both are taken.
+        if place.jwt && (!place.opaque || text.contains('.')) {
             trail.credential = Some(CredentialKind::Jwt);
             trail.pass("credential", || jwt::describe(text));
             return self.look_up_token(case, text, trail);
+        }
+        if let Some(form) = case.opaque().filter(|_| place.opaque) {
+            trail.credential = Some(CredentialKind::Opaque);
+            trail.pass("credential", || format!("an opaque token of the kind {}", form.kind));
+            return self.look_up_opaque(case, form, text, trail);
         }
         Look::Done(malformed(place, Why::Prefix))
     }
@@ -160,10 +171,10 @@ impl Authenticator {
             keys: case.realm.issuers.iter().map(|issuer| issuer.keys.generation()).fold(0, u64::wrapping_add),
         };
         if let Some(hit) = self.cache.get(&key)
-            && let Some(issuer) = hit.issuer.as_ref().filter(|issuer| case.route.issuers.contains(&issuer.index))
+            && let Some(issuer) = hit.issuer().filter(|issuer| case.route.issuers.contains(&issuer.index))
         {
             trail.token_cache = Some(true);
-            if hit.expires.is_some_and(|expires| case.now >= expires) {
+            if hit.expires().is_some_and(|expires| case.now >= expires) {
                 self.cache.remove(&key);
                 trail.issuer = Some(Arc::clone(&issuer.name));
                 return Look::Done(Verification::Rejected(Reason::TokenExpired, Why::Expired));
@@ -172,7 +183,10 @@ impl Authenticator {
                 trail.issuer = Some(Arc::clone(&issuer.name));
                 return Look::Done(Verification::Unavailable(Reason::KeysUnavailable, Why::KeySetStale));
             }
-            return Look::Done(Verification::Verified(hit));
+            return match &hit {
+                Found::Foreign(verified) => Look::Done(Verification::Verified(Arc::clone(verified))),
+                Found::Own(token) => self.look_up_session(case, token, trail),
+            };
         }
         trail.token_cache = Some(false);
         if let Some(quota) = case.blocked() {
@@ -193,7 +207,7 @@ impl Authenticator {
         }
         let stale = match self.keys.look(case.realm, digest, case.begun) {
             Known::NoStore => return Look::Done(unknown_key()),
-            Known::Key(entry) => {
+            Known::There(entry) => {
                 trail.key_cache = Some(true);
                 return Look::Done(case.judge(&entry, trail));
             }
@@ -215,6 +229,43 @@ impl Authenticator {
         Look::Unseen(Sight::Key { digest, stale })
     }
 
+    /// What cannot be an opaque token costs not even a digest.
+    fn look_up_opaque(&self, case: &Case<'_>, form: &OpaqueForm, text: &str, trail: &mut Trail) -> Look {
+        if !form.fits(text) {
+            return Look::Done(Verification::Rejected(Reason::TokenInvalid, Why::Format));
+        }
+        let digest = CredentialDigest::of(text.as_bytes());
+        let stale = match self.keys.look_at_token(case.realm, digest, case.begun) {
+            Known::NoStore | Known::Nothing => return Look::Done(unknown_token()),
+            Known::There(entry) => return self.look_at_opaque(case, &entry, trail),
+            Known::Outdated { stale } => stale,
+            Known::Unseen => {
+                if let Some(quota) = case.blocked() {
+                    return Look::Done(Verification::Withheld(quota));
+                }
+                false
+            }
+        };
+        Look::Unseen(Sight::Opaque { digest, stale })
+    }
+
+    fn look_at_opaque(&self, case: &Case<'_>, entry: &TokenEntry, trail: &mut Trail) -> Look {
+        match case.judge_opaque(entry, trail) {
+            Proof::Done(verification) => Look::Done(verification),
+            Proof::Session(token) => self.look_up_session(case, &token, trail),
+        }
+    }
+
+    fn look_up_session(&self, case: &Case<'_>, token: &Arc<OwnToken>, trail: &mut Trail) -> Look {
+        let stale = match self.keys.look_at_session(case.realm, token, case.now, case.begun) {
+            Known::NoStore | Known::Nothing => return Look::Done(no_session()),
+            Known::There(entry) => return Look::Done(case.judge_session(&entry, token, trail)),
+            Known::Outdated { stale } => stale,
+            Known::Unseen => false,
+        };
+        Look::Unseen(Sight::Session { token: Arc::clone(token), stale })
+    }
+
     /// Verifies a credential that is not known yet. May wait for an issuer's keys, or for the store.
     ///
     /// # Errors
@@ -228,6 +279,8 @@ impl Authenticator {
         let verification = match sight {
             Sight::Token(key) => self.verify_token(case, &text, key, trail).await,
             Sight::Key { digest, stale } => self.verify_key(case, digest, stale, trail).await,
+            Sight::Opaque { digest, stale } => self.verify_opaque(case, digest, stale, trail).await,
+            Sight::Session { token, stale } => self.verify_session(case, &token, stale, trail).await,
         };
         case.conclude(verification, trail)
     }
@@ -241,6 +294,9 @@ impl Authenticator {
             now: case.now,
         };
         match jwt::verify(token, rules, &mut trail.issuer).await {
+            Ok(verified) if case.realm.own.as_ref().is_some_and(|own| own.issuer == verified.issuer.index) => {
+                self.verify_own(case, &verified, key, token.len(), trail).await
+            }
             Ok(jwt::Token { principal, expires, issuer }) => {
                 let headers = case.realm.identity_headers.prepare(&case.realm.name, &principal);
                 let verified = Arc::new(Verified {
@@ -251,7 +307,7 @@ impl Authenticator {
                     issuer: Some(issuer),
                     uses: None,
                 });
-                self.cache.insert(key, Arc::clone(&verified), token.len());
+                self.cache.insert(key, Found::Foreign(Arc::clone(&verified)), token.len());
                 Verification::Verified(verified)
             }
             Err(jwt::Failure::Rejected(reason, why)) => Verification::Rejected(reason, why),
@@ -269,12 +325,92 @@ impl Authenticator {
         match self.keys.read(case.realm, digest).await {
             Ok(Some(entry)) => case.judge(&entry, trail),
             Ok(None) => unknown_key(),
-            Err(Trouble::Busy) => Verification::Unavailable(Reason::Overloaded, Why::StoreBusy),
-            Err(Trouble::Failing | Trouble::Slow) if stale => {
-                Verification::Unavailable(Reason::StoreUnavailable, Why::StoreStale)
+            Err(trouble) => unavailable(trouble, stale),
+        }
+    }
+
+    /// A token of the realm's own, whose signature and claims are good.
+    async fn verify_own(
+        &self,
+        case: &Case<'_>,
+        verified: &jwt::Token,
+        key: CacheKey,
+        token_bytes: usize,
+        trail: &mut Trail,
+    ) -> Verification {
+        let Some(own) = &case.realm.own else { return no_session() };
+        if !own.revocable {
+            return self.accept_stateless(case, verified, &own.token_use, key, token_bytes);
+        }
+        match OwnToken::new(verified, &own.token_use) {
+            Ok(token) => {
+                let token = Arc::new(token);
+                self.cache.insert(key, Found::Own(Arc::clone(&token)), token_bytes);
+                match self.look_up_session(case, &token, trail) {
+                    Look::Done(verification) => verification,
+                    Look::Unseen(_) => self.verify_session(case, &token, false, trail).await,
+                }
             }
-            Err(Trouble::Failing) => Verification::Unavailable(Reason::StoreUnavailable, Why::StoreFailing),
-            Err(Trouble::Slow) => Verification::Unavailable(Reason::StoreUnavailable, Why::StoreSlow),
+            Err(why) => Verification::Rejected(Reason::TokenInvalid, why),
+        }
+    }
+
+    /// A token that no session stands behind: its claims alone decide until it expires.
+    fn accept_stateless(
+        &self,
+        case: &Case<'_>,
+        token: &jwt::Token,
+        token_use: &str,
+        key: CacheKey,
+        token_bytes: usize,
+    ) -> Verification {
+        if token.principal.attributes.get("token_use").and_then(Value::as_str) != Some(token_use) {
+            return Verification::Rejected(Reason::TokenInvalid, Why::TokenUse);
+        }
+        let verified = Arc::new(Verified {
+            headers: case.realm.identity_headers.prepare(&case.realm.name, &token.principal),
+            principal: token.principal.clone(),
+            expires: Some(token.expires),
+            allow_ips: Vec::new(),
+            issuer: Some(Arc::clone(&token.issuer)),
+            uses: None,
+        });
+        self.cache.insert(key, Found::Foreign(Arc::clone(&verified)), token_bytes);
+        Verification::Verified(verified)
+    }
+
+    async fn verify_opaque(
+        &self,
+        case: &Case<'_>,
+        digest: CredentialDigest,
+        stale: bool,
+        trail: &mut Trail,
+    ) -> Verification {
+        let entry = match self.keys.read_token(case.realm, digest).await {
+            Ok(Some(entry)) => entry,
+            Ok(None) => return unknown_token(),
+            Err(trouble) => return unavailable(trouble, stale),
+        };
+        match case.judge_opaque(&entry, trail) {
+            Proof::Done(verification) => verification,
+            Proof::Session(token) => match self.look_up_session(case, &token, trail) {
+                Look::Done(verification) => verification,
+                Look::Unseen(_) => self.verify_session(case, &token, stale, trail).await,
+            },
+        }
+    }
+
+    async fn verify_session(
+        &self,
+        case: &Case<'_>,
+        token: &OwnToken,
+        stale: bool,
+        trail: &mut Trail,
+    ) -> Verification {
+        match self.keys.read_session(case.realm, token).await {
+            Ok(Some(entry)) => case.judge_session(&entry, token, trail),
+            Ok(None) => no_session(),
+            Err(trouble) => unavailable(trouble, stale),
         }
     }
 
@@ -286,11 +422,32 @@ impl Authenticator {
     }
 }
 
+fn unavailable(trouble: Trouble, stale: bool) -> Verification {
+    match trouble {
+        Trouble::Busy => Verification::Unavailable(Reason::Overloaded, Why::StoreBusy),
+        Trouble::Failing | Trouble::Slow if stale => {
+            Verification::Unavailable(Reason::StoreUnavailable, Why::StoreStale)
+        }
+        Trouble::Failing => Verification::Unavailable(Reason::StoreUnavailable, Why::StoreFailing),
+        Trouble::Slow => Verification::Unavailable(Reason::StoreUnavailable, Why::StoreSlow),
+    }
+}
+
+fn unknown_token() -> Verification {
+    Verification::Rejected(Reason::TokenInvalid, Why::Unknown)
+}
+
+/// The token is good, but its session is not there (any more).
+fn no_session() -> Verification {
+    Verification::Rejected(Reason::TokenRevoked, Why::Revoked)
+}
+
 fn unknown_key() -> Verification {
     Verification::Rejected(Reason::KeyUnknown, Why::Unknown)
 }
 
 /// Something stands where a credential belongs and is none: no key where only keys stand, else no token.
 fn malformed(place: &RoutePlace, why: Why) -> Verification {
-    Verification::Rejected(if place.jwt { Reason::TokenInvalid } else { Reason::KeyMalformed }, why)
+    let tokens = place.jwt || place.opaque;
+    Verification::Rejected(if tokens { Reason::TokenInvalid } else { Reason::KeyMalformed }, why)
 }

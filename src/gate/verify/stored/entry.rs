@@ -4,20 +4,23 @@
 use std::fmt;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use async_trait::async_trait;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::ledger::{Ledger, Tick};
 use super::uses::Uses;
+use super::{Kept, KeySource, READ_DEADLINE, Sought};
 use crate::clock::UnixMillis;
 use crate::gate::network::NetworkSet;
 use crate::gate::outcome::{Reason, Why};
 use crate::gate::policy::Realm;
 use crate::gate::verify::{Verification, Verified};
 use crate::identity::{Account, CredentialKind, OwnerScopes, Principal, ScopeSet};
-use crate::store::{AddressEntry, ClientStatus, KeyInForce, KeyStatus};
+use crate::store::{AddressEntry, ClientStatus, KeyInForce, KeyStatus, StoreError};
 
 /// One text of a key, whatever its state.
 #[derive(Debug)]
@@ -46,7 +49,7 @@ struct Record {
 }
 
 /// Networks, each until when it counts.
-type List = Box<[(IpNet, Option<UnixMillis>)]>;
+pub(super) type List = Box<[(IpNet, Option<UnixMillis>)]>;
 
 #[derive(Debug)]
 struct Owner {
@@ -69,32 +72,53 @@ struct Compiled {
     verified: Arc<Verified>,
 }
 
-impl Entry {
-    /// `realm`: the name that stands in the record. `read`: from before the read began. `uses`: those of the same text so
-    /// far, if there are any.
-    pub(super) fn new(record: KeyInForce, realm: &Arc<str>, read: Tick, uses: Option<Arc<Uses>>) -> Self {
-        let uses = uses.filter(|uses| uses.are_of(&record)).unwrap_or_else(|| Arc::new(Uses::of(&record)));
+#[async_trait]
+impl Kept for Entry {
+    type Record = KeyInForce;
+
+    const WHAT: &'static str = "keys";
+    const DEADLINE: Duration = READ_DEADLINE;
+
+    async fn find(source: &dyn KeySource, sought: &Sought) -> Result<Option<KeyInForce>, StoreError> {
+        source.find(&sought.realm, sought.digest).await
+    }
+
+    fn belongs(KeyInForce { key, owner, .. }: &KeyInForce, realm: &str) -> bool {
+        *key.realm == *realm && *owner.realm == *realm && key.owner_id == owner.id
+    }
+
+    /// The uses of the same text so far are counted on.
+    fn keep(record: KeyInForce, realm: &Arc<str>, read: Tick, before: Option<&Self>) -> Self {
+        let uses = before.map(|entry| &entry.uses).filter(|uses| uses.are_of(&record)).cloned();
+        let uses = uses.unwrap_or_else(|| Arc::new(Uses::of(&record)));
         let record = Record::new(record, Arc::clone(uses.key_id()));
         let (realm, clean_at) = (Arc::clone(realm), AtomicU64::new(read));
         Self { realm, record, uses, clean_at, compiled: ArcSwapOption::empty() }
     }
 
-    pub(super) fn uses(&self) -> &Arc<Uses> {
-        &self.uses
-    }
-
-    /// Id of the key.
-    pub(in crate::gate::verify) fn id(&self) -> &Arc<str> {
-        &self.record.id
-    }
-
-    pub(super) fn realm(&self) -> &str {
+    fn realm(&self) -> &str {
         &self.realm
     }
 
-    /// Whether it is still as it was read, as far as the ledger knows.
-    pub(super) fn holds(&self, ledger: &Ledger) -> bool {
-        ledger.holds(&self.clean_at, &self.realm, &self.record.id, &self.record.owner.id)
+    fn holds(&self, ledger: &Ledger) -> bool {
+        ledger.holds(&self.clean_at, &self.realm, &[&self.record.id, &self.record.owner.id])
+    }
+
+    /// The record, what is compiled from it, and the cache's own nodes.
+    fn weight(&self) -> u32 {
+        let Record { scopes, addresses, owner, attributes, .. } = &self.record;
+        let scopes = [scopes, &owner.scopes].into_iter().flatten().flatten().map(|scope| scope.len());
+        let words: usize = scopes.chain(owner.roles.iter().map(|role| role.len())).map(|len| len + 64).sum();
+        let addresses = 512 * (addresses.len() + owner.addresses.len());
+        let all = BASE_WEIGHT + 4 * (words + owner.identifier.len()) + 2 * map_weight(attributes) + addresses;
+        u32::try_from(all).unwrap_or(u32::MAX)
+    }
+}
+
+impl Entry {
+    /// Id of the key.
+    pub(in crate::gate::verify) fn id(&self) -> &Arc<str> {
+        &self.record.id
     }
 
     /// What it proves at `now`, if anything.
@@ -161,16 +185,6 @@ impl Entry {
             uses: Some(Arc::clone(&self.uses)),
         }
     }
-
-    /// What it takes in memory, about: the record, what is compiled from it, and the cache's own nodes.
-    pub(super) fn weight(&self) -> u32 {
-        let Record { scopes, addresses, owner, attributes, .. } = &self.record;
-        let scopes = [scopes, &owner.scopes].into_iter().flatten().flatten().map(|scope| scope.len());
-        let words: usize = scopes.chain(owner.roles.iter().map(|role| role.len())).map(|len| len + 64).sum();
-        let addresses = 512 * (addresses.len() + owner.addresses.len());
-        let all = BASE_WEIGHT + 4 * (words + owner.identifier.len()) + 2 * map_weight(attributes) + addresses;
-        u32::try_from(all).unwrap_or(u32::MAX)
-    }
 }
 
 /// With two scopes this makes 2.4 KB, which is what is taken then, allocator included (`benches/store`).
@@ -203,7 +217,7 @@ impl Record {
     }
 }
 
-fn list(entries: &[AddressEntry]) -> List {
+pub(super) fn list(entries: &[AddressEntry]) -> List {
     entries.iter().map(|entry| (entry.network, entry.expires_at)).collect()
 }
 
@@ -231,12 +245,12 @@ impl fmt::Display for Entry {
 
 /// The networks of a list; none = there is no list, and every address is allowed. A list whose entries have all run out
 /// is still a list: it allows no address, for time alone must not open what somebody has closed.
-fn live(list: &List, now: UnixMillis) -> Option<NetworkSet> {
+pub(super) fn live(list: &List, now: UnixMillis) -> Option<NetworkSet> {
     let counts = |until: &Option<UnixMillis>| until.is_none_or(|end| now < end);
     (!list.is_empty()).then(|| list.iter().filter(|(_, until)| counts(until)).map(|(network, _)| *network).collect())
 }
 
-fn map_weight(map: &Map<String, Value>) -> usize {
+pub(super) fn map_weight(map: &Map<String, Value>) -> usize {
     map.iter().map(|(name, value)| 96 + name.len() + value_weight(value)).sum()
 }
 

@@ -83,6 +83,14 @@ impl Ledger {
         self.tick.store(tick, Ordering::Release);
     }
 
+    /// Something that is no row of the feed has changed: what was read of `id` counts no longer.
+    pub(super) fn distrust(&self, id: &str) {
+        let mut changes = self.write();
+        let tick = self.now() + 1;
+        changes.ids.insert(id.into(), tick);
+        self.tick.store(tick, Ordering::Release);
+    }
+
     /// Everything written before `begun` was started is known here. A stopwatch, because the wall clock can be set: put
     /// back, it would make a node that has lost its store believe for longer what it remembers.
     pub fn confirm(&self, begun: Stopwatch) {
@@ -107,18 +115,18 @@ impl Ledger {
         self.tick.load(Ordering::Acquire)
     }
 
-    /// Whether what was read of a key at `read` is still so. Moves `read` forward, so that nothing is looked at twice.
+    /// Whether what was read at `read` of what has these ids is still so. Moves `read` forward, so that nothing is looked at twice.
     ///
     /// Who also asks for [`Ledger::staleness`] asks for it first: else the confirmation could be younger than the rows
     /// that were looked at here.
-    pub(super) fn holds(&self, read: &AtomicU64, realm: &str, key_id: &str, owner_id: &str) -> bool {
+    pub(super) fn holds(&self, read: &AtomicU64, realm: &str, ids: &[&str]) -> bool {
         let at = read.load(Ordering::Acquire);
         if at == self.now() {
             return true;
         }
         let changes = self.read();
         let changed = changes.floor > at
-            || [key_id, owner_id].iter().any(|id| changes.ids.get(*id).is_some_and(|tick| *tick > at))
+            || ids.iter().any(|id| changes.ids.get(*id).is_some_and(|tick| *tick > at))
             || changes.realms.get(realm).is_some_and(|realm| realm.whole > at);
         if !changed {
             // Under the lock: no change came between the look and this tick.

@@ -10,14 +10,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-use super::entry::Entry;
 use super::ledger::Tick;
-use super::{KeySource, Shared, Sought};
+use super::{Kept, KeySource, Shared, Sought};
 use crate::clock::Stopwatch;
-use crate::store::{Fault, KeyInForce, StoreError};
+use crate::store::{Fault, StoreError};
 
-/// A request waits so long at most, and so long a read may take, its turn included.
-const DEADLINE: Duration = Duration::from_secs(2);
 /// Reads at the same time.
 const MOST_READS: usize = 64;
 /// Texts that are being read or wait for their turn.
@@ -27,7 +24,7 @@ const BETWEEN_TELLING: Duration = Duration::from_secs(10);
 /// Requests that wait.
 const MOST_WAITING: usize = 4096;
 
-/// Why it cannot be told whether something is a key.
+/// Why it cannot be told whether something is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::gate::verify) enum Trouble {
     /// The store does not do its work.
@@ -38,25 +35,31 @@ pub(in crate::gate::verify) enum Trouble {
     Busy,
 }
 
-/// What was read. `entry`: none = there is no such key.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
+/// What was read. `entry`: none = there is no such thing.
+#[derive(Debug)]
+pub(super) struct Found<E> {
     /// From before the read began.
     pub(super) read: Tick,
-    pub(super) entry: Option<Arc<Entry>>,
+    pub(super) entry: Option<Arc<E>>,
 }
 
-type Landing = watch::Receiver<Option<Result<Found, Trouble>>>;
+impl<E> Clone for Found<E> {
+    fn clone(&self) -> Self {
+        Self { read: self.read, entry: self.entry.clone() }
+    }
+}
+
+type Landing<E> = watch::Receiver<Option<Result<Found<E>, Trouble>>>;
 
 /// The store, and what is being read from it.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct Reading<E: Kept> {
     source: Arc<dyn KeySource>,
     runtime: Handle,
     turns: Semaphore,
     waiting: Semaphore,
     /// Anybody can choose digests: hashed with a key that nobody knows.
-    flights: Mutex<HashMap<Sought, Landing>>,
+    flights: Mutex<HashMap<Sought, Landing<E>>>,
     /// The last read failed. Until one succeeds, they are tried one at a time, and who comes meanwhile is answered at once:
     /// nobody waits in a queue for what is not there.
     failing: AtomicBool,
@@ -65,12 +68,12 @@ pub(super) struct Reading {
 }
 
 /// Takes a flight out of the table when it has ended, however it ended.
-struct Flight {
-    shared: Arc<Shared>,
+struct Flight<E: Kept> {
+    shared: Arc<Shared<E>>,
     sought: Sought,
 }
 
-impl Drop for Flight {
+impl<E: Kept> Drop for Flight<E> {
     fn drop(&mut self) {
         if let Some(reading) = &self.shared.reading {
             reading.flights().remove(&self.sought);
@@ -78,7 +81,7 @@ impl Drop for Flight {
     }
 }
 
-impl Reading {
+impl<E: Kept> Reading<E> {
     pub(super) fn new(source: Arc<dyn KeySource>, runtime: Handle) -> Self {
         Self {
             source,
@@ -91,7 +94,7 @@ impl Reading {
         }
     }
 
-    fn flights(&self) -> MutexGuard<'_, HashMap<Sought, Landing>> {
+    fn flights(&self) -> MutexGuard<'_, HashMap<Sought, Landing<E>>> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -108,19 +111,17 @@ impl Reading {
     }
 
     /// The record, if it is what was asked for.
-    async fn record(&self, sought: &Sought) -> Result<Option<KeyInForce>, StoreError> {
-        let record = self.source.find(&sought.realm, sought.digest).await?;
-        let belongs = record.as_ref().is_none_or(|KeyInForce { key, owner, .. }| {
-            *key.realm == *sought.realm && *owner.realm == *sought.realm && key.owner_id == owner.id
-        });
-        if belongs { Ok(record) } else { Err(StoreError::corrupt("a key and its owner are of different realms")) }
+    async fn record(&self, sought: &Sought) -> Result<Option<E::Record>, StoreError> {
+        let record = E::find(&*self.source, sought).await?;
+        let belongs = record.as_ref().is_none_or(|record| E::belongs(record, &sought.realm));
+        if belongs { Ok(record) } else { Err(StoreError::corrupt("what belongs together is of different realms")) }
     }
 
     fn tell_of(&self, error: &StoreError) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| told.elapsed() >= BETWEEN_TELLING) {
             *told = Some(Stopwatch::start());
-            tracing::error!(%error, "a key cannot be judged");
+            tracing::error!(%error, what = E::WHAT, "one of these cannot be judged");
         }
     }
 
@@ -129,13 +130,17 @@ impl Reading {
         match outcome {
             Ok(value) => {
                 if self.failing.load(Ordering::Relaxed) && self.failing.swap(false, Ordering::Relaxed) {
-                    tracing::info!("keys can be read from the store again");
+                    tracing::info!("{} can be read from the store again", E::WHAT);
                 }
                 Some(value)
             }
             Err(error) => {
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(error, "keys cannot be read from the store: what is not in memory is answered 503");
+                    tracing::error!(
+                        error,
+                        "{} cannot be read from the store: what is not in memory is answered 503",
+                        E::WHAT
+                    );
                 }
                 None
             }
@@ -143,13 +148,13 @@ impl Reading {
     }
 }
 
-impl Shared {
+impl<E: Kept> Shared<E> {
     /// Reads `sought` from the store, or waits for whoever reads it already.
     pub(super) async fn read(
         self: &Arc<Self>,
-        reading: &Reading,
+        reading: &Reading<E>,
         sought: &Sought,
-    ) -> Result<Option<Arc<Entry>>, Trouble> {
+    ) -> Result<Option<Arc<E>>, Trouble> {
         let _place = reading.waiting.try_acquire().map_err(|_| Trouble::Busy)?;
         let patiently = async {
             loop {
@@ -167,11 +172,11 @@ impl Shared {
                 }
             }
         };
-        timeout(DEADLINE, patiently).await.unwrap_or(Err(Trouble::Slow))
+        timeout(E::DEADLINE, patiently).await.unwrap_or(Err(Trouble::Slow))
     }
 
     /// The flight that reads `sought`; begins one where there is none.
-    fn flight(self: &Arc<Self>, reading: &Reading, sought: &Sought) -> Result<Landing, Trouble> {
+    fn flight(self: &Arc<Self>, reading: &Reading<E>, sought: &Sought) -> Result<Landing<E>, Trouble> {
         let (landed, landing) = watch::channel(None);
         {
             let mut flights = reading.flights();
@@ -189,7 +194,7 @@ impl Shared {
         // Not under the lock: a runtime that has ended drops the task, and the flight with it, at once.
         let flight = Flight { shared: Arc::clone(self), sought: sought.clone() };
         reading.runtime.spawn(async move {
-            let outcome = timeout(DEADLINE, flight.fly()).await.unwrap_or_else(|_| flight.too_slow());
+            let outcome = timeout(E::DEADLINE, flight.fly()).await.unwrap_or_else(|_| flight.too_slow());
             // Out of the table before anybody learns of it: who comes from now on finds it in the cache or reads anew.
             drop(flight);
             landed.send_replace(Some(outcome));
@@ -198,8 +203,8 @@ impl Shared {
     }
 }
 
-impl Flight {
-    async fn fly(&self) -> Result<Found, Trouble> {
+impl<E: Kept> Flight<E> {
+    async fn fly(&self) -> Result<Found<E>, Trouble> {
         let Self { shared, sought } = self;
         let Some(reading) = &shared.reading else { return Err(Trouble::Failing) };
         let _turn = reading.turns.acquire().await.map_err(|_| Trouble::Failing)?;
@@ -215,9 +220,9 @@ impl Flight {
         Ok(Found { read, entry: shared.caches.keep(sought, record, read) })
     }
 
-    fn too_slow(&self) -> Result<Found, Trouble> {
+    fn too_slow(&self) -> Result<Found<E>, Trouble> {
         if let Some(reading) = &self.shared.reading {
-            _ = reading.report::<()>(Err(format!("no answer within {DEADLINE:?}")));
+            _ = reading.report::<()>(Err(format!("no answer within {:?}", E::DEADLINE)));
         }
         Err(Trouble::Slow)
     }

@@ -1,0 +1,107 @@
+//! Where principals come from: the store, or the application, which is asked.
+
+mod http;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Map, Value};
+
+pub(super) use http::SignIn;
+
+use super::Inner;
+use super::policy::{Directory, RealmTokens};
+use super::refusal::Refusal;
+use crate::clock::UnixMillis;
+
+/// Subjects that are remembered.
+const MOST: usize = 100_000;
+
+/// What a directory says of a principal.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attributes {
+    /// Who it is.
+    pub subject: String,
+    /// Whether it may sign in.
+    pub active: bool,
+    /// Role names.
+    pub roles: Vec<String>,
+    /// Plan.
+    pub plan: Option<String>,
+    /// Tenant.
+    pub tenant: Option<String>,
+    /// All else.
+    pub attributes: Map<String, Value>,
+    /// Networks that it may come from; empty = every one.
+    pub addresses: Vec<ipnet::IpNet>,
+}
+
+/// Answers of look-ups, each with the time it was given.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    answers: Mutex<HashMap<(String, String), (UnixMillis, Arc<Option<Attributes>>)>>,
+}
+
+impl Memory {
+    /// What was said, if it is no older than `most`. A clock that was put back makes it old.
+    fn get(
+        &self,
+        realm: &str,
+        subject: &str,
+        most: std::time::Duration,
+        now: UnixMillis,
+    ) -> Option<Arc<Option<Attributes>>> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, answer) = answers.get(&(realm.to_owned(), subject.to_owned()))?;
+        (*at <= now && now < at.plus(most)).then(|| Arc::clone(answer))
+    }
+
+    fn keep(&self, realm: &str, subject: &str, answer: Arc<Option<Attributes>>, now: UnixMillis) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= MOST {
+            answers.clear();
+        }
+        answers.insert((realm.to_owned(), subject.to_owned()), (now, answer));
+    }
+}
+
+/// What the directory says of `subject` at the moment, at most `cache` old; none: the store knows all there is.
+///
+/// # Errors
+/// The directory does not answer.
+pub(super) async fn live(
+    inner: &Inner,
+    realm: &RealmTokens,
+    subject: &str,
+    now: UnixMillis,
+) -> Result<Option<Attributes>, Refusal> {
+    let Some(Directory::Http(directory)) = &realm.directory else { return Ok(None) };
+    let Some(lookup) = &directory.lookup else { return Ok(None) };
+    if let Some(known) = inner.directory.get(&realm.realm, subject, directory.cache, now) {
+        return Ok(Some(known.as_ref().clone().unwrap_or_else(|| gone(subject))));
+    }
+    let answer = Arc::new(http::look_up(inner, directory, lookup, subject, now).await?);
+    inner.directory.keep(&realm.realm, subject, Arc::clone(&answer), now);
+    Ok(Some(answer.as_ref().clone().unwrap_or_else(|| gone(subject))))
+}
+
+/// Somebody whom the directory does not know any more.
+fn gone(subject: &str) -> Attributes {
+    Attributes { subject: subject.to_owned(), active: false, ..Attributes::default() }
+}
+
+/// The roles, or those of everybody who has none.
+fn roles_or(roles: Vec<String>, default: &[Box<str>]) -> Vec<String> {
+    if roles.is_empty() { default.iter().map(|role| role.to_string()).collect() } else { roles }
+}
+
+impl RealmTokens {
+    /// Roles of a principal of the store, those of everybody where it has none.
+    pub fn roles_or_default(&self, roles: Vec<String>) -> Vec<String> {
+        match &self.directory {
+            Some(Directory::Local { default_roles }) => roles_or(roles, default_roles),
+            Some(Directory::Http(http)) => roles_or(roles, &http.default_roles),
+            None => roles,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Identifier and password for a session.
+//!
+//! Unknown, wrong, disabled and (within a lock) right passwords end alike, in answer and in work: whoever asks learns
+//! nothing of an account but by signing in to it.
+
+use serde_json::{Map, Value};
+
+use super::body::canonical_identifier;
+use super::directory::{Attributes, SignIn};
+use super::facts::Person;
+use super::policy::{Action, Directory, HttpDirectory};
+use super::refusal::{Cause, FieldProblem, Refusal};
+use super::session::Beginner;
+use super::throttle::Turn;
+use super::trace::{Target, with};
+use super::{Reply, Service};
+use crate::password::{Attempted, HashFault, Phc};
+use crate::store::{AddressEntry, Client, ClientKind, DirectorySubject, Holder, IdKind, LoginRecord, NewClient};
+
+/// Somebody whose password was found good.
+struct Proven {
+    client: Client,
+    password_phc: Option<String>,
+}
+
+/// What was typed.
+struct Typed {
+    /// As it came.
+    identifier: String,
+    /// By which it is counted and looked for; none: nobody can be called so.
+    canonical: Option<String>,
+    password: Attempted,
+}
+
+impl<'a> Service<'a> {
+    pub(super) async fn password(self) -> Result<Reply, Refusal> {
+        let Action::Password { identifier, password, access, refresh, plans, single_session } = &self.grant.action
+        else {
+            return Err(Refusal::Internal);
+        };
+        let fields = self.fields()?;
+        let typed = self.typed(&fields, identifier, password)?;
+        // Names that nobody can have are counted, too, all together.
+        let turn = self.turn(typed.canonical.as_deref().unwrap_or("\u{0}")).await?;
+        let proven = match &self.realm.directory {
+            Some(Directory::Local { .. }) => self.sign_in_here(&typed, &turn).await?,
+            Some(Directory::Http(directory)) => self.sign_in_there(directory, &typed, &fields, &turn).await?,
+            None => return Err(Refusal::Internal),
+        };
+        let Proven { mut client, password_phc } = proven;
+        client.roles = self.realm.roles_or_default(client.roles);
+        if !plans.is_empty() && !client.plan.as_ref().is_some_and(|plan| plans.iter().any(|one| **one == **plan)) {
+            return Err(Refusal::PlanDenied);
+        }
+        let who = Beginner { client: &client, password_phc, scope: None };
+        let beginning = self.prepare(&who, *access, *refresh)?;
+        let mut write = self.inner.store.begin().await?;
+        if *single_session {
+            write.revoke_sessions_of(&client.id, "another session began", None, self.ask.now).await?;
+        }
+        self.begin(&mut write, &beginning).await?;
+        turn.succeeded(&mut write, &self.realm.realm, &client.id, self.ask.now).await?;
+        let seq = write.commit().await?;
+        self.settle(seq.filter(|_| *single_session)).await;
+        let person = Person::of(&client, &self.realm.scopes_of(&client));
+        Ok(self.welcome(person, beginning.minted, None))
+    }
+
+    fn typed(self, fields: &Map<String, Value>, identifier: &str, password: &str) -> Result<Typed, Refusal> {
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+        let password = Attempted::new(text(password).to_owned()).map_err(|fault| Refusal::Fields {
+            problems: vec![FieldProblem { field: password.to_owned(), message: fault.to_string() }],
+            message: self.grant.invalid.clone(),
+        })?;
+        let identifier = text(identifier).to_owned();
+        Ok(Typed { canonical: canonical_identifier(&identifier), identifier, password })
+    }
+
+    /// Against the store.
+    async fn sign_in_here(self, typed: &Typed, turn: &Turn<'_>) -> Result<Proven, Refusal> {
+        let found = match &typed.canonical {
+            Some(name) => self.inner.store.login_record(&self.realm.realm, name).await?,
+            None => None,
+        };
+        self.judge(typed, found, turn).await
+    }
+
+    /// Compares with what the store has of whoever it may be.
+    async fn judge(self, typed: &Typed, found: Option<LoginRecord>, turn: &Turn<'_>) -> Result<Proven, Refusal> {
+        if self.realm.addresses_first
+            && let Some(record) = &found
+        {
+            self.check_addresses(&record.addresses)?;
+        }
+        let phc = found.as_ref().and_then(|record| record.password_phc.as_ref());
+        let fits = self.fits(&typed.password, phc).await?;
+        let (record, cause) = match found {
+            None => (None, Some(Cause::Unknown)),
+            Some(record) if !fits => (Some(record), Some(Cause::Password)),
+            Some(record) if !record.client.status.may_act() => (Some(record), Some(Cause::Disabled)),
+            Some(record) => (Some(record), None),
+        };
+        if let Some(cause) = cause {
+            let principal = record.as_ref().map(|record| record.client.id.as_str());
+            return Err(self.failed(turn, principal, cause).await);
+        }
+        let Some(LoginRecord { client, password_phc, addresses }) = record else { return Err(Refusal::Internal) };
+        self.check_addresses(&addresses)?;
+        let password_phc = match password_phc {
+            Some(phc) if phc.needs_rehash() => Some(self.rehash(&client, &typed.password, &phc).await),
+            phc => phc.map(|phc| phc.expose().to_owned()),
+        };
+        Ok(Proven { client, password_phc })
+    }
+
+    async fn fits(self, password: &Attempted, phc: Option<&Phc>) -> Result<bool, Refusal> {
+        self.inner.hasher.verify(password, phc).await.map_err(busy)
+    }
+
+    /// Keeps the password by the current parameters from now on. Returns what is kept; where that failed, as it was: the
+    /// next sign-in tries again.
+    async fn rehash(self, client: &Client, password: &Attempted, old: &Phc) -> String {
+        let replaced = async {
+            let new = self.inner.hasher.hash(password).await.map_err(busy)?;
+            let mut write = self.inner.store.begin().await?;
+            let now = self.ask.now;
+            let replaced = write.set_password_phc(&client.id, Some(old.expose()), new.expose(), now).await?;
+            write.commit().await?;
+            Ok::<_, Refusal>(replaced.then(|| new.expose().to_owned()))
+        };
+        match replaced.await {
+            Ok(Some(new)) => new,
+            Ok(None) | Err(_) => old.expose().to_owned(),
+        }
+    }
+
+    /// Counts a failure and leaves its trace. What cannot be counted is not answered: else an outage of the store would
+    /// be the time to guess.
+    async fn failed(self, turn: &Turn<'_>, principal: Option<&str>, cause: Cause) -> Refusal {
+        let noted = async {
+            let mut write = self.inner.store.begin().await?;
+            let realm = &*self.realm.realm;
+            let locked = turn.failed(&mut write, realm, principal, self.ask.now).await?;
+            let target = Target { kind: "client", id: principal };
+            let reason = match cause {
+                Cause::Unknown => "unknown",
+                Cause::Disabled => "disabled",
+                _ => "password",
+            };
+            write.audit(self.denied("login.denied", target, reason));
+            if let Some(until) = locked {
+                write.audit(with(self.denied("login.locked", target, reason), "until", until.to_string().into()));
+            }
+            write.commit().await?;
+            Ok::<_, Refusal>(())
+        };
+        match noted.await {
+            Ok(()) => Refusal::InvalidCredentials(cause),
+            Err(refusal) => refusal,
+        }
+    }
+
+    /// At the application, unless the password has moved here already.
+    async fn sign_in_there(
+        self,
+        directory: &HttpDirectory,
+        typed: &Typed,
+        fields: &Map<String, Value>,
+        turn: &Turn<'_>,
+    ) -> Result<Proven, Refusal> {
+        if directory.migrate
+            && let Some(name) = &typed.canonical
+            && let Some(record) = self.inner.store.login_record(&self.realm.realm, name).await?
+            && record.password_phc.is_some()
+        {
+            return self.judge(typed, Some(record), turn).await;
+        }
+        let sign_in =
+            SignIn { identifier: typed.identifier.trim(), password: typed.password.expose(), fields };
+        let attributes = match self.sign_in_upstream(directory, &sign_in).await {
+            Ok(attributes) => attributes,
+            Err(Refusal::InvalidCredentials(cause)) => return Err(self.failed(turn, None, cause).await),
+            // An outage is nobody's failure.
+            Err(refusal) => return Err(refusal),
+        };
+        self.check_addresses(&as_entries(&attributes))?;
+        let proven = match &typed.canonical {
+            Some(name) if directory.migrate => self.move_in(name, &typed.password, attributes).await?,
+            Some(_) | None => Proven { client: self.remember(&attributes).await?, password_phc: None },
+        };
+        if proven.client.status.may_act() {
+            Ok(proven)
+        } else {
+            Err(self.failed(turn, Some(&proven.client.id), Cause::Disabled).await)
+        }
+    }
+
+    /// The first good sign-in of somebody who is to live here from now on.
+    async fn move_in(self, name: &str, password: &Attempted, attributes: Attributes) -> Result<Proven, Refusal> {
+        let phc = self.inner.hasher.hash(password).await.map_err(busy)?;
+        let (realm, now) = (&*self.realm.realm, self.ask.now);
+        let mut write = self.inner.store.begin().await?;
+        if self.inner.store.login_record(realm, name).await?.is_none() {
+            let Attributes { subject, roles, plan, tenant, attributes, .. } = attributes;
+            let new = NewClient {
+                id: IdKind::User.generate(now)?,
+                realm: realm.to_owned(),
+                kind: ClientKind::User,
+                identifier: name.to_owned(),
+                subject: Some(subject),
+                roles,
+                plan,
+                tenant,
+                scopes: None,
+                attributes,
+                created_by: "directory".to_owned(),
+                at: now,
+            };
+            write.create_client(&new).await?;
+        }
+        write.commit().await?;
+        let record = self.inner.store.login_record(realm, name).await?.ok_or(Refusal::StoreUnavailable)?;
+        let mut write = self.inner.store.begin().await?;
+        let kept = write.set_password_phc(&record.client.id, None, phc.expose(), now).await?;
+        write.commit().await?;
+        Ok(Proven { client: record.client, password_phc: kept.then(|| phc.expose().to_owned()) })
+    }
+
+    /// Whoever lives in the application has a row here, so that sessions can be listed, ended and refused.
+    async fn remember(self, attributes: &Attributes) -> Result<Client, Refusal> {
+        let Attributes { subject, roles, plan, tenant, attributes, .. } = attributes.clone();
+        let subject = DirectorySubject { subject, roles, plan, tenant, attributes };
+        let mut write = self.inner.store.begin().await?;
+        let client = write.directory_principal(&self.realm.realm, &subject, "directory", self.ask.now).await?;
+        write.commit().await?;
+        Ok(client)
+    }
+}
+
+/// A directory's addresses in the form of the store's.
+pub(super) fn as_entries(attributes: &Attributes) -> Vec<AddressEntry> {
+    let entry = |network: &ipnet::IpNet| AddressEntry {
+        id: String::new(),
+        holder: Holder::Client,
+        holder_id: String::new(),
+        network: *network,
+        note: None,
+        expires_at: None,
+        created_by: "directory".to_owned(),
+        created_at: crate::clock::UnixMillis(0),
+    };
+    attributes.addresses.iter().map(entry).collect()
+}
+
+pub(super) fn busy(fault: HashFault) -> Refusal {
+    match fault {
+        HashFault::Busy { retry_after } => Refusal::Overloaded(retry_after),
+        HashFault::NoRandomness | HashFault::Failed | HashFault::Malformed => {
+            tracing::error!(%fault, "a password cannot be judged");
+            Refusal::Internal
+        }
+    }
+}
