@@ -21,7 +21,9 @@ use portcullis::gate::trail::Trail;
 use portcullis::gate::verify::api_key::PlainKey;
 use portcullis::gate::verify::stored::{Keeping, KeySource, StoredKeys};
 use portcullis::secret::CredentialDigest;
-use portcullis::store::{Client, ClientKind, ClientStatus, Key as StoreKey, KeyInForce, KeyStatus, StoreError};
+use portcullis::store::{
+    Client, ClientKind, ClientSource, ClientStatus, Key as StoreKey, KeyInForce, KeyStatus, StoreError,
+};
 use tokio::runtime::Runtime;
 
 use crate::NOW;
@@ -303,6 +305,8 @@ fn record(realm: &str, digest: CredentialDigest) -> KeyInForce {
         realm: realm.into(),
         kind: ClientKind::Owner,
         identifier: "team_42".into(),
+        subject: None,
+        source: ClientSource::Local,
         status: ClientStatus::Active,
         roles: Vec::new(),
         plan: Some("growth".into()),

@@ -51,6 +51,7 @@ impl Chores {
         let tidied = async {
             store.prune_feed(now).await?;
             store.forget(now).await?;
+            store.prune_tokens(now).await?;
             match self.audit_retention {
                 Some(retention) => prune_audit(store, retention, now).await,
                 None => Ok(()),

@@ -11,6 +11,9 @@ use crate::clock::UnixMillis;
 pub(super) const COLUMNS: &str =
     "e.id, e.owner_kind, e.owner_id, e.cidr, e.note, e.expires_at, e.created_by, e.created_at";
 
+/// How many they are.
+pub(super) const WIDTH: usize = 8;
+
 impl Store {
     /// A list, in the order of its entries' ids; those that have run out included.
     ///

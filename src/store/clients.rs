@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::backend::{self, Row};
 use super::statement::Statement;
-use super::{ChangeKind, Client, ClientKind, ClientStatus, Page, Store, StoreError, Write};
+use super::{ChangeKind, Client, ClientKind, ClientSource, ClientStatus, Page, Store, StoreError, Write};
 use crate::clock::UnixMillis;
 use crate::password::Phc;
 
@@ -65,7 +65,7 @@ pub struct ClientChange {
 pub struct ClientFilter {
     /// Only of these realms; none = of all.
     pub realms: Option<Vec<String>>,
-    /// Identifier, whatever its case (ASCII).
+    /// Identifier, as [`Store::client_called`] understands it.
     pub identifier: Option<String>,
     /// What they are.
     pub kind: Option<ClientKind>,
@@ -78,12 +78,21 @@ pub struct ClientFilter {
 }
 
 /// What [`read`] takes, in its order. `p` is the principal.
-pub(super) const COLUMNS: &str = "p.id, p.realm, p.kind, p.identifier, p.status, p.roles, p.plan, p.tenant, p.scopes, \
+pub(super) const COLUMNS: &str = "p.id, p.realm, p.kind, p.identifier, p.subject, p.source, p.status, p.roles, p.plan, p.tenant, p.scopes, \
      p.attributes, CAST(CASE WHEN p.password_phc IS NULL THEN 0 ELSE 1 END AS BIGINT), p.locked_until, \
      p.last_login_at, p.created_by, p.created_at, p.updated_at, p.version";
 
+/// How many they are.
+pub(super) const WIDTH: usize = 19;
+
 /// Keys that are removed with one statement.
 const DELETED_TOGETHER: i64 = 1000;
+
+/// Sessions that are removed with one statement; their ids are bound to the next.
+const SESSIONS_TOGETHER: i64 = 500;
+
+/// Owners that are looked at at a time.
+const READ_TOGETHER: i64 = 1000;
 
 impl Store {
     /// The principal with this id.
@@ -95,14 +104,14 @@ impl Store {
         rows.into_iter().next().as_mut().map(read).transpose()
     }
 
-    /// The principal called `identifier` in a realm, whatever its case (ASCII).
+    /// The principal called `identifier` in a realm: one of the store whatever its case (ASCII), else one of the
+    /// application letter by letter.
     ///
     /// # Errors
     /// The store is out of reach.
     pub async fn client_called(&self, realm: &str, identifier: &str) -> Result<Option<Client>, StoreError> {
-        let rows = select()
-            .bind(" WHERE p.realm = ", realm)
-            .bind(" AND p.identifier_norm = ", identifier.to_ascii_lowercase())
+        let rows = called(select().bind(" WHERE p.realm = ", realm), identifier)
+            .push(" ORDER BY CASE p.source WHEN 'local' THEN 0 ELSE 1 END")
             .read(&*self.inner.database)
             .await?;
         rows.into_iter().next().as_mut().map(read).transpose()
@@ -113,7 +122,6 @@ impl Store {
     /// # Errors
     /// The store is out of reach.
     pub async fn clients(&self, filter: &ClientFilter, page: &Page) -> Result<Vec<Client>, StoreError> {
-        let identifier = filter.identifier.as_ref().map(|text| text.to_ascii_lowercase());
         let mut statement = select().push(" WHERE 1 = 1");
         if let Some(realms) = &filter.realms {
             statement = statement.bind_list(" AND p.realm IN ", realms.iter().map(String::as_str));
@@ -123,8 +131,10 @@ impl Store {
             let quoted = Value::from(role.as_str()).to_string();
             statement = statement.bind(" AND p.roles <> REPLACE(p.roles, ", quoted).push(", '')");
         }
+        if let Some(identifier) = &filter.identifier {
+            statement = called(statement, identifier);
+        }
         let rows = statement
-            .bind_some(" AND p.identifier_norm = ", identifier)
             .bind_some(" AND p.kind = ", filter.kind.map(ClientKind::as_str))
             .bind_some(" AND p.status = ", filter.status.map(ClientStatus::as_str))
             .bind_some(" AND p.tenant = ", filter.tenant.as_deref())
@@ -133,6 +143,40 @@ impl Store {
             .read(&*self.inner.database)
             .await?;
         rows.into_iter().map(|mut row| read(&mut row)).collect()
+    }
+
+    /// Active owners of a realm that have this attribute as a text: their ids, and the texts.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub async fn owners_with_attribute(
+        &self,
+        realm: &str,
+        attribute: &str,
+    ) -> Result<Vec<(String, String)>, StoreError> {
+        let mut found = Vec::new();
+        let mut after = None;
+        loop {
+            // Only those whose attributes hold the quoted name at all, as with roles.
+            let rows = Statement::new("SELECT p.id, p.attributes FROM principals p")
+                .bind(" WHERE p.realm = ", realm)
+                .bind(" AND p.attributes <> REPLACE(p.attributes, ", Value::from(attribute).to_string())
+                .push(", '') AND p.kind = 'owner' AND p.status = 'active'")
+                .bind_some(" AND p.id > ", after.as_deref())
+                .bind(" ORDER BY p.id LIMIT ", READ_TOGETHER)
+                .read(&*self.inner.database)
+                .await?;
+            if rows.is_empty() {
+                return Ok(found);
+            }
+            for mut row in rows {
+                let (id, attributes) = (row.text()?, row.object()?);
+                if let Some(Value::String(text)) = attributes.get(attribute) {
+                    found.push((id.clone(), text.clone()));
+                }
+                after = Some(id);
+            }
+        }
     }
 }
 
@@ -156,7 +200,7 @@ impl Write {
             client.realm.as_str().into(),
             client.kind.as_str().into(),
             client.identifier.as_str().into(),
-            client.identifier.to_ascii_lowercase().into(),
+            norm(&client.identifier).into(),
             ClientStatus::Active.as_str().into(),
             client.roles.as_slice().into(),
             client.plan.as_deref().into(),
@@ -180,6 +224,8 @@ impl Write {
     }
 
     /// Changes a principal if it has still this version (none = whatever it has). False: it has not, or is not there.
+    /// One that is disabled or gets another password has its sessions ended, and what its keys were given. The identifier
+    /// of one that lives in the application is the application's: it stays.
     ///
     /// # Errors
     /// [`super::Fault::Conflict`]: the identifier is taken.
@@ -193,8 +239,9 @@ impl Write {
         let mut statement = Statement::new("UPDATE principals SET version = version + 1").bind(", updated_at = ", at);
         if let Some(identifier) = &change.identifier {
             statement = statement
-                .bind(", identifier = ", identifier.as_str())
-                .bind(", identifier_norm = ", identifier.to_ascii_lowercase());
+                .bind(", identifier = CASE source WHEN 'local' THEN ", identifier.as_str())
+                .bind(" ELSE identifier END, identifier_norm = CASE source WHEN 'local' THEN ", norm(identifier))
+                .push(" ELSE identifier_norm END");
         }
         if change.unlock {
             statement = statement.push(", failed_count = 0, first_failed_at = NULL, locked_until = NULL");
@@ -209,16 +256,29 @@ impl Write {
             .bind_some(", password_phc = ", change.password_phc.clone().map(|phc| phc.map(Phc::into_text)))
             .bind(" WHERE id = ", id)
             .bind_some(" AND version = ", version)
-            .push(" RETURNING realm")
+            .push(" RETURNING realm, identifier_norm")
             .fetch(&mut *self.transaction)
             .await?;
         let Some(mut row) = rows.into_iter().next() else { return Ok(false) };
-        self.change(&row.text()?, ChangeKind::Client, id, at);
+        let (realm, identifier) = (row.text()?, row.text()?);
+        let reason = match (change.status, &change.password_phc) {
+            (Some(ClientStatus::Disabled), _) => Some("disabled"),
+            (_, Some(_)) => Some("password_changed"),
+            (Some(ClientStatus::Active) | None, None) => None,
+        };
+        if let Some(reason) = reason {
+            self.end_sessions_of(id, reason, None, at).await?;
+            self.end_tokens_for(id, at).await?;
+        }
+        if change.unlock {
+            self.forget_failures_of(&realm, &identifier).await?;
+        }
+        self.change(&realm, ChangeKind::Client, id, at);
         Ok(true)
     }
 
-    /// Removes a principal with its keys and address lists, if it has still this version. None: it has not, or is not
-    /// there; else the ids of the keys that ended with it.
+    /// Removes a principal with its keys, address lists, sessions and tokens, if it has still this version. None: it has
+    /// not, or is not there; else the ids of the keys that ended with it.
     ///
     /// # Errors
     /// The store is out of reach.
@@ -233,11 +293,13 @@ impl Write {
         let rows = Statement::new("UPDATE principals SET identifier_norm = identifier_norm || ' ' || id")
             .bind(" WHERE id = ", id)
             .bind_some(" AND version = ", version)
-            .push(" RETURNING realm")
+            .push(" RETURNING realm, identifier_norm")
             .fetch(&mut *self.transaction)
             .await?;
         let Some(mut row) = rows.into_iter().next() else { return Ok(None) };
-        let realm = row.text()?;
+        let (realm, identifier) = (row.text()?, row.text()?);
+        self.delete_sessions_of(id).await?;
+        self.forget_logins_of(&realm, identifier.trim_end_matches(id).trim_end_matches(' ')).await?;
         let mut keys = Vec::new();
         loop {
             // Some at a time, for no statement may take long.
@@ -263,6 +325,10 @@ impl Write {
                 .bind_list(" AND owner_id IN ", some.iter().map(String::as_str))
                 .execute(&mut *self.transaction)
                 .await?;
+            Statement::new("DELETE FROM issued_tokens")
+                .bind_list(" WHERE issued_by IN ", some.iter().map(String::as_str))
+                .execute(&mut *self.transaction)
+                .await?;
         }
         Statement::new("DELETE FROM principals").bind(" WHERE id = ", id).execute(&mut *self.transaction).await?;
         self.change(&realm, ChangeKind::Client, id, at);
@@ -271,9 +337,50 @@ impl Write {
         }
         Ok(Some(keys))
     }
+
+    /// With everything of them, and with what keys of the principal were given.
+    async fn delete_sessions_of(&mut self, id: &str) -> Result<(), StoreError> {
+        loop {
+            // Their refresh tokens go with them.
+            let rows = Statement::new("DELETE FROM sessions WHERE id IN (SELECT id FROM sessions")
+                .bind(" WHERE subject_id = ", id)
+                .bind(" ORDER BY id LIMIT ", SESSIONS_TOGETHER)
+                .push(") RETURNING id")
+                .fetch(&mut *self.transaction)
+                .await?;
+            if rows.is_empty() {
+                break;
+            }
+            let gone = rows.into_iter().map(|mut row| row.text()).collect::<Result<Vec<_>, _>>()?;
+            self.delete_tokens_of(&gone).await?;
+        }
+        Statement::new("DELETE FROM issued_tokens")
+            .bind(" WHERE owner_id = ", id)
+            .execute(&mut *self.transaction)
+            .await?;
+        Ok(())
+    }
 }
 
-fn select() -> Statement {
+/// An identifier as it is compared.
+fn norm(identifier: &str) -> String {
+    identifier.to_ascii_lowercase()
+}
+
+/// The same of a principal that lives in the application: letter by letter, and apart from those of the store.
+pub(super) fn directory_norm(subject: &str) -> String {
+    format!("={subject}")
+}
+
+/// Adds that principals are called so.
+fn called(statement: Statement, identifier: &str) -> Statement {
+    statement
+        .bind(" AND ((p.source = 'local' AND p.identifier_norm = ", norm(identifier))
+        .bind(") OR (p.source = 'directory' AND p.identifier_norm = ", directory_norm(identifier))
+        .push("))")
+}
+
+pub(super) fn select() -> Statement {
     Statement::new("SELECT ").push(COLUMNS).push(" FROM principals p")
 }
 
@@ -284,6 +391,8 @@ pub(super) fn read(row: &mut Row) -> Result<Client, StoreError> {
         realm: row.text()?,
         kind: row.word(ClientKind::by_name)?,
         identifier: row.text()?,
+        subject: row.opt_text()?,
+        source: row.word(ClientSource::by_name)?,
         status: row.word(ClientStatus::by_name)?,
         roles: row.texts()?,
         plan: row.opt_text()?,

@@ -45,6 +45,26 @@ const NONE_OF: &[(&str, &str)] = &[
     ),
     ("digests of keys that are not 32 bytes long", "FROM api_key_secrets WHERE length(digest) <> 32"),
     ("digests of admin tokens that are not 32 bytes long", "FROM admin_tokens WHERE length(digest) <> 32"),
+    (
+        "sessions without a principal in their realm",
+        "FROM sessions s WHERE NOT EXISTS \
+         (SELECT 1 FROM principals p WHERE p.id = s.subject_id AND p.realm = s.realm)",
+    ),
+    (
+        "refresh tokens without a session",
+        "FROM refresh_tokens r WHERE NOT EXISTS (SELECT 1 FROM sessions s WHERE s.id = r.sid)",
+    ),
+    (
+        "refresh tokens in force of a session that was ended",
+        "FROM refresh_tokens r JOIN sessions s ON s.id = r.sid WHERE r.state = 'active' AND s.revoked_at IS NOT NULL",
+    ),
+    (
+        "issued tokens without their session in their realm",
+        "FROM issued_tokens t WHERE t.sid IS NOT NULL AND NOT EXISTS \
+         (SELECT 1 FROM sessions s WHERE s.id = t.sid AND s.realm = t.realm)",
+    ),
+    ("digests of refresh tokens that are not 32 bytes long", "FROM refresh_tokens WHERE length(digest) <> 32"),
+    ("digests of issued tokens that are not 32 bytes long", "FROM issued_tokens WHERE length(digest) <> 32"),
     ("hashes of audit events that are not 32 bytes long", "FROM audit_events WHERE length(hash) <> 32"),
     ("rows of the feed beyond its position", "FROM revocations WHERE seq > (SELECT max(seq) FROM feed_position)"),
     (
@@ -57,13 +77,27 @@ const NONE_OF: &[(&str, &str)] = &[
 /// Rows that go over to another realm at a time: no statement may take long, however many keys there are.
 const RENAMED_TOGETHER: i64 = 20_000;
 
-/// Gives `$3` rows of the realm `$1` to `$2`: principals, keys, their texts, address lists.
-const RENAME_SOME: [&str; 4] = [
+/// Gives `$3` rows of the realm `$1` to `$2`: principals, keys, and then everything else but the signing keys.
+const RENAME_SOME: [&str; 9] = [
     "UPDATE principals SET realm = $2 WHERE id IN (SELECT id FROM principals WHERE realm = $1 ORDER BY id LIMIT $3)",
     "UPDATE api_keys SET realm = $2 WHERE id IN (SELECT id FROM api_keys WHERE realm = $1 ORDER BY id LIMIT $3)",
     "UPDATE api_key_secrets SET realm = $2 WHERE realm = $1 \
      AND digest IN (SELECT digest FROM api_key_secrets WHERE realm = $1 ORDER BY digest LIMIT $3)",
     "UPDATE ip_entries SET realm = $2 WHERE id IN (SELECT id FROM ip_entries WHERE realm = $1 ORDER BY id LIMIT $3)",
+    "UPDATE sessions SET realm = $2 WHERE id IN (SELECT id FROM sessions WHERE realm = $1 ORDER BY id LIMIT $3)",
+    "UPDATE revoked_tokens SET realm = $2 WHERE jti IN (SELECT jti FROM revoked_tokens WHERE realm = $1 LIMIT $3)",
+    "UPDATE issued_tokens SET realm = $2 WHERE id IN (SELECT id FROM issued_tokens WHERE realm = $1 LIMIT $3)",
+    "UPDATE attempts SET realm = $2 WHERE realm = $1 \
+     AND key IN (SELECT key FROM attempts WHERE realm = $1 ORDER BY key LIMIT $3)",
+    "UPDATE known_addresses SET realm = $2 WHERE realm = $1 \
+     AND key IN (SELECT key FROM known_addresses WHERE realm = $1 ORDER BY key LIMIT $3)",
+];
+
+/// What is counted under both names goes on from what was counted under the old one.
+const MAKE_ROOM: [&str; 2] = [
+    "DELETE FROM attempts WHERE realm = $2 AND key IN (SELECT key FROM attempts WHERE realm = $1)",
+    "DELETE FROM known_addresses WHERE realm = $2 AND EXISTS (SELECT 1 FROM known_addresses o WHERE o.realm = $1 \
+     AND o.key = known_addresses.key AND o.network = known_addresses.network)",
 ];
 
 impl Store {
@@ -91,6 +125,10 @@ impl Store {
                 (_, 0) => {}
                 (what, count) => problems.push(format!("{what}: {count}")),
             }
+        }
+        match self.sealed_for_ever().await? {
+            0 => {}
+            count => problems.push(format!("signing keys that do not open: {count}")),
         }
         let counts = TABLES.iter().map(|table| format!("SELECT '{table}', count(*) FROM {table}"));
         let mut rows = BTreeMap::new();
@@ -138,11 +176,16 @@ impl Write {
         if from == to {
             return Ok((0, 0));
         }
-        let [principals, keys, secrets, addresses] = RENAME_SOME;
+        let [principals, keys, others @ ..] = RENAME_SOME;
         let principals = self.rename_in(principals, from, to).await?;
         let keys = self.rename_in(keys, from, to).await?;
-        self.rename_in(secrets, from, to).await?;
-        self.rename_in(addresses, from, to).await?;
+        for sql in MAKE_ROOM {
+            self.transaction.execute(sql, vec![from.into(), to.into()]).await?;
+        }
+        for sql in others {
+            self.rename_in(sql, from, to).await?;
+        }
+        self.rename_in_signing_keys(from, to).await?;
         self.rename_in_admin_tokens(from, to).await?;
         for realm in [from, to] {
             self.change(realm, ChangeKind::Realm, "", at);

@@ -8,7 +8,7 @@ use super::{OpenError, StoreError};
 use crate::clock::UnixMillis;
 
 /// The schema that this version writes.
-pub(super) const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 2;
 
 /// Where the steps that were taken are noted. A name of its own: the application may keep its tables beside ours.
 const TAKEN: &str = "portcullis_schema";
@@ -26,7 +26,17 @@ pub(super) const TABLES: &[&str] = &[
     "audit_events",
     "admin_tokens",
     "idempotency",
+    "sessions",
+    "refresh_tokens",
+    "revoked_tokens",
+    "issued_tokens",
+    "attempts",
+    "known_addresses",
+    "signing_keys",
 ];
+
+/// Which of them the first version did not have.
+const SINCE_2: std::ops::RangeFrom<usize> = 11..;
 
 /// What a database holds before anything is done to it.
 #[derive(Debug)]
@@ -67,6 +77,14 @@ pub(super) async fn look(database: &dyn Database, place: &str, mut reader: Reade
         };
     }
     let version = version(database.migrations(), place, &mut reader).await?;
+    // The application may keep its tables beside ours, but not one that is to be made now.
+    let to_make = if version < 2 { TABLES.get(SINCE_2).unwrap_or_default() } else { &[] };
+    if let Some(name) = tables.iter().find(|name| to_make.contains(&name.as_str())) {
+        return Err(OpenError::Wrong(format!(
+            "{place} has a table `{name}` of another program, where this version wants its own: give the store a \
+             database or a schema for itself"
+        )));
+    }
     let fingerprint = |name: &'static str| vec![Value::from(name)];
     let read = "SELECT value FROM meta WHERE name = $1";
     let pepper = reader.fetch(read, fingerprint(PEPPER)).await?.pop().map(|mut row| row.text()).transpose()?;

@@ -1,5 +1,5 @@
-//! The store remembers: principals, API keys, address lists, admin tokens, the audit trail, and the feed by which nodes
-//! learn of changes. SQL stands here and nowhere else; nothing is decided here about requests, and nothing is cached.
+//! The store remembers: principals, API keys, address lists, sessions and tokens, signing keys, admin tokens, the audit
+//! trail, and the feed by which nodes learn of changes. SQL stands here and nowhere else; nothing is decided here about requests, and nothing is cached.
 //!
 //! Reads are methods of [`Store`]. Writes are methods of [`Write`], a transaction: what belongs together (a key, its
 //! audit event, its row in the feed, the answer kept for a repeated request) is written together or not at all. Writes
@@ -7,6 +7,7 @@
 
 mod addresses;
 mod admin_tokens;
+mod attempts;
 mod audit;
 mod backend;
 mod clients;
@@ -15,12 +16,18 @@ mod feed;
 mod id;
 mod idempotency;
 mod import;
+mod issued;
 mod keys;
+mod logins;
 mod maintenance;
 mod migrate;
 mod pepper;
+mod prune;
 mod record;
+mod seal;
+mod sessions;
 mod settings;
+mod signing_keys;
 mod statement;
 mod usage;
 
@@ -28,23 +35,31 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use admin_tokens::NewAdminToken;
+pub use attempts::{AttemptRule, Attempts, AttemptsSeen};
 pub use audit::{AuditFilter, Verdict};
 use backend::{Database, Transaction, postgres, sqlite};
 pub use clients::{ClientChange, ClientFilter, NewClient};
 pub use error::{Fault, StoreError};
 pub use feed::Span;
-pub use id::IdKind;
+pub use id::{IdKind, random_id};
 pub use idempotency::Remembered;
 pub use import::{Imported, ImportedKey};
+pub use issued::{IssuedInForce, IssuedToken, NewIssued};
 pub use keys::{KeyChange, KeyFilter, NewKey, Rotation};
+pub use logins::{DirectorySubject, LoginRecord, StoredPassword};
 pub use maintenance::Health;
 use migrate::{Found, Reader};
 use pepper::{Origin, Secrets};
 pub use record::{
     AddressEntry, AdminToken, AuditEntry, AuditEvent, AuditOutcome, Change, ChangeKind, Client, ClientKind,
-    ClientStatus, Holder, Key, KeyInForce, KeyStatus, KeyUse, Overlap,
+    ClientSource, ClientStatus, Holder, Key, KeyInForce, KeyStatus, KeyUse, Overlap,
+};
+pub use sessions::{
+    Expected, NewRefresh, NewSession, RefreshInForce, RefreshRecord, RefreshState, Session, SessionFilter,
+    SessionInForce,
 };
 pub use settings::{Location, StoreSettings};
+pub use signing_keys::{NewSigningKey, SigningKeyChange, SigningKeyRecord, SigningKeyState};
 
 use crate::clock::UnixMillis;
 use crate::secret::{CredentialDigest, Secret};

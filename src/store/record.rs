@@ -30,6 +30,7 @@ macro_rules! words {
         }
     };
 }
+pub(super) use words;
 
 words! {
     /// What a principal is.
@@ -50,6 +51,16 @@ words! {
         Active = "active",
         /// Every credential of it is refused.
         Disabled = "disabled",
+    }
+}
+
+words! {
+    /// Where a principal lives.
+    ClientSource {
+        /// In the store.
+        Local = "local",
+        /// In the application, which is asked; what stands here is what it said last.
+        Directory = "directory",
     }
 }
 
@@ -96,6 +107,12 @@ words! {
         Client = "client",
         /// There are new keys in the realm (`value` is empty): what was unknown may be known.
         KeysAdded = "keys_added",
+        /// A session (`value` = its id) is not what it was.
+        Session = "session",
+        /// A token that was issued (`value` = its id, or its slot when the next one took its place) is not what it was.
+        Token = "token",
+        /// The realm signs with other keys (`value` is empty).
+        SigningKeys = "signing_keys",
         /// Everything about the realm may have changed (`value` is empty).
         Realm = "realm",
     }
@@ -123,6 +140,10 @@ pub struct Client {
     pub kind: ClientKind,
     /// As it was given: a name, an e-mail address, an id of the application.
     pub identifier: String,
+    /// What tokens call it; none = by its id.
+    pub subject: Option<String>,
+    /// Where it lives.
+    pub source: ClientSource,
     /// Whether it may do anything.
     pub status: ClientStatus,
     /// Role names.

@@ -25,6 +25,12 @@ impl Statement {
         self
     }
 
+    /// Adds so many columns with nothing in them.
+    pub(super) fn nulls(mut self, count: usize) -> Self {
+        self.sql.push_str(&vec!["NULL"; count].join(", "));
+        self
+    }
+
     /// Adds text and a value behind it.
     pub(super) fn bind(mut self, sql: &'static str, value: impl Into<Value>) -> Self {
         self.sql.push_str(sql);

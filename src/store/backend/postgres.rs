@@ -30,8 +30,10 @@ const SILENCE: Duration = Duration::from_secs(30);
 const SESSION: &str = "SET statement_timeout = '4s'; SET lock_timeout = '2s'; \
      SET idle_in_transaction_session_timeout = '10s'; SET default_transaction_isolation = 'read committed'";
 
-const STEPS: &[Step] =
-    &[Step { version: 1, name: "initial", sql: include_str!("../migrations/postgres/0001_initial.sql") }];
+const STEPS: &[Step] = &[
+    Step { version: 1, name: "initial", sql: include_str!("../migrations/postgres/0001_initial.sql") },
+    Step { version: 2, name: "tokens", sql: include_str!("../migrations/postgres/0002_tokens.sql") },
+];
 
 /// A database of a server.
 #[derive(Debug)]

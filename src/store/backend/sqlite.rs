@@ -20,8 +20,10 @@ const TURN: Duration = Duration::from_secs(5);
 const LONG: Duration = Duration::from_secs(3600);
 const READERS: u32 = 4;
 
-const STEPS: &[Step] =
-    &[Step { version: 1, name: "initial", sql: include_str!("../migrations/sqlite/0001_initial.sql") }];
+const STEPS: &[Step] = &[
+    Step { version: 1, name: "initial", sql: include_str!("../migrations/sqlite/0001_initial.sql") },
+    Step { version: 2, name: "tokens", sql: include_str!("../migrations/sqlite/0002_tokens.sql") },
+];
 
 /// An open file.
 #[derive(Debug)]

@@ -55,6 +55,12 @@ impl From<Option<&str>> for Value {
     }
 }
 
+impl From<Option<&[u8]>> for Value {
+    fn from(value: Option<&[u8]>) -> Self {
+        Self::Bytes(value.map(<[u8]>::to_vec))
+    }
+}
+
 impl From<&[u8]> for Value {
     fn from(value: &[u8]) -> Self {
         Self::Bytes(Some(value.to_vec()))
@@ -140,6 +146,14 @@ impl Row {
     /// One of a few words.
     pub(in crate::store) fn word<T>(&mut self, by_name: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
         by_name(&self.text()?).ok_or_else(unexpected)
+    }
+
+    /// One of a few words, or nothing.
+    pub(in crate::store) fn opt_word<T>(
+        &mut self,
+        by_name: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, StoreError> {
+        self.opt_text()?.map(|text| by_name(&text).ok_or_else(unexpected)).transpose()
     }
 
     /// A JSON list of texts.

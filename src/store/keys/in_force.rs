@@ -1,18 +1,13 @@
 //! What requests ask for: everything about the key of a presented text.
 
-use super::{BESIDE, COLUMNS};
+use super::{BESIDE, COLUMNS, WIDTH};
 use crate::clock::UnixMillis;
 use crate::secret::CredentialDigest;
 use crate::store::statement::Statement;
 use crate::store::{Holder, KeyInForce, Store, StoreError, addresses, clients};
 
-/// As many as there are columns of the text, the key and its owner.
-const NOTHING_OF_THE_KEY: &str = "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-     NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
-
-/// As many as there are columns of an address entry.
-const NO_ADDRESS: &str = "NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL";
+/// As many columns as there are of the text, the key and its owner.
+const BEFORE_THE_LIST: usize = 4 + WIDTH + clients::WIDTH;
 
 impl Store {
     /// Everything about the key whose text has this SHA-256, whatever its state.
@@ -32,14 +27,14 @@ impl Store {
             .bind(" JOIN api_key_secrets s ON s.key_id = k.id WHERE s.realm = ", realm)
             .bind(" AND s.digest = ", self.at_rest(digest).as_slice())
             .push(") SELECT found.*, ")
-            .push(NO_ADDRESS)
+            .nulls(addresses::WIDTH)
             .push(" FROM found UNION ALL SELECT ")
-            .push(NOTHING_OF_THE_KEY)
+            .nulls(BEFORE_THE_LIST)
             .push(", ")
             .push(addresses::COLUMNS)
             .push(" FROM found CROSS JOIN ip_entries e WHERE e.owner_kind = 'key' AND e.owner_id = found.this_key")
             .push(" UNION ALL SELECT ")
-            .push(NOTHING_OF_THE_KEY)
+            .nulls(BEFORE_THE_LIST)
             .push(", ")
             .push(addresses::COLUMNS)
             .push(" FROM found CROSS JOIN ip_entries e WHERE e.owner_kind = 'client' AND e.owner_id = found.this_owner")
@@ -49,7 +44,7 @@ impl Store {
         let (mut key_addresses, mut owner_addresses) = (Vec::new(), Vec::new());
         for mut row in rows {
             if row.opt_text()?.is_none() {
-                row.skip(NOTHING_OF_THE_KEY.split(',').count() - 1);
+                row.skip(BEFORE_THE_LIST - 1);
                 let entry = addresses::read(&mut row)?;
                 match entry.holder {
                     Holder::Key => key_addresses.push(entry),

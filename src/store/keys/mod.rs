@@ -81,6 +81,9 @@ const COLUMNS: &str = "k.id, k.realm, k.owner_id, p.identifier, k.name, k.prefix
      k.attributes, k.status, k.expires_at, k.revoked_at, k.revoke_reason, o.hint, o.not_after, o.last_used_at, \
      k.last_used_at, k.last_used_ip, k.use_count, k.created_by, k.created_at, k.updated_at, k.version";
 
+/// How many they are.
+const WIDTH: usize = 23;
+
 /// Beside a key `k`: its owner `p`, its text `c`, its old text `o`.
 const BESIDE: &str = " JOIN principals p ON p.id = k.owner_id \
      LEFT JOIN api_key_secrets c ON c.key_id = k.id AND c.state = 'current' \

@@ -42,7 +42,7 @@ async fn two_that_open_an_empty_store_at_once_both_succeed(ground: Ground) {
     for store in &all {
         assert_eq!(store.seal_key(), all[0].seal_key());
     }
-    assert_eq!(ground.number("SELECT count(*) FROM portcullis_schema").await, 1);
+    assert_eq!(ground.number("SELECT count(*) FROM portcullis_schema").await, 2);
 }
 
 async fn whoever_only_uses_a_store_does_not_make_one(ground: Ground) {
@@ -79,20 +79,20 @@ impl Ground {
 
 async fn a_store_that_is_one_version_newer_is_used_and_left_as_it_is(ground: Ground) {
     ground.open().await;
-    ground.newer_step(2).await;
+    ground.newer_step(3).await;
     for opening in [Opening::Create, Opening::Existing] {
         ground.try_open(opening).await.unwrap().realms().await.unwrap();
     }
-    assert_eq!(ground.number("SELECT max(version) FROM portcullis_schema").await, 2);
+    assert_eq!(ground.number("SELECT max(version) FROM portcullis_schema").await, 3);
 }
 
 async fn a_store_of_a_much_newer_version_is_refused(ground: Ground) {
     ground.open().await;
-    ground.newer_step(2).await;
     ground.newer_step(3).await;
+    ground.newer_step(4).await;
     for opening in [Opening::Create, Opening::Existing] {
         let text = wrong(ground.try_open(opening).await);
-        assert!(text.contains("newer version") && text.contains("its schema is 3"), "{text}");
+        assert!(text.contains("newer version") && text.contains("its schema is 4"), "{text}");
     }
 }
 
@@ -266,7 +266,7 @@ fn a_schema_of_its_own_can_be_named_in_the_url() {
         assert!(matches!(ground.try_open(Opening::Create).await, Err(OpenError::Failed(_))), "there is no such schema");
         outside.sql("CREATE SCHEMA gate").await;
         ground.open().await.realms().await.unwrap();
-        assert_eq!(outside.number("SELECT count(*) FROM gate.portcullis_schema").await, 1);
+        assert_eq!(outside.number("SELECT count(*) FROM gate.portcullis_schema").await, 2);
         assert!(wrong(outside.try_open(Opening::Existing).await).contains("is empty"));
     });
 }

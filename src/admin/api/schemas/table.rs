@@ -112,6 +112,7 @@ pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
             Member::new("realm", Text, "Its realm."),
             Member::new("kind", Word(&["user", "client", "owner"]), "What it is."),
             Member::new("identifier", Text, "What the application calls it."),
+            Member::or_null("subject", Text, "What tokens call it; null = by its id."),
             Member::new("status", Word(&["active", "disabled"]), "Whether its credentials work."),
             Member::new("roles", Texts, "Its roles."),
             Member::or_null("plan", Text, "Its plan."),

@@ -35,7 +35,8 @@ pub struct Ledger {
 struct Changes {
     /// What was read before this tick counts no longer.
     floor: Tick,
-    /// Keys and principals: their ids differ in the prefix.
+    /// Keys, principals, sessions and tokens: their ids differ in the prefix. A slot of tokens that reads like an id
+    /// has something read again, no more.
     ids: HashMap<Box<str>, Tick>,
     realms: HashMap<Box<str>, RealmChanges>,
 }
@@ -157,9 +158,13 @@ impl Ledger {
 impl Changes {
     fn note(&mut self, realm: &str, kind: ChangeKind, value: &str, tick: Tick) {
         match kind {
-            ChangeKind::Key | ChangeKind::Client => _ = self.ids.insert(value.into(), tick),
+            ChangeKind::Key | ChangeKind::Client | ChangeKind::Session | ChangeKind::Token => {
+                self.ids.insert(value.into(), tick);
+            }
             ChangeKind::KeysAdded => self.realms.entry(realm.into()).or_default().added = tick,
             ChangeKind::Realm => self.realms.entry(realm.into()).or_default().whole = tick,
+            // Nothing is kept of them here.
+            ChangeKind::SigningKeys => {}
         }
         if self.ids.len() + self.realms.len() > MOST {
             *self = Self { floor: tick, ..Self::default() };

@@ -34,7 +34,9 @@ use crate::gate::route::{HostTable, Pattern, RouteTable};
 use crate::gate::trail::Trail;
 use crate::gate::verify::api_key::{ApiKeyForm, PlainKey};
 use crate::identity::ScopeSet;
-use crate::store::{AddressEntry, Change, ChangeKind, Client, ClientKind, ClientStatus, Fault, Holder, Key, KeyStatus};
+use crate::store::{
+    AddressEntry, Change, ChangeKind, Client, ClientKind, ClientSource, ClientStatus, Fault, Holder, Key, KeyStatus,
+};
 
 const NOW: UnixMillis = UnixMillis(1_763_682_354_000);
 const MAX_STALENESS: Duration = Duration::from_secs(30);
@@ -182,6 +184,8 @@ fn record(realm: &str, id: &str, owner_id: &str) -> KeyInForce {
         realm: realm.into(),
         kind: ClientKind::Owner,
         identifier: "team_42".into(),
+        subject: None,
+        source: ClientSource::Local,
         status: ClientStatus::Active,
         roles: vec![],
         plan: Some("growth".into()),
