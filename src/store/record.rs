@@ -118,6 +118,16 @@ words! {
     }
 }
 
+impl ClientStatus {
+    /// Whether it may do anything at all.
+    pub fn may_act(self) -> bool {
+        match self {
+            Self::Active => true,
+            Self::Disabled => false,
+        }
+    }
+}
+
 impl ClientKind {
     /// What its ids are.
     pub fn id_kind(self) -> IdKind {

@@ -14,7 +14,7 @@ use super::session::Beginner;
 use super::throttle::Turn;
 use super::trace::{Target, with};
 use super::{Reply, Service};
-use crate::password::{Attempted, HashFault, Phc};
+use crate::password::{Attempted, HashFault, Phc, needs_rehash};
 use crate::store::{AddressEntry, Client, ClientKind, DirectorySubject, Holder, IdKind, LoginRecord, NewClient};
 
 /// Somebody whose password was found good.
@@ -93,7 +93,8 @@ impl<'a> Service<'a> {
             self.check_addresses(&record.addresses)?;
         }
         let phc = found.as_ref().and_then(|record| record.password_phc.as_ref());
-        let fits = self.fits(&typed.password, phc).await?;
+        let phc = phc.map(|stored| Phc::stored(stored.expose()));
+        let fits = self.inner.hasher.verify(&typed.password, phc.as_ref()).await.map_err(busy)?;
         let (record, cause) = match found {
             None => (None, Some(Cause::Unknown)),
             Some(record) if !fits => (Some(record), Some(Cause::Password)),
@@ -104,22 +105,18 @@ impl<'a> Service<'a> {
             let principal = record.as_ref().map(|record| record.client.id.as_str());
             return Err(self.failed(turn, principal, cause).await);
         }
-        let Some(LoginRecord { client, password_phc, addresses }) = record else { return Err(Refusal::Internal) };
+        let Some(LoginRecord { client, addresses, .. }) = record else { return Err(Refusal::Internal) };
         self.check_addresses(&addresses)?;
-        let password_phc = match password_phc {
-            Some(phc) if phc.needs_rehash() => Some(self.rehash(&client, &typed.password, &phc).await),
-            phc => phc.map(|phc| phc.expose().to_owned()),
+        let password_phc = match phc {
+            Some(phc) if needs_rehash(&phc) => Some(self.rehash(&client, &typed.password, phc).await),
+            phc => phc.map(Phc::into_text),
         };
         Ok(Proven { client, password_phc })
     }
 
-    async fn fits(self, password: &Attempted, phc: Option<&Phc>) -> Result<bool, Refusal> {
-        self.inner.hasher.verify(password, phc).await.map_err(busy)
-    }
-
     /// Keeps the password by the current parameters from now on. Returns what is kept; where that failed, as it was: the
     /// next sign-in tries again.
-    async fn rehash(self, client: &Client, password: &Attempted, old: &Phc) -> String {
+    async fn rehash(self, client: &Client, password: &Attempted, old: Phc) -> String {
         let replaced = async {
             let new = self.inner.hasher.hash(password).await.map_err(busy)?;
             let mut write = self.inner.store.begin().await?;
@@ -130,17 +127,18 @@ impl<'a> Service<'a> {
         };
         match replaced.await {
             Ok(Some(new)) => new,
-            Ok(None) | Err(_) => old.expose().to_owned(),
+            Ok(None) | Err(_) => old.into_text(),
         }
     }
 
     /// Counts a failure and leaves its trace. What cannot be counted is not answered: else an outage of the store would
     /// be the time to guess.
-    async fn failed(self, turn: &Turn<'_>, principal: Option<&str>, cause: Cause) -> Refusal {
+    pub(super) async fn failed(self, turn: &Turn<'_>, principal: Option<&str>, cause: Cause) -> Refusal {
         let noted = async {
             let mut write = self.inner.store.begin().await?;
             let realm = &*self.realm.realm;
-            let locked = turn.failed(&mut write, realm, principal, self.ask.now).await?;
+            let attempts = turn.failed(&mut write, realm, self.ask.now).await?;
+            let locked = attempts.locked_until.filter(|until| self.ask.now < *until);
             let target = Target { kind: "client", id: principal };
             let reason = match cause {
                 Cause::Unknown => "unknown",
@@ -152,6 +150,11 @@ impl<'a> Service<'a> {
                 write.audit(with(self.denied("login.locked", target, reason), "until", until.to_string().into()));
             }
             write.commit().await?;
+            if let (Some(principal), Some(until)) = (principal, locked) {
+                let mut write = self.inner.store.begin().await?;
+                write.mirror_lock(principal, Some(until), attempts.failed, self.ask.now).await?;
+                write.commit().await?;
+            }
             Ok::<_, Refusal>(())
         };
         match noted.await {
@@ -199,8 +202,12 @@ impl<'a> Service<'a> {
     async fn move_in(self, name: &str, password: &Attempted, attributes: Attributes) -> Result<Proven, Refusal> {
         let phc = self.inner.hasher.hash(password).await.map_err(busy)?;
         let (realm, now) = (&*self.realm.realm, self.ask.now);
+        let record = self.inner.store.login_record(realm, name).await?;
         let mut write = self.inner.store.begin().await?;
-        if self.inner.store.login_record(realm, name).await?.is_none() {
+        if let Some(record) = record {
+            // Somebody was entered here without a password.
+            write.set_password_phc(&record.client.id, None, phc.expose(), now).await?;
+        } else {
             let Attributes { subject, roles, plan, tenant, attributes, .. } = attributes;
             let new = NewClient {
                 id: IdKind::User.generate(now)?,
@@ -213,6 +220,7 @@ impl<'a> Service<'a> {
                 tenant,
                 scopes: None,
                 attributes,
+                password_phc: Some(phc.clone()),
                 created_by: "directory".to_owned(),
                 at: now,
             };
@@ -220,10 +228,8 @@ impl<'a> Service<'a> {
         }
         write.commit().await?;
         let record = self.inner.store.login_record(realm, name).await?.ok_or(Refusal::StoreUnavailable)?;
-        let mut write = self.inner.store.begin().await?;
-        let kept = write.set_password_phc(&record.client.id, None, phc.expose(), now).await?;
-        write.commit().await?;
-        Ok(Proven { client: record.client, password_phc: kept.then(|| phc.expose().to_owned()) })
+        // Of two that came at once, either's hash is of the password that the directory has just found good.
+        Ok(Proven { client: record.client, password_phc: None })
     }
 
     /// Whoever lives in the application has a row here, so that sessions can be listed, ended and refused.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::policy::{Issuing, RealmTokens};
 use crate::clock::UnixMillis;
-use crate::jwt::{Algorithm, KeyFault, OwnKey, generate, take_up};
+use crate::jwt::{Algorithm, Generated, KeyFault, OwnKey, generate, take_up};
 use crate::store::{NewSigningKey, SigningKeyRecord, SigningKeyState, Store, StoreError};
 
 /// After a rotation the old key verifies for the longest life of a token, and this much more.
@@ -26,9 +26,9 @@ pub async fn ensure(store: &Store, issuing: &Issuing, now: UnixMillis) -> Result
         let mut write = store.begin_alone().await?;
         // Another node may have been faster.
         for algorithm in lacking(&store.signing_keys(Some(&realm.realm)).await?, &missing) {
-            let key = new_key(&realm.realm, algorithm, "node", now, now)?;
-            write.add_signing_key(&key).await?;
-            tracing::info!(realm = &*realm.realm, kid = key.kid, %algorithm, "a signing key was made");
+            let made = make(algorithm)?;
+            write.add_signing_key(&new_key(&made, &realm.realm, algorithm, "node", (now, now))).await?;
+            tracing::info!(realm = &*realm.realm, kid = made.kid, %algorithm, "a signing key was made");
         }
         write.commit().await?;
     }
@@ -42,31 +42,34 @@ fn lacking(keys: &[SigningKeyRecord], wanted: &[Algorithm]) -> Vec<Algorithm> {
     wanted.iter().copied().filter(|algorithm| !keys.iter().any(|key| signs(key, *algorithm))).collect()
 }
 
-/// A new key, which signs from `activate_at` on.
+/// Makes a key.
 ///
 /// # Errors
 /// The system has no randomness to give.
-pub fn new_key(
+pub fn make(algorithm: Algorithm) -> Result<Generated, StoreError> {
+    generate(algorithm).map_err(|fault| StoreError::corrupt(format!("a signing key cannot be made: {fault}")))
+}
+
+/// A key as it is written: made `now`, signing from `activate_at` on.
+pub fn new_key<'m>(
+    made: &'m Generated,
     realm: &str,
     algorithm: Algorithm,
     created_by: &str,
-    now: UnixMillis,
-    activate_at: UnixMillis,
-) -> Result<NewSigningKey, StoreError> {
-    let failed = |fault: KeyFault| StoreError::corrupt(format!("a signing key cannot be made: {fault}"));
-    let made = generate(algorithm).map_err(failed)?;
-    Ok(NewSigningKey {
-        kid: made.kid,
+    (now, activate_at): (UnixMillis, UnixMillis),
+) -> NewSigningKey<'m> {
+    NewSigningKey {
+        kid: made.kid.clone(),
         realm: realm.to_owned(),
         alg: algorithm.as_str().to_owned(),
         state: if activate_at <= now { SigningKeyState::Active } else { SigningKeyState::Next },
-        private: made.private,
-        public_jwk: made.public,
+        private: &made.private,
+        public_jwk: made.public.clone(),
         created_by: created_by.to_owned(),
         at: now,
         activate_at,
         retire_at: None,
-    })
+    }
 }
 
 /// Reads the keys of all realms into their handles. A key that cannot be read is left out, and told of.

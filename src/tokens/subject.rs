@@ -41,7 +41,7 @@ impl Service<'_> {
     pub(super) async fn look_up(
         self,
         subject: &Subject,
-        names: &dyn Fn(&str) -> Option<Value>,
+        names: &(dyn Fn(&str) -> Option<Value> + Sync),
     ) -> Result<Found, Refusal> {
         let as_text = |name: &str| match names(name)? {
             Value::String(text) => Some(text),

@@ -83,18 +83,16 @@ impl<'a> Service<'a> {
         let realm = &*self.realm.realm;
         let since = UnixMillis(now.0.saturating_sub(i64::try_from(KNOWN.as_millis()).unwrap_or(i64::MAX)));
         let keys = [name.as_str(), &from_here, &by_address];
-        let look = async || store.attempts(realm, &keys, (&name, &network), since).await;
-        let account_key = |known: bool| if known { from_here.clone() } else { name.clone() };
-        let seen = look().await?;
-        let account = account_key(seen.known_address);
+        let seen = store.attempts(realm, &keys, (&name, &network), since).await?;
+        let account = if seen.known_address { from_here.clone() } else { name.clone() };
         // An address that is known for this account is not held up by what others do there.
         locked(&seen.attempts, &account, &by_address, seen.known_address, *now)?;
         let lane = throttle.enter(&account).await?;
-        let turn = Turn { throttle, account, network, name, lane: Some(lane) };
         // Whoever was before may have locked it.
-        let seen = look().await?;
-        locked(&seen.attempts, &turn.account, &by_address, seen.known_address, *now)?;
-        Ok(turn)
+        let seen = store.attempts(realm, &keys, (&name, &network), since).await?;
+        let locked = locked(&seen.attempts, &account, &by_address, seen.known_address, *now);
+        let turn = Turn { throttle, account, network, name, lane: Some(lane) };
+        locked.map(|()| turn)
     }
 }
 
@@ -128,20 +126,11 @@ impl Throttle {
 }
 
 impl Turn<'_> {
-    /// The try has failed. Returns when the account may be tried again, if this has locked it.
-    pub(super) async fn failed(
-        &self,
-        write: &mut Write,
-        realm: &str,
-        principal: Option<&str>,
-        now: UnixMillis,
-    ) -> Result<Option<UnixMillis>, Refusal> {
+    /// The try has failed: what the account's failures are now.
+    pub(super) async fn failed(&self, write: &mut Write, realm: &str, now: UnixMillis) -> Result<Attempts, Refusal> {
         let by_account = write.note_failure(realm, &self.account, &ACCOUNT, now).await?;
         write.note_failure(realm, &format!("address:{}", self.network), &ADDRESS, now).await?;
-        if let Some(principal) = principal {
-            write.mirror_lock(principal, by_account.locked_until, by_account.failed, now).await?;
-        }
-        Ok(by_account.locked_until.filter(|until| now < *until))
+        Ok(by_account)
     }
 
     /// The try was good: the account's failures are forgotten, and its address is known from now on. Of the address's

@@ -30,7 +30,7 @@ impl Service<'_> {
             realm: Some(self.realm.realm.to_string()),
             actor_kind: actor_kind.to_owned(),
             actor_id,
-            actor_ip: self.ask.client_ip.map(|ip| ip.to_string()),
+            actor_ip: self.ask.client_ip,
             action: action.to_owned(),
             target_kind: Some(target.kind.to_owned()),
             target_id: target.id.map(str::to_owned),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value};
 
-pub(super) use http::SignIn;
+pub(super) use http::{SignIn, call};
 
 use super::Inner;
 use super::policy::{Directory, RealmTokens};

@@ -35,6 +35,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         scopes,
         attributes: call.body.object("attributes").cloned().unwrap_or_default(),
         password_phc: None,
+        subject: None,
         created_by: call.actor.id.clone(),
         at: call.now,
     };

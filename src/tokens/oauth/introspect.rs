@@ -1,0 +1,117 @@
+//! Telling of a token (RFC 7662). Whatever is not good is `{"active": false}` and nothing else.
+
+use serde_json::{Map, Value, json};
+
+use super::revoke::{Known, lasts};
+use super::{joined, standard};
+use crate::identity::ScopeSet;
+use crate::store::{ClientStatus, IssuedInForce, KeyStatus, RefreshInForce, RefreshState};
+use crate::tokens::directory;
+use crate::tokens::refusal::Refusal;
+use crate::tokens::session::name_of;
+use crate::tokens::{Reply, Service, own};
+
+impl Service<'_> {
+    pub(in crate::tokens) async fn introspect(self) -> Result<Reply, Refusal> {
+        let form = self.form()?;
+        let proven = self.client(&form).await?;
+        let token = form.get("token").ok_or_else(|| standard("invalid_request", "token is missing."))?;
+        let told = match self.recognize(token).await? {
+            Known::Access(claims) => self.tell_access(&claims).await?,
+            Known::Refresh(found) => self.tell_refresh(&found),
+            Known::Issued(found) => self.tell_issued(&found).await?,
+            Known::Nothing => None,
+        };
+        let mut write = self.inner.store.begin().await?;
+        proven.turn.succeeded(&mut write, &self.realm.realm, &proven.client.id, self.ask.now).await?;
+        write.commit().await?;
+        let body = told.map_or_else(|| json!({ "active": false }), Value::Object);
+        Ok(Reply::json(200, &body).about(&proven.client.identifier))
+    }
+
+    async fn tell_access(self, claims: &own::Claims) -> Result<Option<Map<String, Value>>, Refusal> {
+        let scope = claims.all.get("scope").and_then(Value::as_str);
+        let scopes = scope.map(|scope| ScopeSet::literal(scope.split(' ')));
+        let told = self.tell_session(claims.session.as_deref(), &claims.id, scopes).await?;
+        Ok(told.filter(|_| lasts(claims.expires, self.ask.now)).map(|mut told| {
+            told.insert("exp".into(), json!(claims.expires.secs()));
+            told.insert("iat".into(), json!(claims.issued.secs()));
+            told.insert("iss".into(), json!(&*self.realm.issuer));
+            told.extend(claims.all.get("aud").map(|aud| ("aud".to_owned(), aud.clone())));
+            told
+        }))
+    }
+
+    /// An access token of a session that lives.
+    async fn tell_session(
+        self,
+        session: Option<&str>,
+        jti: &str,
+        narrowed: Option<ScopeSet>,
+    ) -> Result<Option<Map<String, Value>>, Refusal> {
+        let Some(session) = session else { return Ok(None) };
+        let found = self.inner.store.session_in_force(&self.realm.realm, session).await?;
+        let Some(mut found) = found else { return Ok(None) };
+        let replaced = found.session.current_jti.as_ref().is_some_and(|current| *current != *jti);
+        let ended = found.session.revoked_at.is_some() || found.revoked_tokens.iter().any(|revoked| *revoked == *jti);
+        if replaced || ended || found.subject.status != ClientStatus::Active {
+            return Ok(None);
+        }
+        let live = directory::live(self.inner, self.realm, name_of(&found.subject), self.ask.now).await?;
+        if live.is_some_and(|live| !live.active) {
+            return Ok(None);
+        }
+        found.subject.roles = self.realm.roles_or_default(found.subject.roles);
+        let granted = self.realm.scopes_of(&found.subject);
+        let scopes = narrowed.map_or_else(|| granted.clone(), |narrowed| granted.intersection(&narrowed));
+        let mut told = active("Bearer", name_of(&found.subject), jti);
+        told.insert("client_id".into(), json!(name_of(&found.subject)));
+        told.insert("username".into(), json!(found.subject.identifier));
+        told.insert("scope".into(), json!(joined(&scopes)));
+        Ok(Some(told))
+    }
+
+    fn tell_refresh(self, found: &RefreshInForce) -> Option<Map<String, Value>> {
+        let good = found.token.state == RefreshState::Active
+            && found.session.revoked_at.is_none()
+            && found.subject.status == ClientStatus::Active
+            && lasts(found.token.expires_at, self.ask.now);
+        good.then(|| {
+            let mut told = active("refresh_token", name_of(&found.subject), &found.token.jti);
+            told.insert("exp".into(), json!(found.token.expires_at.secs()));
+            told.insert("iat".into(), json!(found.token.issued_at.secs()));
+            told
+        })
+    }
+
+    async fn tell_issued(self, found: &IssuedInForce) -> Result<Option<Map<String, Value>>, Refusal> {
+        let token = &found.token;
+        let dead = token.revoked_at.is_some()
+            || token.used_at.is_some()
+            || found.key_gone
+            || found.key.as_ref().is_some_and(|(status, _)| *status != KeyStatus::Active)
+            || found.owner.as_ref().is_some_and(|owner| owner.status != ClientStatus::Active)
+            || !lasts(token.expires_at, self.ask.now);
+        if dead {
+            return Ok(None);
+        }
+        let told = match &token.sid {
+            Some(session) => self.tell_session(Some(session), &token.id, None).await?,
+            None => Some(active(&token.kind, &token.subject, &token.id)),
+        };
+        Ok(told.map(|mut told| {
+            told.insert("exp".into(), json!(token.expires_at.secs()));
+            told.insert("iat".into(), json!(token.issued_at.secs()));
+            told
+        }))
+    }
+}
+
+fn active(kind: &str, subject: &str, id: &str) -> Map<String, Value> {
+    Map::from_iter([
+        ("active".to_owned(), json!(true)),
+        ("sub".to_owned(), json!(subject)),
+        ("jti".to_owned(), json!(id)),
+        ("token_type".to_owned(), json!(kind)),
+    ])
+}
