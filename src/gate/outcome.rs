@@ -87,12 +87,25 @@ pub struct Denial {
     pub retry_after: Option<Duration>,
     /// State of the rate limit that refused.
     pub quota: Option<Quota>,
+    /// What only this refusal has to say.
+    pub detail: Option<Box<Detail>>,
+}
+
+/// What a refusal says beyond its reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Value of `$code` in place of the dialect's: an error of a standard.
+    pub code: Option<&'static str>,
+    /// Value of `$message` in place of the dialect's.
+    pub message: Option<Box<str>>,
+    /// Fields of the request, and what is wrong with each: `$fields`.
+    pub fields: Vec<(String, String)>,
 }
 
 impl Denial {
     /// A denial that needs nothing but its reason.
     pub fn new(reason: Reason) -> Self {
-        Self { reason, why: None, allow: None, scope: None, retry_after: None, quota: None }
+        Self { reason, why: None, allow: None, scope: None, retry_after: None, quota: None, detail: None }
     }
 
     /// A denial with its finer cause.

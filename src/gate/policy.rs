@@ -67,6 +67,8 @@ pub struct Realm {
     pub index: usize,
     /// How refusals look.
     pub dialect: Arc<Dialect>,
+    /// How those of the standards' own endpoints do.
+    pub oauth_dialect: Arc<Dialect>,
     /// Relaxations of the path rules.
     pub path_rules: PathRules,
     /// Pattern and method to route (values are indices into `routes`).
@@ -192,6 +194,8 @@ pub struct Route {
     pub upstream: Option<Arc<Upstream>>,
     /// Which of the realm's grants answers allowed requests; none: they are forwarded.
     pub grant: Option<usize>,
+    /// Whether refusals are those of a standard (RFC 6749 section 5.2), whatever the realm's look like.
+    pub standard: bool,
     /// Cut from the front of the path before it is sent on; without a trailing slash.
     pub strip_prefix: Option<Box<str>>,
     /// Timeouts that differ from the upstream's.

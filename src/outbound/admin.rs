@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, header};
 use reqwest::Client;
 
-use super::{Trust, build, cause};
+use super::{Idle, Trust, build, cause};
 use crate::gate::verify::jwks::acceptable_url;
 
 /// Largest answer.
@@ -80,7 +80,7 @@ impl AdminClient {
         let mut authorization = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| "the token has characters that cannot be sent".to_owned())?;
         authorization.set_sensitive(true);
-        Ok(Self { client: build(&trust)?, base: base.trim_end_matches('/').to_owned(), authorization })
+        Ok(Self { client: build(&trust, Idle::SHORT)?, base: base.trim_end_matches('/').to_owned(), authorization })
     }
 
     /// Whether a token may be sent to `base` at all: https, or http on this machine.

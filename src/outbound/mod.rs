@@ -1,8 +1,9 @@
-//! HTTP to the outside: key sets, on behalf of the engines that only know a trait for it, and the admin API of another
-//! process, on behalf of the command line. Whom to trust, what to
-//! follow (nothing) and how much to read is decided here; what the documents mean is not.
+//! HTTP to the outside: key sets and the application's directory, on behalf of the engines that only know a trait for it,
+//! and the admin API of another process, on behalf of the command line. Whom to trust, what to follow (nothing) and how
+//! much to read is decided here; what the documents mean is not.
 
 mod admin;
+mod callback;
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -15,13 +16,12 @@ use reqwest::{Certificate, Client, StatusCode, redirect, retry, tls};
 use rustls::CertificateError;
 
 pub use admin::{AdminClient, AdminReply, AdminRequest};
+pub use callback::HttpCallback;
 
 use crate::gate::verify::jwks::{Fetch, FetchRequest, acceptable_url};
 
 /// For name, connection and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Just long enough for the second request of a discovery.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clients kept; as many as there are different authorities in a configuration, normally one or two.
 const MOST_CLIENTS: usize = 64;
 /// Characters of a foreign error text.
@@ -36,6 +36,20 @@ enum Trust {
     System,
     /// Only these authorities (PEM).
     Only(Arc<[u8]>),
+}
+
+/// Connections that are kept for the next request.
+#[derive(Clone, Copy, Debug)]
+struct Idle {
+    /// How many to one host.
+    most: usize,
+    /// How long.
+    time: Duration,
+}
+
+impl Idle {
+    /// Just long enough for the second request of a discovery.
+    const SHORT: Self = Self { most: 1, time: Duration::from_secs(5) };
 }
 
 /// Fetches documents over HTTP: https with TLS 1.2 or newer, http on this machine only. Follows no redirect, sends no
@@ -89,7 +103,7 @@ impl HttpFetch {
         if let Some(client) = clients.get(&trust) {
             return Ok(client.clone());
         }
-        let client = build(&trust)?;
+        let client = build(&trust, Idle::SHORT)?;
         if clients.len() >= MOST_CLIENTS {
             clients.clear();
         }
@@ -109,7 +123,7 @@ impl Fetch for HttpFetch {
     }
 }
 
-fn build(trust: &Trust) -> Result<Client, String> {
+fn build(trust: &Trust, idle: Idle) -> Result<Client, String> {
     // Without a provider the library panics.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         return Err("no TLS provider is installed".to_owned());
@@ -122,8 +136,8 @@ fn build(trust: &Trust) -> Result<Client, String> {
         .referer(false)
         .tls_version_min(tls::Version::TLS_1_2)
         .connect_timeout(CONNECT_TIMEOUT)
-        .pool_idle_timeout(IDLE_TIMEOUT)
-        .pool_max_idle_per_host(1)
+        .pool_idle_timeout(idle.time)
+        .pool_max_idle_per_host(idle.most)
         .http2_max_header_list_size(16 * 1024);
     let client = match trust {
         Trust::System => client,

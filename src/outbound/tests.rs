@@ -285,7 +285,7 @@ async fn clients_are_shared_and_bounded() {
     assert_eq!(fetch.clients.lock().unwrap().len(), 1);
     for n in 0..MOST_CLIENTS * 2 {
         let trust = Trust::Only(format!("authority {n}").into_bytes().into());
-        fetch.clients.lock().unwrap().insert(trust, build(&Trust::Nobody).unwrap());
+        fetch.clients.lock().unwrap().insert(trust, build(&Trust::Nobody, Idle::SHORT).unwrap());
     }
     let (_, ca) = authority("ours");
     fetch.client(&FetchRequest { ca: Some(ca), ..request(server.url("https")) }).unwrap();

@@ -80,6 +80,7 @@ pub(super) fn realm(
         number: Realm::number_of(name),
         index,
         dialect: Arc::new(dialect?),
+        oauth_dialect: Arc::new(crate::gate::dialect::Dialect::oauth(name)),
         path_rules: PathRules {
             encoded_slash: raw.allow_encoded_slash.value,
             parameters: raw.allow_path_parameters.value,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::challenge::Challenge;
 use super::{DialectSpec, Entry, Rendered};
 use crate::gate::limit::whole_seconds;
-use crate::gate::outcome::{Denial, Reason};
+use crate::gate::outcome::{Denial, Detail, Reason};
 use crate::gate::request::RequestId;
 use crate::reply::Template;
 
@@ -109,6 +109,31 @@ impl<'s> Chain<'s> {
             "instance": format!("urn:uuid:{request_id}"),
             "code": self.code(),
         })
+    }
+
+    /// The body of a refusal that says more than the reason does.
+    pub(super) fn detailed(&self, detail: &Detail, realm: &str, request_id: &str) -> String {
+        let fields: Vec<_> =
+            detail.fields.iter().map(|(field, message)| json!({ "field": field, "message": message })).collect();
+        let value = |name: &str| match name {
+            "code" if detail.code.is_some() => detail.code.map(|code| json!(code)),
+            "message" if detail.message.is_some() => detail.message.as_ref().map(|message| json!(&**message)),
+            "fields" if !fields.is_empty() => Some(json!(fields)),
+            name => self.value(name, realm, request_id),
+        };
+        let body = match self.body {
+            Some(template) => template.render(&value).unwrap_or(Value::Null),
+            None => {
+                let mut problem = self.problem(request_id);
+                for (member, name) in [("detail", "message"), ("code", "code"), ("errors", "fields")] {
+                    if let Some(value) = value(name) {
+                        problem[member] = value;
+                    }
+                }
+                problem
+            }
+        };
+        body.to_string()
     }
 
     fn body(&self, realm: &str, request_id: &str) -> String {

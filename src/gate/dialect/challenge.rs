@@ -22,7 +22,9 @@ impl Challenge {
         if status != 401 && (public.bearer_error.is_none() || status != public.status) {
             return None;
         }
-        let mut text = format!("Bearer realm={}", quote(realm));
+        // A client proves who it is by Basic (RFC 6749 section 5.2).
+        let scheme = if reason == Reason::InvalidClient { "Basic" } else { "Bearer" };
+        let mut text = format!("{scheme} realm={}", quote(realm));
         if let Some(error) = public.bearer_error {
             text.push_str(&format!(", error={}", quote(error)));
         }

@@ -4,6 +4,7 @@
 mod answer;
 mod challenge;
 mod reference;
+mod standard;
 #[cfg(test)]
 mod tests;
 
@@ -49,6 +50,9 @@ pub struct Entry {
 /// A compiled dialect.
 #[derive(Debug)]
 pub struct Dialect {
+    realm: Box<str>,
+    /// For refusals that say more than can be known at load.
+    spec: DialectSpec,
     /// One for each reason, in the order of [`Reason::ALL`], which is that of the variants.
     answers: [Answer; Reason::ALL.len()],
 }
@@ -71,8 +75,17 @@ impl Dialect {
 
     /// Problem details for everything.
     pub fn builtin(realm: &str) -> Self {
-        let spec = DialectSpec::default();
-        Self { answers: std::array::from_fn(|at| Answer::compile(realm, &spec, Reason::ALL[at])) }
+        Self::of(realm, DialectSpec::default())
+    }
+
+    /// The errors of RFC 6749 section 5.2, for the endpoints of that standard and its kin.
+    pub fn oauth(realm: &str) -> Self {
+        Self::of(realm, standard::spec())
+    }
+
+    fn of(realm: &str, spec: DialectSpec) -> Self {
+        let answers = std::array::from_fn(|at| Answer::compile(realm, &spec, Reason::ALL[at]));
+        Self { realm: realm.into(), spec, answers }
     }
 
     /// Compiles what was configured. A free word may have a value for some reasons only: elsewhere its member is left
@@ -83,15 +96,16 @@ impl Dialect {
     /// any reason, a word that no body uses, a status that is none, a header field that is not theirs to set.
     pub fn compile(realm: &str, spec: &DialectSpec) -> Result<Self, Vec<String>> {
         let problems = spec.problems();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        Ok(Self { answers: std::array::from_fn(|at| Answer::compile(realm, spec, Reason::ALL[at])) })
+        if problems.is_empty() { Ok(Self::of(realm, spec.clone())) } else { Err(problems) }
     }
 
     /// The answer to a denial.
     pub fn render(&self, denial: &Denial, request_id: &RequestId) -> Rendered {
-        self.answers[denial.reason as usize].render(denial, request_id)
+        let mut rendered = self.answers[denial.reason as usize].render(denial, request_id);
+        if let Some(detail) = &denial.detail {
+            rendered.body = self.spec.chain(denial.reason).detailed(detail, &self.realm, request_id.as_str()).into_bytes();
+        }
+        rendered
     }
 }
 

@@ -132,6 +132,7 @@ pub(super) fn route(
         limits: limits?,
         upstream: Some(upstream?),
         grant: None,
+        standard: false,
         strip_prefix,
         timeouts,
         max_body: raw.max_body.value().map_or(parts.max_body, |size| size.0),
