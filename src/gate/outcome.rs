@@ -324,7 +324,7 @@ whys! {
     Spent = "spent", "The token could be used once, and was.";
     DirectoryFailing = "directory_failing", "The directory does not answer.";
     Password = "password", "The password does not fit.";
-    Subject = "subject", "Nobody is called so.";
+    Subject = "subject", "Nobody and nothing is known by this.";
     Rotated = "rotated", "The key has a new text, and the time for the old one is over.";
     StoreFailing = "store_failing", "The key is not in memory, or has changed, and the store is out of reach.";
     StoreSlow = "store_slow", "The key is not in memory, or has changed, and the store is too slow.";

@@ -43,6 +43,8 @@ pub struct Trail {
     pub reason: Option<Reason>,
     /// The finer cause.
     pub why: Option<Why>,
+    /// The gateway has answered the request itself; whom that is about, if it is told.
+    pub granted: Option<Option<Box<str>>>,
     /// How long the decision took.
     pub decision: Duration,
     /// Steps for `explain`; none when nobody asks for them.

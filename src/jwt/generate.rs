@@ -49,7 +49,8 @@ pub fn generate(algorithm: Algorithm) -> Result<Generated, KeyFault> {
         Family::Hmac => {
             let mut bytes = vec![0; algorithm.hash_len()];
             getrandom::fill(&mut bytes).map_err(|_| KeyFault::new("format", "the system gives no randomness"))?;
-            let kid = random_base62(SECRET_NAME).map_err(|_| KeyFault::new("format", "the system gives no randomness"))?;
+            let kid =
+                random_base62(SECRET_NAME).map_err(|_| KeyFault::new("format", "the system gives no randomness"))?;
             return Ok(Generated { kid: kid.to_string(), private: Secret::new(bytes), public: None });
         }
         Family::Rsa => {
@@ -148,7 +149,9 @@ mod tests {
 
     #[test]
     fn a_new_key_signs_what_it_verifies_and_its_public_half_verifies_it_too() {
-        for algorithm in [Algorithm::HS256, Algorithm::HS512, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA] {
+        for algorithm in
+            [Algorithm::HS256, Algorithm::HS512, Algorithm::RS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA]
+        {
             let made = generate(algorithm).unwrap();
             let (signing, verify) = take_up(&made.private, algorithm).unwrap();
             let token = sign(&format!("{{\"alg\":\"{algorithm}\"}}"), "{}", &signing, algorithm).unwrap();

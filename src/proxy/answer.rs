@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
 use http::header::{CONTENT_LENGTH, EXPECT};
+use http::{HeaderName, Method};
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
@@ -15,6 +15,9 @@ use super::adapt;
 use super::exchange::Exchange;
 use crate::gate::dialect::Rendered;
 use crate::gate::outcome::{Denial, Reason, Why};
+
+/// Names the request in answers.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// An unread body up to this size is read and thrown away, so that the connection can be kept.
 const DRAINED: u64 = 64 * 1024;
@@ -27,7 +30,17 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// The client could not be written to.
 pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denial: &Denial) -> Result<()> {
     let rendered = render(exchange, denial);
-    settle_body(session, denial);
+    let doubtful = denial.why == Some(Why::Framing) || denial.reason == Reason::Internal;
+    settle_body(session, doubtful);
+    write(session, rendered).await
+}
+
+/// Answers what the gateway gives itself. The connection stays open unless what follows on it is in doubt.
+///
+/// # Errors
+/// The client could not be written to.
+pub(super) async fn give(session: &mut Session, rendered: Rendered) -> Result<()> {
+    settle_body(session, false);
     write(session, rendered).await
 }
 
@@ -84,14 +97,16 @@ fn malformed(error: &Error) -> bool {
 
 fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
     exchange.refused(denial);
+    let standard = exchange.trail.route.as_ref().is_some_and(|route| route.standard);
     let realm = exchange.trail.realm.as_ref();
-    let dialect = Arc::clone(realm.map_or(&exchange.live.snapshot.dialect, |realm| &realm.dialect));
+    let of_realm = realm.map(|realm| if standard { &realm.oauth_dialect } else { &realm.dialect });
+    let dialect = Arc::clone(of_realm.unwrap_or(&exchange.live.snapshot.dialect));
     dialect.render(denial, exchange.id())
 }
 
 /// Decides what becomes of a body that nobody will read, and with it whether the connection is kept.
-fn settle_body(session: &mut Session, denial: &Denial) {
-    let doubtful = session.is_upgrade_req() || denial.why == Some(Why::Framing) || denial.reason == Reason::Internal;
+fn settle_body(session: &mut Session, doubtful: bool) {
+    let doubtful = doubtful || session.is_upgrade_req();
     let drainable = session.is_body_done() || {
         let headers = &session.req_header().headers;
         // A client that waits for 100 (Continue) may send the body after a refusal, or may not.
@@ -120,7 +135,7 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderValue;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
@@ -140,7 +155,7 @@ mod tests {
 
     async fn answer_to(request: &str, denial: Denial) -> String {
         let (mut session, mut client) = session(request).await;
-        settle_body(&mut session, &denial);
+        settle_body(&mut session, denial.why == Some(Why::Framing) || denial.reason == Reason::Internal);
         write(&mut session, rendered()).await.unwrap();
         let mut answer = vec![0; 4096];
         let count = client.read(&mut answer).await.unwrap();

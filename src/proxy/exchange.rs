@@ -97,6 +97,11 @@ impl Exchange {
         self.trail.why = denial.why;
     }
 
+    /// The gateway has answered itself; whom it is about, where only that tells.
+    pub(super) fn granted(&mut self, subject: Option<&str>) {
+        self.trail.granted = Some(subject.map(Box::from));
+    }
+
     /// Another try at an upstream begins. Returns the time that the client has for its body, since the first.
     pub(super) fn try_upstream(&mut self, server: &Arc<Server>, timeouts: Timeouts) -> Pace {
         self.tries = self.tries.saturating_add(1);
@@ -119,7 +124,10 @@ impl Exchange {
             self.trail.why.get_or_insert(Why::Connection);
         }
         let facts = Facts {
-            outcome: outcome(self.trail.reason, broken),
+            outcome: match outcome(self.trail.reason, broken) {
+                Outcome::Forwarded if self.trail.granted.is_some() => Outcome::Granted,
+                outcome => outcome,
+            },
             status,
             method: header.method.as_str(),
             path: adapt::split_query(target).0,

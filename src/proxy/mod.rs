@@ -7,6 +7,7 @@ mod body;
 mod exchange;
 mod forward;
 pub mod front_door;
+mod grant;
 mod guard;
 pub mod upstream;
 
@@ -27,6 +28,8 @@ use crate::gate::Gate;
 use crate::gate::outcome::{Denial, Permit, Reason};
 use crate::gate::policy::Snapshot;
 use crate::telemetry::{SnapshotMetrics, Telemetry};
+use crate::tokens::Tokens;
+use crate::tokens::policy::Issuing;
 use exchange::Exchange;
 use upstream::{Resolver, Upstreams};
 
@@ -44,15 +47,17 @@ pub struct Live {
     pub metrics: SnapshotMetrics,
     /// Its upstreams.
     pub upstreams: Upstreams,
+    /// What its realms issue.
+    pub issuing: Arc<Issuing>,
 }
 
 impl Live {
     /// Makes `snapshot` ready to be put in force. Await [`Resolver::resolve_all`] for it first, or its first requests
     /// find upstreams whose names are not resolved.
-    pub fn prepare(snapshot: Snapshot, telemetry: &Telemetry, resolver: &Resolver) -> Self {
+    pub fn prepare(snapshot: Snapshot, issuing: Arc<Issuing>, telemetry: &Telemetry, resolver: &Resolver) -> Self {
         let metrics = telemetry.prepare(&snapshot);
         let upstreams = Upstreams::prepare(&snapshot, resolver);
-        Self { snapshot, metrics, upstreams }
+        Self { snapshot, metrics, upstreams, issuing }
     }
 }
 
@@ -67,6 +72,8 @@ pub struct Gateway {
     pub telemetry: Arc<Telemetry>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// Issues; none where there is no store.
+    pub tokens: Option<Tokens>,
 }
 
 /// The gateway as the engine calls it.
@@ -84,7 +91,8 @@ impl Forwarder {
         if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {
             return Err(Denial::new(Reason::PayloadTooLarge));
         }
-        if !live.upstreams.of(&permit).is_some_and(upstream::Target::reachable) {
+        let forwarded = permit.route().grant.is_none();
+        if forwarded && !live.upstreams.of(&permit).is_some_and(upstream::Target::reachable) {
             return Err(Denial::new(Reason::UpstreamUnavailable));
         }
         Ok(permit)
@@ -110,6 +118,10 @@ impl ProxyHttp for Forwarder {
         session.set_ignore_info_resp(old);
         let judged = guard::contain(self.judge(session, exchange)).await;
         let denial = match judged {
+            Ok(Ok(permit)) if permit.route().grant.is_some() => {
+                grant::serve(self.0.tokens.as_ref(), session, exchange, &permit).await?;
+                return Ok(true);
+            }
             Ok(Ok(permit)) => {
                 exchange.permit = Some(permit);
                 return Ok(false);

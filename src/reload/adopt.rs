@@ -9,12 +9,14 @@ use crate::gate::limit::Limiter;
 use crate::gate::policy::{Realm, Snapshot};
 use crate::gate::verify::jwks::RemoteKeySet;
 use crate::gate::verify::jwt::KeySource;
+use crate::tokens::policy::Issuing;
 
 /// Lets `new`, which nobody else holds yet, go on with what `old` has learnt. What means something else starts anew.
 pub(super) fn adopt(new: &mut Snapshot, old: &Snapshot) {
     if let (Some(limit), Some(before)) = (&mut new.failure_limit, &old.failure_limit) {
         *limit = continued(limit, before);
     }
+    new.owned_hosts = Arc::clone(&old.owned_hosts);
     for realm in &mut new.realms {
         let Some(before) = old.realms.iter().find(|before| before.name == realm.name) else { continue };
         match Arc::get_mut(realm) {
@@ -23,6 +25,16 @@ pub(super) fn adopt(new: &mut Snapshot, old: &Snapshot) {
                 adopt_limits(realm, before);
             }
             None => tracing::warn!(realm = &*realm.name, "fetched keys and counted requests were not taken over"),
+        }
+    }
+}
+
+/// Keys to sign with go on being known where the store cannot be asked for them.
+pub(super) fn adopt_keys(new: &Issuing, old: &Issuing) {
+    for realm in new.realms.iter().flatten() {
+        let before = old.realms.iter().flatten().find(|before| before.realm == realm.realm);
+        if let Some(before) = before.filter(|before| before.keys.is_loaded()) {
+            realm.keys.replace(before.keys.all().to_vec());
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
 use crate::store::StoreSettings;
 use crate::telemetry::Telemetry;
+use crate::tokens::policy::Issuing;
 use watch::Watch;
 
 /// Where a configuration comes from.
@@ -35,7 +36,7 @@ impl fmt::Debug for Source {
 
 /// Makes ready, in bounded time, what a snapshot needs before requests are decided by it: metric handles, addresses of its
 /// upstreams.
-pub type Prepare = Box<dyn Fn(Snapshot, &Telemetry) -> Live + Send + Sync>;
+pub type Prepare = Box<dyn Fn(Snapshot, Arc<Issuing>, &Telemetry) -> Live + Send + Sync>;
 
 /// Replaces the snapshot in force.
 pub struct Reloader {
@@ -43,7 +44,7 @@ pub struct Reloader {
     settings: Settings,
     source: Option<Source>,
     prepare: Prepare,
-    in_force: Arc<Notify>,
+    in_force: Vec<Arc<Notify>>,
     /// Held for a whole reload: two at once run one after the other.
     watch: Mutex<Watch>,
 }
@@ -56,14 +57,14 @@ impl fmt::Debug for Reloader {
 
 impl Reloader {
     /// A reloader for `gateway`, which was started with `settings` from `files`. Without a source only
-    /// [`Reloader::apply`] changes anything. `in_force` is notified whenever another snapshot is.
+    /// [`Reloader::apply`] changes anything. All of `in_force` are notified whenever another snapshot is.
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
         files: &[SourceFile],
         source: Option<Source>,
         prepare: Prepare,
-        in_force: Arc<Notify>,
+        in_force: Vec<Arc<Notify>>,
     ) -> Self {
         let watch = match &source {
             Some(source) => Watch::new(source.path.clone(), files),
@@ -127,7 +128,7 @@ impl Reloader {
         });
         match checked {
             Ok(config) => {
-                let generation = self.put_in_force(config.snapshot);
+                let generation = self.put_in_force(config.snapshot, config.issuing);
                 self.gateway.telemetry.reloaded(self.gateway.clock.now());
                 tracing::info!(generation, "the configuration was reloaded");
                 log_warnings(&config.warnings);
@@ -148,14 +149,15 @@ impl Reloader {
         }
     }
 
-    fn put_in_force(&self, mut snapshot: Snapshot) -> u64 {
+    fn put_in_force(&self, mut snapshot: Snapshot, issuing: Issuing) -> u64 {
         let previous = self.gateway.live.load_full();
         let generation = previous.snapshot.generation.saturating_add(1);
         snapshot.generation = generation;
         adopt::adopt(&mut snapshot, &previous.snapshot);
-        let live = (self.prepare)(snapshot, &self.gateway.telemetry);
+        adopt::adopt_keys(&issuing, &previous.issuing);
+        let live = (self.prepare)(snapshot, Arc::new(issuing), &self.gateway.telemetry);
         self.gateway.live.store(Arc::new(live));
-        self.in_force.notify_one();
+        self.in_force.iter().for_each(|waiting| waiting.notify_one());
         generation
     }
 }

@@ -14,12 +14,14 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::Health;
 use super::shutdown::{arrival, listen_for};
+use super::{Health, issuing};
+use crate::clock::Clock;
 use crate::gate::verify::jwks::{self, Fetch};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{Prepare, Reloader};
+use crate::store::Store;
 
 /// A task that ended by a fault is started again after this.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -119,9 +121,26 @@ async fn obey_hangups(reloader: Arc<Reloader>, signals: bool) {
 
 /// Makes snapshots of a reload ready: the names of new upstreams are looked up before requests go there. Whoever reloads
 /// waits for it (the look-up is bounded), on a thread of its own that no runtime needs.
-pub(super) fn prepare(resolver: Arc<Resolver>) -> Prepare {
-    Box::new(move |snapshot, telemetry| {
+///
+/// `lender`: the store, and its runtime. Keys of realms that are new are made and read there; the
+/// other realms' are known already.
+pub(super) fn prepare(
+    resolver: Arc<Resolver>,
+    lender: Option<(Store, runtime::Handle)>,
+    clock: Arc<dyn Clock>,
+) -> Prepare {
+    Box::new(move |snapshot, issuing, telemetry| {
         std::thread::scope(|scope| {
+            if let Some((store, handle)) = &lender {
+                let (issuing, now) = (&issuing, clock.now());
+                let make = move || match handle.block_on(issuing::prepare(store, issuing, now)) {
+                    Ok(()) => {}
+                    Err(error) => tracing::warn!(%error, "signing keys are read later"),
+                };
+                if let Ok(thread) = std::thread::Builder::new().name("keys".into()).spawn_scoped(scope, make) {
+                    thread.join().ok();
+                }
+            }
             let lookup = || match runtime::Builder::new_current_thread().enable_all().build() {
                 Ok(runtime) => {
                     runtime.block_on(resolver.resolve_all(&snapshot));
@@ -134,7 +153,7 @@ pub(super) fn prepare(resolver: Arc<Resolver>) -> Prepare {
                 thread.join().ok();
             }
         });
-        Live::prepare(snapshot, telemetry, &resolver)
+        Live::prepare(snapshot, issuing, telemetry, &resolver)
     })
 }
 

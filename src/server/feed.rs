@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock::Stopwatch;
 use crate::gate::verify::stored::StoredKeys;
-use crate::store::{Change, Fault, Store, StoreError};
+use crate::store::{Change, ChangeKind, Fault, Store, StoreError};
 use crate::telemetry::{StoreOperation, Telemetry};
 
 /// Rows read at once.
@@ -36,6 +36,16 @@ pub(super) struct Feed {
     last: Mutex<Option<Change>>,
     /// Why the last look failed.
     trouble: Mutex<Option<String>>,
+    /// Notified when signing keys, or hosts of owners, may have changed.
+    issuing: Arc<Notify>,
+}
+
+/// Whether more than what the ledger keeps is to be read again.
+fn concerns_issuing(kind: ChangeKind) -> bool {
+    match kind {
+        ChangeKind::SigningKeys | ChangeKind::Client | ChangeKind::Realm => true,
+        ChangeKind::Key | ChangeKind::KeysAdded | ChangeKind::Session | ChangeKind::Token => false,
+    }
 }
 
 /// How the feed stands.
@@ -58,6 +68,7 @@ impl Feed {
             position: watch::Sender::new(0),
             last: Mutex::new(None),
             trouble: Mutex::new(None),
+            issuing: Arc::default(),
         }
     }
 
@@ -121,6 +132,9 @@ impl Feed {
             whole = whole && first.seq == position.saturating_add(1);
             if whole {
                 ledger.apply(&changes);
+                if changes.iter().any(|change| concerns_issuing(change.kind)) {
+                    self.issuing.notify_one();
+                }
                 position = last.seq;
                 self.remember(changes.pop());
             }
@@ -134,9 +148,15 @@ impl Feed {
             );
             ledger.restart(span.newest);
             self.remember(end);
+            self.issuing.notify_one();
         }
         self.known(begun);
         Ok(())
+    }
+
+    /// Notified when signing keys, or hosts of owners, may have changed.
+    pub(super) fn issuing(&self) -> Arc<Notify> {
+        Arc::clone(&self.issuing)
     }
 
     /// Whether `row` is the one that was seen under its number; one that was not seen is from now on.

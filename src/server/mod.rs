@@ -7,6 +7,7 @@
 mod authorities;
 mod control;
 mod feed;
+mod issuing;
 mod listen;
 mod shutdown;
 mod store;
@@ -220,7 +221,7 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
-        let Config { settings, mut snapshot, files, warnings, .. } = config;
+        let Config { settings, mut snapshot, issuing, files, warnings, .. } = config;
         let sockets: Vec<_> = settings
             .listen
             .iter()
@@ -242,13 +243,23 @@ impl Server {
         }
         let keys = store.as_ref().map_or_else(|| Arc::new(StoredKeys::none()), |store| Arc::clone(&store.keys));
         let resolver = Arc::new(Resolver::default());
-        let live = Live::prepare(snapshot, &telemetry, &resolver);
+        let in_force = Arc::new(Notify::new());
+        let issuing_in_force = Arc::new(Notify::new());
+        let tokens = store.as_ref().map(|store| issuing::tokens(&store.store, &store.handle(), &store.feed));
+        if let Some(store) = &store {
+            store.issue(&issuing, &snapshot, Arc::clone(&issuing_in_force))?;
+        }
+        let live = Live::prepare(snapshot, Arc::new(issuing), &telemetry, &resolver);
         let gateway = Arc::new(Gateway {
             gate: Gate::new(settings.cache_tokens, Arc::clone(&keys)),
             live: ArcSwap::from_pointee(live),
             telemetry,
             clock: options.clock,
+            tokens,
         });
+        if let Some(store) = &store {
+            store.around.is(&gateway);
+        }
 
         let mut conf = engine_conf(&settings, options.work_stealing);
         conf.ca_file = authorities::ca_file(&gateway.live.load().snapshot);
@@ -257,15 +268,15 @@ impl Server {
         let health = Arc::new(Health::default());
         let (orders, order) = watch::channel(Order::Run);
         let shutdown = Shutdown::new(&settings, options.signals, order, Arc::clone(&health));
-        let prepare = control::prepare(Arc::clone(&resolver));
-        let in_force = Arc::new(Notify::new());
+        let lender = store.as_ref().map(|store| (store.store.clone(), store.handle()));
+        let prepare = control::prepare(Arc::clone(&resolver), lender, Arc::clone(&gateway.clock));
         let reloader = Arc::new(Reloader::new(
             Arc::clone(&gateway),
             settings.clone(),
             &files,
             options.source,
             prepare,
-            Arc::clone(&in_force),
+            vec![Arc::clone(&in_force), issuing_in_force],
         ));
 
         let control = engine.add_service(background_service(

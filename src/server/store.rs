@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::Notify;
 
 use super::control::keep_running;
 use super::feed::Feed;
+use super::issuing::{self, Around};
 use super::{StartError, upkeep};
 use crate::clock::{Clock, Stopwatch};
 use crate::gate::policy::Snapshot;
-use crate::gate::verify::stored::{Keeping, KeySource, StoredKeys};
+use crate::gate::verify::stored::{Keeping, KeySource, SessionFound, StoredKeys};
 use crate::secret::CredentialDigest;
-use crate::store::{Fault, KeyInForce, Location, OpenError, Opening, Store, StoreError, StoreSettings};
+use crate::store::{Fault, IssuedInForce, KeyInForce, Location, OpenError, Opening, Store, StoreError, StoreSettings};
 use crate::telemetry::{StoreOperation, Telemetry};
+use crate::tokens::policy::Issuing;
 
 /// Threads that wait for the store.
 const THREADS: usize = 2;
@@ -35,6 +38,7 @@ pub(super) struct OpenStore {
     pub(super) store: Store,
     pub(super) keys: Arc<StoredKeys>,
     pub(super) feed: Arc<Feed>,
+    pub(super) around: Around,
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
 }
@@ -58,11 +62,13 @@ impl OpenStore {
         let store =
             threads.wait(Store::open(settings, Opening::Create, now)).unwrap_or_else(|| Err(panicked().into()))?;
         let keeping = Keeping { cache_bytes, max_staleness: settings.max_staleness };
-        let source = Arc::new(Timed { store: store.clone(), telemetry: Arc::clone(telemetry) });
+        let around = Around::default();
+        let source = Arc::new(Timed { store: store.clone(), telemetry: Arc::clone(telemetry), around: around.clone() });
         let keys = Arc::new(StoredKeys::new(source, threads.handle.clone(), keeping));
         let feed = Arc::new(Feed::new(Arc::clone(&keys), settings.max_staleness));
         threads.wait(feed.begin(&store)).unwrap_or_else(|| Err(panicked())).map_err(OpenError::Failed)?;
-        let open = Self { threads, store, keys, feed, clock: Arc::clone(clock), telemetry: Arc::clone(telemetry) };
+        let (clock, telemetry) = (Arc::clone(clock), Arc::clone(telemetry));
+        let open = Self { threads, store, keys, feed, around, clock, telemetry };
         open.work(settings, uses_every);
         Ok(open)
     }
@@ -89,6 +95,32 @@ impl OpenStore {
         let uses = chores.clone();
         self.threads.handle.spawn(keep_running("uses", move || uses.clone().write_uses(uses_every)));
         self.threads.handle.spawn(keep_running("upkeep", move || chores.clone().tidy()));
+    }
+
+    /// Makes and reads what realms sign with, and the hosts of owners; keeps both up to date from now on.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub(super) fn issue(
+        &self,
+        issuing: &Issuing,
+        snapshot: &Snapshot,
+        in_force: Arc<Notify>,
+    ) -> Result<(), StartError> {
+        let now = self.clock.now();
+        let store = &self.store;
+        let prepared = self.threads.wait(async {
+            issuing::prepare(store, issuing, now).await?;
+            issuing::hosts(store, snapshot).await
+        });
+        prepared.unwrap_or_else(|| Err(panicked())).map_err(OpenError::Failed)?;
+        let (store, around, keys) = (self.store.clone(), self.around.clone(), Arc::clone(&self.keys));
+        let changed = self.feed.issuing();
+        self.threads.handle.spawn(keep_running("issuing", move || {
+            let wakers = (Arc::clone(&changed), Arc::clone(&in_force));
+            issuing::keep(store.clone(), around.clone(), Arc::clone(&keys), wakers)
+        }));
+        Ok(())
     }
 
     /// Where work on the store is done.
@@ -174,14 +206,36 @@ impl Drop for Threads {
 struct Timed {
     store: Store,
     telemetry: Arc<Telemetry>,
+    around: Around,
+}
+
+impl Timed {
+    async fn timed<T>(
+        &self,
+        operation: StoreOperation,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let watch = Stopwatch::start();
+        let done = work.await;
+        self.telemetry.store_asked(operation, watch.elapsed(), done.is_ok());
+        done
+    }
 }
 
 #[async_trait]
 impl KeySource for Timed {
     async fn find(&self, realm: &str, digest: CredentialDigest) -> Result<Option<KeyInForce>, StoreError> {
-        let watch = Stopwatch::start();
-        let found = self.store.find(realm, digest).await;
-        self.telemetry.store_asked(StoreOperation::KeyLookup, watch.elapsed(), found.is_ok());
-        found
+        self.timed(StoreOperation::KeyLookup, self.store.find(realm, digest)).await
+    }
+
+    async fn session(&self, realm: &str, id: &str) -> Result<Option<SessionFound>, StoreError> {
+        match self.timed(StoreOperation::SessionLookup, self.store.session_in_force(realm, id)).await? {
+            Some(record) => Ok(Some(self.around.stand(realm, record).await)),
+            None => Ok(None),
+        }
+    }
+
+    async fn token(&self, realm: &str, digest: CredentialDigest) -> Result<Option<IssuedInForce>, StoreError> {
+        self.timed(StoreOperation::TokenLookup, self.store.issued_in_force(realm, &digest)).await
     }
 }

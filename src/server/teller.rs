@@ -37,7 +37,7 @@ impl Teller {
 
 impl Report for Teller {
     fn metrics(&self) -> String {
-        let Gateway { gate, live, telemetry, clock } = &*self.gateway;
+        let Gateway { gate, live, telemetry, clock, .. } = &*self.gateway;
         let (keys, unknown_keys) = self.keys.cached();
         let feed_lag = self.feed.as_ref().and_then(|(feed, _)| feed.state().lag).map(|lag| lag.as_secs_f64());
         let figures = Figures { tokens: gate.cached_tokens(), keys, unknown_keys, feed_lag };

@@ -120,7 +120,8 @@ fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, names: Names
     line.address(member!("peer_ip"), trail.peer_ip.or_else(|| ending.peer.map(|peer| peer.ip())));
     line.text(member!("credential"), trail.credential.map(|kind| kind.as_str()), cap::NAME);
     line.text(member!("credential_id"), trail.credential_id(), cap::NAME);
-    line.text(member!("subject"), principal.map(|p| &*p.subject), cap::NAME);
+    let granted = trail.granted.as_ref().and_then(|subject| subject.as_deref());
+    line.text(member!("subject"), granted.or(principal.map(|p| &*p.subject)), cap::NAME);
     line.text(member!("client"), principal.and_then(|p| p.client.as_deref()), cap::NAME);
     line.text(member!("issuer"), trail.judged_by().map(|name| &**name), cap::NAME);
     line.text(member!("upstream"), names.upstream, cap::NAME);

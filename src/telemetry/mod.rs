@@ -29,6 +29,8 @@ use serde_json::Value;
 pub enum Outcome {
     /// Sent to the upstream, and its answer passed on.
     Forwarded,
+    /// Answered by the gateway itself: a grant.
+    Granted,
     /// Refused by the gate.
     Denied,
     /// Broken off: upstream out of reach, client gone, internal fault.
@@ -40,6 +42,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Forwarded => "forwarded",
+            Self::Granted => "granted",
             Self::Denied => "denied",
             Self::Error => "error",
         }

@@ -61,12 +61,7 @@ pub(super) fn end(kind: &Kind, now: UnixMillis) -> UnixMillis {
 ///
 /// # Errors
 /// There is no key for its algorithm.
-pub(super) fn jwt(
-    realm: &RealmTokens,
-    kind: &Kind,
-    content: &Content<'_>,
-    now: UnixMillis,
-) -> Result<Minted, Refusal> {
+pub(super) fn jwt(realm: &RealmTokens, kind: &Kind, content: &Content<'_>, now: UnixMillis) -> Result<Minted, Refusal> {
     let Format::Jwt { alg, typ, kid } = &kind.format else { return Err(Refusal::Internal) };
     let Some(key) = realm.keys.signing(*alg, now) else {
         tracing::error!(realm = &*realm.realm, alg = alg.as_str(), "there is no key to sign with");
@@ -109,7 +104,11 @@ pub(super) fn jwt(
 ///
 /// # Errors
 /// The system has no randomness to give.
-pub(super) fn opaque(kind: &Kind, issued: UnixMillis, expires: UnixMillis) -> Result<(Minted, CredentialDigest), Refusal> {
+pub(super) fn opaque(
+    kind: &Kind,
+    issued: UnixMillis,
+    expires: UnixMillis,
+) -> Result<(Minted, CredentialDigest), Refusal> {
     let Format::Opaque { encoding, bytes } = &kind.format else { return Err(Refusal::Internal) };
     let text = match encoding {
         Encoding::Hex => {

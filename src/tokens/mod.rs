@@ -39,7 +39,7 @@ use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
 use callback::Callback;
-pub use directory::Attributes;
+pub use directory::Live;
 use facts::Facts;
 use policy::{Action, Grant, RealmTokens};
 pub use refusal::{Cause, FieldProblem, Refusal};
@@ -48,7 +48,7 @@ use throttle::Throttle;
 use crate::clock::UnixMillis;
 use crate::identity::Principal;
 use crate::password::Hasher;
-use crate::store::Store;
+use crate::store::{SessionInForce, Store};
 
 /// Waits until changes of the store count on this node.
 #[async_trait]
@@ -184,13 +184,10 @@ impl Tokens {
         })
     }
 
-    /// What the directory of `realm` says of a subject at the moment; none: it has nothing to say, and the store knows.
-    /// To be asked on the store's runtime.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn live(&self, realm: &RealmTokens, subject: &str, now: UnixMillis) -> Result<Option<Attributes>, Refusal> {
-        directory::live(&self.0, realm, subject, now).await
+    /// Makes the principal of a session what it is at the moment: with the roles of everybody where it has none, and, where
+    /// it lives in a directory, as that tells. To be asked on the store's runtime.
+    pub async fn stand(&self, realm: &RealmTokens, record: &mut SessionInForce, now: UnixMillis) -> Live {
+        directory::stand(&self.0, realm, record, now).await
     }
 }
 

@@ -6,7 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::body::canonical_identifier;
-use super::directory::{Attributes, SignIn};
+use super::directory::{Attributes, SignIn, as_entries};
 use super::facts::Person;
 use super::policy::{Action, Directory, HttpDirectory};
 use super::refusal::{Cause, FieldProblem, Refusal};
@@ -15,7 +15,7 @@ use super::throttle::Turn;
 use super::trace::{Target, with};
 use super::{Reply, Service};
 use crate::password::{Attempted, HashFault, Phc, needs_rehash};
-use crate::store::{AddressEntry, Client, ClientKind, DirectorySubject, Holder, IdKind, LoginRecord, NewClient};
+use crate::store::{Client, ClientKind, DirectorySubject, IdKind, LoginRecord, NewClient};
 
 /// Somebody whose password was found good.
 struct Proven {
@@ -178,8 +178,7 @@ impl<'a> Service<'a> {
         {
             return self.judge(typed, Some(record), turn).await;
         }
-        let sign_in =
-            SignIn { identifier: typed.identifier.trim(), password: typed.password.expose(), fields };
+        let sign_in = SignIn { identifier: typed.identifier.trim(), password: typed.password.expose(), fields };
         let attributes = match self.sign_in_upstream(directory, &sign_in).await {
             Ok(attributes) => attributes,
             Err(Refusal::InvalidCredentials(cause)) => return Err(self.failed(turn, None, cause).await),
@@ -241,21 +240,6 @@ impl<'a> Service<'a> {
         write.commit().await?;
         Ok(client)
     }
-}
-
-/// A directory's addresses in the form of the store's.
-pub(super) fn as_entries(attributes: &Attributes) -> Vec<AddressEntry> {
-    let entry = |network: &ipnet::IpNet| AddressEntry {
-        id: String::new(),
-        holder: Holder::Client,
-        holder_id: String::new(),
-        network: *network,
-        note: None,
-        expires_at: None,
-        created_by: "directory".to_owned(),
-        created_at: crate::clock::UnixMillis(0),
-    };
-    attributes.addresses.iter().map(entry).collect()
 }
 
 pub(super) fn busy(fault: HashFault) -> Refusal {

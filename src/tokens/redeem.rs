@@ -1,8 +1,8 @@
 //! A token that is spent: once, on whichever node it arrives. Who it is about is asked again first, so that an outage
 //! costs nobody their token; then one conditional write spends it.
 
-use http::header::{LOCATION, REFERRER_POLICY, SET_COOKIE};
 use http::HeaderValue;
+use http::header::{LOCATION, REFERRER_POLICY, SET_COOKIE};
 use serde_json::{Map, Value, json};
 
 use super::delegate::Bearer;

@@ -77,12 +77,10 @@ impl Service<'_> {
         let subject = &found.subject;
         let live = match subject.source {
             ClientSource::Local => None,
-            ClientSource::Directory => {
-                directory::live(self.inner, self.realm, name_of(subject), self.ask.now).await?
-            }
+            ClientSource::Directory => directory::live(self.inner, self.realm, name_of(subject), self.ask.now).await?,
         };
         if let Some(live) = &live {
-            self.check_addresses(&super::password::as_entries(live))?;
+            self.check_addresses(&directory::as_entries(live))?;
         }
         if subject.status.may_act() && live.is_none_or(|live| live.active) {
             Ok(())
@@ -114,11 +112,7 @@ impl Service<'_> {
     async fn keep(self, access: &Kind, kind: &Kind, found: &RefreshInForce, text: &str) -> Result<Reply, Refusal> {
         let write = self.inner.store.begin().await?;
         let token = &found.token;
-        let same = mint::Minted {
-            text: text.to_owned().into(),
-            issued: token.issued_at,
-            expires: token.expires_at,
-        };
+        let same = mint::Minted { text: text.to_owned().into(), issued: token.issued_at, expires: token.expires_at };
         self.reply(access, kind, found, same, write).await
     }
 

@@ -12,9 +12,7 @@ use super::trace::Target;
 use super::{Reply, Service};
 use crate::clock::UnixMillis;
 use crate::identity::{OwnerScopes, ScopeSet};
-use crate::store::{
-    AddressEntry, Client, Expected, IdKind, NewIssued, NewRefresh, NewSession, Write, random_id,
-};
+use crate::store::{AddressEntry, Client, Expected, IdKind, NewIssued, NewRefresh, NewSession, Write, random_id};
 
 /// Characters of a user agent that are kept.
 const AGENT: usize = 256;

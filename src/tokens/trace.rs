@@ -19,10 +19,9 @@ impl Service<'_> {
     pub(super) fn event(self, action: &str, target: Target<'_>, outcome: AuditOutcome) -> AuditEntry {
         let caller = self.ask.caller.as_ref();
         let (actor_kind, actor_id) = match caller {
-            Some(caller) => (
-                caller.kind.as_str(),
-                caller.credential_id.as_deref().unwrap_or(&caller.subject).to_owned(),
-            ),
+            Some(caller) => {
+                (caller.kind.as_str(), caller.credential_id.as_deref().unwrap_or(&caller.subject).to_owned())
+            }
             None => ("request", target.id.unwrap_or_default().to_owned()),
         };
         AuditEntry {

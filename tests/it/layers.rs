@@ -29,12 +29,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("outbound", &["gate", "tokens"]),
     ("explain", &["gate", "outbound"]),
     // assembly and the command line
-    ("server", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
-    ("reload", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound"]),
+    ("server", &["gate", "tokens", "store", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
+    ("reload", &["gate", "tokens", "store", "config", "telemetry", "proxy", "admin", "outbound"]),
     ("demo", &[]),
     (
         "cli",
-        &["gate", "config", "telemetry", "proxy", "admin", "outbound", "explain", "store", "server", "reload", "demo"],
+        &["gate", "tokens", "config", "telemetry", "proxy", "admin", "outbound", "explain", "store", "server", "reload", "demo"],
     ),
 ];
 

@@ -103,6 +103,7 @@ pub(crate) fn compile(
                 failure_limit,
                 dialect: dialect::nameless(),
             },
+            issuing: crate::tokens::policy::Issuing::default(),
             routes,
             files: files.list().to_vec(),
             warnings: Problems::collect(warnings),

@@ -103,7 +103,8 @@ impl Dialect {
     pub fn render(&self, denial: &Denial, request_id: &RequestId) -> Rendered {
         let mut rendered = self.answers[denial.reason as usize].render(denial, request_id);
         if let Some(detail) = &denial.detail {
-            rendered.body = self.spec.chain(denial.reason).detailed(detail, &self.realm, request_id.as_str()).into_bytes();
+            rendered.body =
+                self.spec.chain(denial.reason).detailed(detail, &self.realm, request_id.as_str()).into_bytes();
         }
         rendered
     }

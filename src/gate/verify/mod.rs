@@ -400,13 +400,7 @@ impl Authenticator {
         }
     }
 
-    async fn verify_session(
-        &self,
-        case: &Case<'_>,
-        token: &OwnToken,
-        stale: bool,
-        trail: &mut Trail,
-    ) -> Verification {
+    async fn verify_session(&self, case: &Case<'_>, token: &OwnToken, stale: bool, trail: &mut Trail) -> Verification {
         match self.keys.read_session(case.realm, token).await {
             Ok(Some(entry)) => case.judge_session(&entry, token, trail),
             Ok(None) => no_session(),

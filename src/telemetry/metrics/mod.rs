@@ -51,6 +51,8 @@ pub(super) struct Metrics {
     decision_seconds: HistogramVec,
     upstream_seconds: HistogramVec,
     denials: IntCounterVec,
+    grants: IntCounterVec,
+    refresh_reuse: IntCounterVec,
     authentications: IntCounterVec,
     rate_limited: IntCounterVec,
     token_cache: Lookups,
@@ -189,6 +191,12 @@ impl Metrics {
                 REQUEST_BUCKETS,
             )?,
             denials: declare.counters("denials_total", "Refused requests.", &["realm", "route", "reason"])?,
+            grants: declare.counters("grants_total", "Requests to grants.", &["realm", "grant", "result"])?,
+            refresh_reuse: declare.counters(
+                "refresh_reuse_detected_total",
+                "Sessions that ended because a refresh token was used twice.",
+                &["realm"],
+            )?,
             authentications: declare.counters(
                 "authentications_total",
                 "Credentials judged.",
@@ -303,6 +311,9 @@ impl Metrics {
             let make = || self.denials.with_label_values(&[&*realm.name, &*route.name, reason.as_str()]);
             route.denials.inc(|seen| *seen == reason, || reason, make);
         }
+        if let Some(grant) = trail.route.as_ref().filter(|route| route.grant.is_some()) {
+            self.granted(&realm.name, &grant.view.path, trail.reason);
+        }
         if let Some(limit) = &trail.limited_by {
             let make = || self.rate_limited.with_label_values(&[&*realm.name, &**limit]);
             realm.limits.inc(|seen| seen == limit, || Arc::clone(limit), make);
@@ -321,6 +332,15 @@ impl Metrics {
         self.token_cache.record(trail.token_cache);
         self.key_cache.record(trail.key_cache);
         self.unknown_key_cache.record(trail.unknown_key_cache);
+    }
+
+    /// Grants write to the store: looking a counter up is nothing beside that.
+    fn granted(&self, realm: &str, path: &str, reason: Option<Reason>) {
+        let result = reason.map_or("ok", Reason::as_str);
+        self.grants.with_label_values(&[realm, path, result]).inc();
+        if reason == Some(Reason::RefreshReused) {
+            self.refresh_reuse.with_label_values(&[realm]).inc();
+        }
     }
 
     /// All metrics as text; what lives elsewhere is asked now.

@@ -15,6 +15,10 @@ const BUCKETS: &[f64] =
 pub enum StoreOperation {
     /// A key that a request presents.
     KeyLookup,
+    /// The session of a token that a request presents.
+    SessionLookup,
+    /// An opaque token that a request presents.
+    TokenLookup,
     /// A look at the feed.
     Feed,
     /// Writing down when keys were used.
@@ -26,12 +30,15 @@ pub enum StoreOperation {
 }
 
 impl StoreOperation {
-    const ALL: [Self; 5] = [Self::KeyLookup, Self::Feed, Self::Uses, Self::Upkeep, Self::Admin];
+    const ALL: [Self; 7] =
+        [Self::KeyLookup, Self::SessionLookup, Self::TokenLookup, Self::Feed, Self::Uses, Self::Upkeep, Self::Admin];
 
     /// Metric label.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::KeyLookup => "key_lookup",
+            Self::SessionLookup => "session_lookup",
+            Self::TokenLookup => "token_lookup",
             Self::Feed => "feed",
             Self::Uses => "uses",
             Self::Upkeep => "upkeep",

@@ -266,7 +266,10 @@ mod tests {
             UrlPart::Text("/x".into()),
         ]);
         let render = |value: &str| url.render(&|name| (name == "subject").then(|| value.to_owned()));
-        assert_eq!(render("a/../b?c#d e\u{e9}").as_deref(), Some("http://127.0.0.1/users/a%2F..%2Fb%3Fc%23d%20e%C3%A9/x"));
+        assert_eq!(
+            render("a/../b?c#d e\u{e9}").as_deref(),
+            Some("http://127.0.0.1/users/a%2F..%2Fb%3Fc%23d%20e%C3%A9/x")
+        );
         for bad in ["", ".", "..", "..."] {
             assert_eq!(render(bad), None, "{bad:?}");
         }

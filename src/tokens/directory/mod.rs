@@ -4,6 +4,7 @@ mod http;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -12,14 +13,16 @@ pub(super) use http::{SignIn, call};
 use super::Inner;
 use super::policy::{Directory, RealmTokens};
 use super::refusal::Refusal;
+use super::session::name_of;
 use crate::clock::UnixMillis;
+use crate::store::{AddressEntry, ClientSource, Holder, SessionInForce};
 
 /// Subjects that are remembered.
 const MOST: usize = 100_000;
 
 /// What a directory says of a principal.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Attributes {
+pub(super) struct Attributes {
     /// Who it is.
     pub subject: String,
     /// Whether it may sign in.
@@ -44,13 +47,7 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What was said, if it is no older than `most`. A clock that was put back makes it old.
-    fn get(
-        &self,
-        realm: &str,
-        subject: &str,
-        most: std::time::Duration,
-        now: UnixMillis,
-    ) -> Option<Arc<Option<Attributes>>> {
+    fn get(&self, realm: &str, subject: &str, most: Duration, now: UnixMillis) -> Option<Arc<Option<Attributes>>> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, answer) = answers.get(&(realm.to_owned(), subject.to_owned()))?;
         (*at <= now && now < at.plus(most)).then(|| Arc::clone(answer))
@@ -83,6 +80,57 @@ pub(super) async fn live(
     let answer = Arc::new(http::look_up(inner, directory, lookup, subject, now).await?);
     inner.directory.keep(&realm.realm, subject, Arc::clone(&answer), now);
     Ok(Some(answer.as_ref().clone().unwrap_or_else(|| gone(subject))))
+}
+
+/// How a principal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// The store knows all there is.
+    Stored,
+    /// The directory has told.
+    Told {
+        /// Whether the principal may act.
+        active: bool,
+        /// How long that is believed.
+        good_for: Duration,
+    },
+    /// The directory does not answer.
+    Silent,
+}
+
+/// See [`super::Tokens::stand`].
+pub(super) async fn stand(inner: &Inner, realm: &RealmTokens, record: &mut SessionInForce, now: UnixMillis) -> Live {
+    let subject = &mut record.subject;
+    subject.roles = realm.roles_or_default(std::mem::take(&mut subject.roles));
+    let Some(Directory::Http(directory)) = &realm.directory else { return Live::Stored };
+    if subject.source == ClientSource::Local {
+        return Live::Stored;
+    }
+    match live(inner, realm, name_of(subject), now).await {
+        Ok(None) => Live::Stored,
+        Ok(Some(told)) => {
+            record.addresses.extend(as_entries(&told));
+            (subject.roles, subject.plan, subject.tenant) = (told.roles, told.plan, told.tenant);
+            subject.attributes = told.attributes;
+            Live::Told { active: told.active, good_for: directory.cache }
+        }
+        Err(_) => Live::Silent,
+    }
+}
+
+/// A directory's addresses in the form of the store's.
+pub(super) fn as_entries(attributes: &Attributes) -> Vec<AddressEntry> {
+    let entry = |network: &ipnet::IpNet| AddressEntry {
+        id: String::new(),
+        holder: Holder::Client,
+        holder_id: String::new(),
+        network: *network,
+        note: None,
+        expires_at: None,
+        created_by: "directory".to_owned(),
+        created_at: UnixMillis(0),
+    };
+    attributes.addresses.iter().map(entry).collect()
 }
 
 /// Somebody whom the directory does not know any more.

@@ -7,10 +7,10 @@ mod publish;
 mod revoke;
 
 use super::body::{Form, read_form};
+use super::facts::Person;
 use super::refusal::Refusal;
 use super::session::Beginner;
 use super::{Reply, Service};
-use super::facts::Person;
 use crate::identity::{ScopeSet, is_scope};
 
 /// Longest scope parameter.

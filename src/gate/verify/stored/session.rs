@@ -117,7 +117,8 @@ impl Kept for SessionEntry {
 
     fn weight(&self) -> u32 {
         let subject = &self.found.record.subject;
-        let words: usize = subject.roles.iter().chain(subject.scopes.iter().flatten()).map(|word| word.len() + 96).sum();
+        let words: usize =
+            subject.roles.iter().chain(subject.scopes.iter().flatten()).map(|word| word.len() + 96).sum();
         let revoked: usize = self.found.record.revoked_tokens.iter().map(|jti| jti.len() + 32).sum();
         let all = 3072 + 2 * map_weight(&subject.attributes) + words + revoked + 512 * self.addresses.len();
         u32::try_from(all).unwrap_or(u32::MAX)
@@ -131,12 +132,7 @@ impl SessionEntry {
     }
 
     /// What `token`, one of this session, proves at `now`, if anything.
-    pub(in crate::gate::verify) fn judge(
-        &self,
-        token: &OwnToken,
-        realm: &Arc<Realm>,
-        now: UnixMillis,
-    ) -> Verification {
+    pub(in crate::gate::verify) fn judge(&self, token: &OwnToken, realm: &Arc<Realm>, now: UnixMillis) -> Verification {
         match self.fault(token) {
             Some(verification) => verification,
             None => Verification::Verified(token.verified(&self.compiled(realm, now), realm)),

@@ -58,7 +58,8 @@ impl Kept for TokenEntry {
     fn keep(record: IssuedInForce, realm: &Arc<str>, read: Tick, _before: Option<&Self>) -> Self {
         let id: Arc<str> = record.token.id.as_str().into();
         let of_session = record.token.sid.as_deref();
-        let of_session = of_session.map(|sid| Arc::new(OwnToken::opaque(Arc::clone(&id), sid, record.token.expires_at)));
+        let of_session =
+            of_session.map(|sid| Arc::new(OwnToken::opaque(Arc::clone(&id), sid, record.token.expires_at)));
         let (realm, clean_at) = (Arc::clone(realm), AtomicU64::new(read));
         Self { realm, record, id, of_session, clean_at, compiled: ArcSwapOption::empty() }
     }

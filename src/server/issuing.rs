@@ -1,0 +1,150 @@
+//! What the token service needs of the assembly: keys to sign with, made and kept up to date; hosts that owners brought
+//! along; what directories say of principals that have a session.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::feed::Feed;
+use crate::clock::UnixMillis;
+use crate::gate::policy::Snapshot;
+use crate::gate::verify::stored::{Live as Standing, SessionFound, StoredKeys};
+use crate::outbound::HttpCallback;
+use crate::password::Hasher;
+use crate::proxy::Gateway;
+use crate::store::{SessionInForce, Store, StoreError};
+use crate::tokens::policy::Issuing;
+use crate::tokens::{Live, Parts, Settled, Tokens, signing};
+
+/// How often keys are looked through for those that have had their time.
+const TIDY: Duration = Duration::from_secs(1);
+
+/// After a change: changes that come in a burst are read together.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// A directory that did not answer is asked again after this.
+const AGAIN: Duration = Duration::from_secs(1);
+
+#[async_trait]
+impl Settled for Feed {
+    async fn settled(&self, seq: i64) {
+        self.applied(seq).await;
+    }
+}
+
+/// The token service on an open store.
+pub(super) fn tokens(store: &Store, runtime: &Handle, feed: &Arc<Feed>) -> Tokens {
+    Tokens::new(Parts {
+        store: store.clone(),
+        runtime: runtime.clone(),
+        callback: Arc::new(HttpCallback::new(runtime.clone())),
+        hasher: Hasher::new(),
+        settled: Arc::clone(feed) as Arc<dyn Settled>,
+    })
+}
+
+/// Makes the keys that realms lack and reads all of them.
+///
+/// # Errors
+/// The store is out of reach.
+pub(super) async fn prepare(store: &Store, issuing: &Issuing, now: UnixMillis) -> Result<(), StoreError> {
+    signing::ensure(store, issuing, now).await?;
+    signing::load(store, issuing).await
+}
+
+/// The gateway, for those who are made before it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Around(Arc<OnceLock<Weak<Gateway>>>);
+
+impl Around {
+    pub(super) fn is(&self, gateway: &Arc<Gateway>) {
+        self.0.set(Arc::downgrade(gateway)).ok(); // there is one gateway
+    }
+
+    fn gateway(&self) -> Option<Arc<Gateway>> {
+        self.0.get()?.upgrade()
+    }
+
+    /// A session with its principal as that stands at the moment.
+    pub(super) async fn stand(&self, realm: &str, mut record: SessionInForce) -> SessionFound {
+        let found = self.gateway().and_then(|gateway| {
+            let live = gateway.live.load();
+            let tokens = live.issuing.realms.iter().flatten().find(|tokens| *tokens.realm == *realm).cloned();
+            Some((gateway.tokens.clone()?, tokens?, gateway.clock.now()))
+        });
+        let Some((tokens, realm, now)) = found else { return SessionFound::of_store(record) };
+        match tokens.stand(&realm, &mut record, now).await {
+            Live::Stored => SessionFound::of_store(record),
+            Live::Told { active, good_for } => SessionFound {
+                record,
+                live: if active { Standing::Active } else { Standing::Inactive },
+                good_for: Some((now, good_for)),
+            },
+            Live::Silent => SessionFound { record, live: Standing::Unknown, good_for: Some((now, AGAIN)) },
+        }
+    }
+}
+
+/// Keeps keys and hosts as the store has them, for ever.
+pub(super) async fn keep(
+    store: Store,
+    around: Around,
+    keys: Arc<StoredKeys>,
+    (changed, in_force): (Arc<Notify>, Arc<Notify>),
+) {
+    let mut due = true;
+    loop {
+        if let Some(gateway) = around.gateway() {
+            let live = gateway.live.load_full();
+            let now = gateway.clock.now();
+            for realm in live.issuing.realms.iter().flatten() {
+                realm.keys.tidy(now);
+            }
+            if due {
+                due = match refresh(&store, &live.issuing, &live.snapshot).await {
+                    Ok(()) => false,
+                    Err(error) => {
+                        tracing::warn!(%error, "signing keys and hosts of owners are not up to date");
+                        true
+                    }
+                };
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(TIDY) => {}
+            () = changed.notified() => {
+                tokio::time::sleep(GATHER).await;
+                due = true;
+            }
+            () = in_force.notified() => {
+                // What is remembered of sessions may look different by the new configuration.
+                keys.forget_sessions();
+                due = true;
+            }
+        }
+    }
+}
+
+async fn refresh(store: &Store, issuing: &Issuing, snapshot: &Snapshot) -> Result<(), StoreError> {
+    signing::load(store, issuing).await?;
+    hosts(store, snapshot).await
+}
+
+/// Reads the hosts that owners brought along.
+///
+/// # Errors
+/// The store is out of reach.
+pub(super) async fn hosts(store: &Store, snapshot: &Snapshot) -> Result<(), StoreError> {
+    let mut hosts = Vec::new();
+    for realm in &snapshot.realms {
+        let Some(attribute) = &realm.hosts_from else { continue };
+        for (_, host) in store.owners_with_attribute(&realm.name, attribute).await? {
+            hosts.push((host, Arc::clone(&realm.name)));
+        }
+    }
+    snapshot.owned_hosts.replace(hosts.iter().map(|(host, realm)| (host.as_str(), Arc::clone(realm))));
+    Ok(())
+}
