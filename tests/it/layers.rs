@@ -22,10 +22,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("gate", &["store"]),
     ("tokens", &["store"]),
     // edges: the core, the store's records, and telemetry's; telemetry is set up by what `config` read
-    ("config", &["gate", "store"]),
+    ("config", &["gate", "tokens", "store"]),
     ("telemetry", &["gate", "config"]),
-    ("proxy", &["gate", "telemetry"]),
-    ("admin", &["gate", "store", "telemetry"]),
+    ("proxy", &["gate", "tokens", "telemetry"]),
+    ("admin", &["gate", "tokens", "store", "telemetry"]),
     ("outbound", &["gate", "tokens"]),
     ("explain", &["gate", "outbound"]),
     // assembly and the command line
@@ -34,7 +34,20 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("demo", &[]),
     (
         "cli",
-        &["gate", "tokens", "config", "telemetry", "proxy", "admin", "outbound", "explain", "store", "server", "reload", "demo"],
+        &[
+            "gate",
+            "tokens",
+            "config",
+            "telemetry",
+            "proxy",
+            "admin",
+            "outbound",
+            "explain",
+            "store",
+            "server",
+            "reload",
+            "demo",
+        ],
     ),
 ];
 

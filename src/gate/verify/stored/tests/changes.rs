@@ -130,7 +130,7 @@ struct World {
 impl World {
     fn hit(&self) -> Option<u64> {
         let (seen, clean_at) = self.entry.as_ref()?;
-        self.ledger.holds(clean_at, "shop", "key_1", "own_1").then_some(*seen)
+        self.ledger.holds(clean_at, "shop", &["key_1", "own_1"]).then_some(*seen)
     }
 }
 
@@ -188,11 +188,11 @@ fn a_ledger_that_grows_too_long_has_everything_read_again() {
     let rows =
         |from: i64, to: i64| (from..to).map(|n| change(n, ChangeKind::Key, &format!("key_x{n}"))).collect::<Vec<_>>();
     ledger.apply(&rows(1, 100_001));
-    assert!(ledger.holds(&clean_at, "shop", "key_1", "own_1"));
+    assert!(ledger.holds(&clean_at, "shop", &["key_1", "own_1"]));
     ledger.apply(&rows(100_001, 100_002));
-    assert!(!ledger.holds(&clean_at, "shop", "key_1", "own_1"));
+    assert!(!ledger.holds(&clean_at, "shop", &["key_1", "own_1"]));
     assert!(!ledger.holds_nothing(before, "shop"));
-    assert!(ledger.holds(&AtomicU64::new(ledger.now()), "shop", "key_1", "own_1"));
+    assert!(ledger.holds(&AtomicU64::new(ledger.now()), "shop", &["key_1", "own_1"]));
     assert_eq!(ledger.position(), 100_001);
 }
 

@@ -22,7 +22,7 @@ async fn a_thousand_who_wait_for_the_same_key_are_one_read() {
             tokio::spawn(async move { stage.ask(&key).await })
         })
         .collect();
-    let reading = stage.keys.shared.reading.as_ref().unwrap();
+    let reading = stage.keys.keys.reading.as_ref().unwrap();
     eventually(|| reading.places_left() == 4096 - 1000).await;
     stage.hold(false);
     for one in waiting {
@@ -58,7 +58,7 @@ async fn more_texts_than_can_be_looked_up_are_too_much_work_and_come_again_in_a_
             tokio::spawn(async move { stage.ask(&text()).await })
         })
         .collect();
-    let reading = stage.keys.shared.reading.as_ref().unwrap();
+    let reading = stage.keys.keys.reading.as_ref().unwrap();
     eventually(|| reading.places_left() == 0).await;
     let denial = stage.permit(&cold).await.unwrap_err();
     assert_eq!(told(Err(denial.clone())), "overloaded: store_busy");
@@ -115,11 +115,12 @@ async fn k14_a_flood_of_bad_keys_pushes_no_good_one_out() {
 
 #[test]
 fn f19_what_is_remembered_of_bad_keys_is_bounded() {
-    let caches = Caches::new(64 << 20);
+    let caches = Caches::<Entry>::new(64 << 20);
     let sought = |n: u64| Sought {
         digest: CredentialDigest::of(&n.to_be_bytes()),
         realm: "shop".into(),
         number: Realm::number_of("shop"),
+        id: None,
     };
     for n in 0..120_000 {
         assert!(caches.keep(&sought(n), None, 0).is_none());
@@ -130,12 +131,13 @@ fn f19_what_is_remembered_of_bad_keys_is_bounded() {
 
 #[test]
 fn the_cache_of_keys_keeps_to_its_bytes() {
-    let caches = Caches::new(1 << 20);
+    let caches = Caches::<Entry>::new(1 << 20);
     for n in 0..2000_u64 {
         let sought = Sought {
             digest: CredentialDigest::of(&n.to_be_bytes()),
             realm: "shop".into(),
             number: Realm::number_of("shop"),
+            id: None,
         };
         let entry = caches.keep(&sought, Some(record("shop", &format!("key_{n}"), "own_1")), 0);
         assert!(entry.is_some());

@@ -42,7 +42,7 @@ async fn memory_is_believed_up_to_the_very_bound() {
     stage.keys.ledger().confirm(confirmed);
     let realm = &stage.snapshot.realms[0];
     let look = |text: &PlainKey, after| stage.keys.look(realm, text.digest(), confirmed.later(after));
-    assert!(matches!(look(&key, MAX_STALENESS), Known::Key(_)));
+    assert!(matches!(look(&key, MAX_STALENESS), Known::There(_)));
     assert!(matches!(look(&unknown, MAX_STALENESS), Known::Nothing));
     let beyond = MAX_STALENESS + Duration::from_nanos(1);
     assert!(matches!(look(&key, beyond), Known::Outdated { stale: true }));
@@ -51,7 +51,7 @@ async fn memory_is_believed_up_to_the_very_bound() {
     // An older look at the feed takes nothing back.
     stage.keys.ledger().confirm(confirmed.later(beyond));
     stage.keys.ledger().confirm(confirmed);
-    assert!(matches!(look(&key, beyond), Known::Key(_)));
+    assert!(matches!(look(&key, beyond), Known::There(_)));
 }
 
 #[tokio::test]
