@@ -13,10 +13,10 @@ const KEPT: Duration = Duration::from_secs(24 * 3600);
 const KNOWN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// Rows that are removed with one statement.
-const TOGETHER: i64 = 1000;
+const TOGETHER: u64 = 1000;
 
 /// Sessions that are removed with one statement; their ids are bound to the next.
-const SESSIONS_TOGETHER: i64 = 200;
+const SESSIONS_TOGETHER: u64 = 200;
 
 /// Takes `$2` of the rows that ended at `$1` or before.
 const REMOVE_SOME: [(&str, Age); 5] = [
@@ -77,18 +77,20 @@ impl Store {
         for (sql, age) in REMOVE_SOME {
             loop {
                 let mut transaction = self.inner.database.begin().await?;
-                let some = transaction.execute(sql, vec![age.before(now).into(), TOGETHER.into()]).await?;
+                let some =
+                    transaction.execute(sql, vec![age.before(now).into(), TOGETHER.cast_signed().into()]).await?;
                 transaction.commit().await?;
                 removed += some;
-                if some == 0 {
+                if some < TOGETHER {
                     break;
                 }
             }
         }
         loop {
-            match self.prune_sessions(Age::Kept.before(now)).await? {
-                0 => return Ok(removed),
-                some => removed += some,
+            let some = self.prune_sessions(Age::Kept.before(now)).await?;
+            removed += some;
+            if some < SESSIONS_TOGETHER {
+                return Ok(removed);
             }
         }
     }
@@ -97,7 +99,7 @@ impl Store {
         let mut write = self.begin().await?;
         let rows = Statement::new("DELETE FROM sessions")
             .bind(" WHERE id IN (SELECT id FROM sessions WHERE expires_at <= ", before)
-            .bind(" ORDER BY expires_at LIMIT ", SESSIONS_TOGETHER)
+            .bind(" ORDER BY expires_at LIMIT ", SESSIONS_TOGETHER.cast_signed())
             .bind(") AND expires_at <= ", before)
             .push(" RETURNING id")
             .fetch(&mut *write.transaction)

@@ -93,6 +93,7 @@ impl Write {
             let alive = Statement::new("UPDATE sessions SET last_seen_at = last_seen_at WHERE revoked_at IS NULL")
                 .bind(" AND id = ", sid.as_str())
                 .bind(" AND realm = ", token.realm.as_str())
+                .bind(" AND expires_at > ", token.issued_at)
                 .execute(&mut *self.transaction)
                 .await?;
             if alive == 0 {

@@ -2,12 +2,14 @@
 
 use portcullis::password::Phc;
 use portcullis::store::{
-    ChangeKind, ClientChange, ClientFilter, ClientKind, ClientStatus, Fault, Holder, IdKind, NewClient, Page,
+    ChangeKind, ClientChange, ClientFilter, ClientKind, ClientSource, ClientStatus, Fault, Holder, IdKind, NewClient,
+    NewIssued, Page,
 };
 use serde_json::json;
 
 use super::records::{
-    REALM, add_address, add_client, add_key, address, at_once, begin, client, digest, key, later, object, texts,
+    REALM, add_address, add_client, add_issued, add_key, address, at_once, begin, client, digest, issued, key, later,
+    object, sign_in_again, texts,
 };
 use super::{Ground, on_both};
 use crate::support::NOW;
@@ -47,6 +49,7 @@ async fn a_principal_is_read_as_it_was_made(ground: Ground) {
     );
     assert_eq!((read.roles, read.plan, read.tenant, read.scopes), (new.roles, new.plan, new.tenant, new.scopes));
     assert_eq!(serde_json::to_string(&read.attributes).unwrap(), serde_json::to_string(&new.attributes).unwrap());
+    assert_eq!((read.source, read.subject), (ClientSource::Local, None));
     assert_eq!((read.has_password, read.locked_until, read.last_login_at), (false, None, None));
     assert_eq!((read.created_by, read.created_at, read.updated_at, read.version), ("cli:root".to_owned(), NOW, NOW, 1));
     assert_eq!(store.client("own_nobody").await.unwrap(), None);
@@ -171,6 +174,18 @@ async fn deleting_a_principal_ends_its_keys_and_lists(ground: Ground) {
     {
         add_address(&store, address(holder, id, "192.0.2.0/24")).await;
     }
+    let mut sessions = Vec::new();
+    for (id, key) in [(&gone, &keys[0]), (&stays, &kept)] {
+        let (sid, _) = sign_in_again(&store, id).await;
+        let text = |what: &str| format!("{what} {id}");
+        add_issued(&store, NewIssued { sid: Some(sid.clone()), ..issued(&text("session")) }).await;
+        add_issued(&store, NewIssued { owner_id: Some(id.clone()), ..issued(&text("owner")) }).await;
+        add_issued(&store, NewIssued { issued_by: Some(key.clone()), ..issued(&text("key")) }).await;
+        let mut write = begin(&store).await;
+        write.revoke_jti(REALM, &sid, &format!("jti {id}"), NOW, NOW).await.unwrap();
+        write.commit().await.unwrap();
+        sessions.push(sid);
+    }
     let newest = store.feed_span().await.unwrap().newest;
 
     let mut write = begin(&store).await;
@@ -183,6 +198,12 @@ async fn deleting_a_principal_ends_its_keys_and_lists(ground: Ground) {
     assert!(store.addresses(Holder::Key, &keys[0]).await.unwrap().is_empty());
     let left = store.key_in_force(REALM, &digest("k3")).await.unwrap().unwrap();
     assert_eq!((left.key_addresses.len(), left.owner_addresses.len()), (1, 1));
+    assert_eq!(store.session(&sessions[0]).await.unwrap(), None);
+    let left = store.session_in_force(REALM, &sessions[1]).await.unwrap().unwrap();
+    assert_eq!((left.session.revoked_at, left.revoked_tokens.len()), (None, 1));
+    for (table, count) in [("sessions", 1), ("refresh_tokens", 1), ("revoked_tokens", 1), ("issued_tokens", 3)] {
+        assert_eq!(ground.number(&format!("SELECT count(*) FROM {table}")).await, count, "{table}");
+    }
     let changes = store.changes_after(newest, 10).await.unwrap();
     let told: Vec<_> = changes.iter().map(|change| (change.kind, change.value.as_str())).collect();
     assert_eq!(told, [(ChangeKind::Client, &*gone), (ChangeKind::Key, &*keys[0]), (ChangeKind::Key, &*keys[1])]);

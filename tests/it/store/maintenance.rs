@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use portcullis::store::{Fault, Location, Opening, StoreSettings};
+use portcullis::clock::UnixMillis;
+use portcullis::store::{AttemptRule, Expected, Fault, Location, NewIssued, NewSession, Opening, StoreSettings};
 
+use super::records::{add_issued, begin, digest, issued, refresh, session, sign_in};
 use super::{Ground, on_both};
-use crate::support::NOW;
+use crate::support::{DEADLINE, NOW};
 
 on_both!(
     a_sound_store_has_no_problems,
@@ -31,8 +33,21 @@ async fn damage_is_found_and_named(ground: Ground) {
     ground.sql("UPDATE api_keys SET realm = 'lost'").await;
     let digest = if ground.is_sqlite() { "x'0102'" } else { r"'\x0102'" };
     ground.sql(&format!("UPDATE api_key_secrets SET digest = {digest}, state = 'ended'")).await;
+    let (_, sid, _) = sign_in(&store, "ann").await;
+    add_issued(&store, NewIssued { sid: Some(sid), ..issued("x") }).await;
+    ground.sql("UPDATE sessions SET realm = 'lost', revoked_at = 1").await;
+    ground
+        .sql(&format!("UPDATE refresh_tokens SET digest = {digest}; UPDATE issued_tokens SET digest = {digest}"))
+        .await;
+    ground.sql(&orphan_of(&ground)).await;
     let problems = store.check().await.unwrap().problems;
     for problem in [
+        "sessions without a principal in their realm: 1",
+        "refresh tokens without a session: 1",
+        "refresh tokens in force of a session that was ended: 1",
+        "issued tokens without their session in their realm: 1",
+        "digests of refresh tokens that are not 32 bytes long: 1",
+        "digests of issued tokens that are not 32 bytes long: 1",
         "keys without an owner in their realm: 1",
         "texts of keys without a key in their realm: 1",
         "keys in force without a text: 1",
@@ -43,6 +58,16 @@ async fn damage_is_found_and_named(ground: Ground) {
     }
 }
 
+/// Puts a refresh token there that is of no session, as a restored part of a database may be.
+fn orphan_of(ground: &Ground) -> String {
+    let insert = "INSERT INTO refresh_tokens (jti, sid, generation, state, issued_at, expires_at) \
+                  VALUES ('lost', 'ses_lost', 0, 'rotated', 0, 0)";
+    match ground.is_sqlite() {
+        true => format!("PRAGMA foreign_keys = OFF; {insert}"),
+        false => format!("SET session_replication_role = replica; {insert}"),
+    }
+}
+
 async fn a_realm_takes_everything_along_to_its_new_name(ground: Ground) {
     let store = ground.open().await;
     ground.key("a", "acme").await;
@@ -50,13 +75,40 @@ async fn a_realm_takes_everything_along_to_its_new_name(ground: Ground) {
     ground.key("c", "other").await;
     ground.admin_token("limited", r#"'["acme","other"]'"#).await;
     ground.admin_token("unlimited", "NULL").await;
+    let owner = "own_acme_a";
+    let session = NewSession { realm: "acme".to_owned(), ..session(owner) };
+    let rule = AttemptRule { free: 9, first_lock: DEADLINE, longest_lock: DEADLINE, window: DEADLINE };
+    let mut write = begin(&store).await;
+    let refresh = refresh(&session.id, 0);
+    assert!(write.begin_session(&session, Some(&refresh), &Expected::default(), None).await.unwrap());
+    for n in 0..2 {
+        write.revoke_jti("acme", &session.id, &format!("j{n}"), NOW, NOW).await.unwrap();
+        let token = NewIssued { realm: "acme".to_owned(), sid: Some(session.id.clone()), ..issued(&format!("t{n}")) };
+        write.issue_token(&token).await.unwrap();
+        write.note_failure("acme", &format!("account:{n}"), &rule, NOW).await.unwrap();
+        write.know_address("acme", &format!("account:{n}"), "192.0.2.0/24", NOW).await.unwrap();
+    }
+    // Counted under both names.
+    write.note_failure("acme", "account:1", &rule, NOW).await.unwrap();
+    write.note_failure("new", "account:1", &rule, NOW).await.unwrap();
+    write.know_address("new", "account:1", "192.0.2.0/24", NOW).await.unwrap();
+    write.commit().await.unwrap();
+
     let mut write = store.begin().await.unwrap();
     assert_eq!(write.rename_realm("acme", "acme", NOW).await.unwrap(), (0, 0));
     assert_eq!(write.rename_realm("acme", "new", NOW).await.unwrap(), (2, 2));
     write.commit().await.unwrap();
+    let found = store.session_in_force("new", &session.id).await.unwrap().unwrap();
+    assert_eq!((found.subject.id.as_str(), found.revoked_tokens.len()), (owner, 2));
+    assert!(store.refresh_in_force("new", &refresh.jti).await.unwrap().is_some());
+    assert!(store.issued_in_force("new", &digest("t0")).await.unwrap().unwrap().session.is_some());
+    let since = UnixMillis(0);
+    let seen = store.attempts("new", &["account:0", "account:1"], ("account:0", "192.0.2.0/24"), since).await.unwrap();
+    assert_eq!(seen.attempts.iter().map(|one| one.failed).collect::<Vec<_>>(), [1, 2]);
+    assert!(seen.known_address);
     let realms: Vec<_> = store.realms().await.unwrap().into_iter().collect();
     assert_eq!(realms, [(String::from("new"), (2, 2)), (String::from("other"), (1, 1))]);
-    for table in ["api_key_secrets", "ip_entries"] {
+    for table in ["api_key_secrets", "ip_entries", "revoked_tokens", "issued_tokens", "attempts", "known_addresses"] {
         assert_eq!(ground.number(&format!("SELECT count(*) FROM {table} WHERE realm = 'new'")).await, 2, "{table}");
         assert_eq!(ground.number(&format!("SELECT count(*) FROM {table} WHERE realm = 'acme'")).await, 0, "{table}");
     }

@@ -2,16 +2,24 @@
 
 mod addresses;
 mod admin_tokens;
+mod attempts;
 mod audit;
 mod clients;
+mod expiry;
 mod feed;
 mod idempotency;
 mod import;
+mod issued;
 mod keys;
+mod logins;
 mod maintenance;
 mod opening;
 mod outages;
 mod records;
+mod refresh;
+mod sessions;
+mod signing_keys;
+mod upgrade;
 mod usage;
 
 use std::future::Future;
@@ -91,7 +99,12 @@ impl Ground {
 
     /// Does something to the database behind the store's back.
     pub(crate) async fn sql(&self, sql: &str) {
-        let done = match &self.settings.location {
+        self.try_sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    }
+
+    /// The same, which the database may refuse.
+    pub(crate) async fn try_sql(&self, sql: &str) -> Result<(), sqlx::Error> {
+        match &self.settings.location {
             Location::Sqlite(path) => {
                 let mut connection = SqliteConnectOptions::new().filename(path).connect().await.expect("SQLite");
                 let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map(|_| ());
@@ -103,8 +116,7 @@ impl Ground {
                 let mut connection = sqlx::PgConnection::connect(url).await.expect("PostgreSQL");
                 sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.map(|_| ())
             }
-        };
-        done.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        }
     }
 
     /// The one number that a statement answers with.

@@ -3,8 +3,8 @@
 use portcullis::clock::{Stopwatch, UnixMillis};
 use portcullis::secret::CredentialDigest;
 use portcullis::store::{
-    AddressEntry, AuditEntry, AuditOutcome, ClientKind, Fault, Holder, IdKind, ImportedKey, NewClient, NewKey,
-    Rotation, Store, Write,
+    AddressEntry, AuditEntry, AuditOutcome, ClientKind, Expected, Fault, Holder, IdKind, ImportedKey, NewClient,
+    NewIssued, NewKey, NewRefresh, NewSession, Rotation, Store, Write, random_id,
 };
 use serde_json::{Map, Value, json};
 
@@ -117,6 +117,58 @@ pub(crate) fn event(action: &str) -> AuditEntry {
     }
 }
 
+pub(crate) fn user(identifier: &str) -> NewClient {
+    NewClient { id: IdKind::User.generate(NOW).expect("randomness"), kind: ClientKind::User, ..client(identifier) }
+}
+
+/// A session for an hour.
+pub(crate) fn session(subject_id: &str) -> NewSession {
+    NewSession {
+        id: IdKind::Session.generate(NOW).expect("randomness"),
+        realm: REALM.to_owned(),
+        subject_id: subject_id.to_owned(),
+        grant: "password".to_owned(),
+        client_ip: Some("192.0.2.7".to_owned()),
+        user_agent: Some("curl/8".to_owned()),
+        at: NOW,
+        expires_at: later(HOUR),
+        current_jti: None,
+    }
+}
+
+/// A refresh token for an hour.
+pub(crate) fn refresh(sid: &str, generation: i64) -> NewRefresh {
+    NewRefresh {
+        jti: random_id().expect("randomness"),
+        sid: sid.to_owned(),
+        generation,
+        digest: None,
+        issued_at: NOW,
+        expires_at: later(HOUR),
+    }
+}
+
+/// A token for an hour, about somebody of the application.
+pub(crate) fn issued(text: &str) -> NewIssued {
+    NewIssued {
+        id: IdKind::Token.generate(NOW).expect("randomness"),
+        realm: REALM.to_owned(),
+        kind: "embed".to_owned(),
+        digest: Some(digest(text)),
+        slot: None,
+        subject: "aff_1".to_owned(),
+        issued_by: None,
+        owner_id: None,
+        sid: None,
+        claims: Map::new(),
+        issued_at: NOW,
+        expires_at: later(HOUR),
+    }
+}
+
+/// An hour in milliseconds.
+pub(crate) const HOUR: i64 = 3_600_000;
+
 /// Makes this principal, and returns its id.
 pub(crate) async fn add_client(store: &Store, client: NewClient) -> String {
     let mut write = begin(store).await;
@@ -138,6 +190,31 @@ pub(crate) async fn add_key_and_owner(store: &Store, text: &str) -> (String, Str
     let owner = add_client(store, client(&format!("owner of {text}"))).await;
     let key = add_key(store, key(&owner, text)).await;
     (owner, key)
+}
+
+/// Makes a user and signs it in, with a refresh token; returns the ids of all three.
+pub(crate) async fn sign_in(store: &Store, identifier: &str) -> (String, String, String) {
+    let user = add_client(store, user(identifier)).await;
+    let (sid, jti) = sign_in_again(store, &user).await;
+    (user, sid, jti)
+}
+
+/// Begins a session with a refresh token; returns the ids of both.
+pub(crate) async fn sign_in_again(store: &Store, user: &str) -> (String, String) {
+    let session = session(user);
+    let refresh = refresh(&session.id, 0);
+    let mut write = begin(store).await;
+    let begun = write.begin_session(&session, Some(&refresh), &Expected::default(), Some("192.0.2.7")).await;
+    assert!(begun.expect("a session"));
+    write.commit().await.expect("commit");
+    (session.id, refresh.jti)
+}
+
+pub(crate) async fn add_issued(store: &Store, token: NewIssued) -> String {
+    let mut write = begin(store).await;
+    write.issue_token(&token).await.expect("a token");
+    write.commit().await.expect("commit");
+    token.id
 }
 
 pub(crate) async fn add_address(store: &Store, entry: AddressEntry) {

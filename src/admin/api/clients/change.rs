@@ -7,7 +7,7 @@ use crate::admin::api::call::Call;
 use crate::admin::api::rules::Faults;
 use crate::admin::api::{Answer, Refusal, find, json};
 use crate::password::Password;
-use crate::store::{Client, ClientChange, ClientStatus, Holder, Write};
+use crate::store::{Client, ClientChange, ClientSource, ClientStatus, Holder, Write};
 
 /// Most ids of ended keys that the audit trail keeps of one removal; their number is kept in any case.
 const MAX_ENDED: usize = 100;
@@ -33,6 +33,9 @@ pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
     }
     let mut write = call.store().begin().await?;
     let before = find::client_to_change(call, &mut write, id).await?;
+    if change.identifier.is_some() {
+        refuse_of_the_application(&before, "identifier")?;
+    }
     allowed(call, &before, &change)?;
     let changed = match write.update_client(id, version, &change, call.now).await {
         Ok(changed) => changed,
@@ -45,6 +48,14 @@ pub(super) async fn update(call: &Call<'_>) -> Result<Answer, Refusal> {
     let shown = after(&mut write, id, changed, version).await?;
     let differences = json::differences(&shown.before(&before), &shown.body);
     finish(call, write, "client.updated", differences, shown).await
+}
+
+/// Of a principal that lives in the application, some things are the application's.
+fn refuse_of_the_application(before: &Client, field: &str) -> Result<(), Refusal> {
+    match before.source {
+        ClientSource::Local => Ok(()),
+        ClientSource::Directory => Err(Refusal::field(field, "is kept by the realm's directory: change it there")),
+    }
 }
 
 /// Whether the realm has what is to be granted.
@@ -96,7 +107,8 @@ pub(super) async fn password(call: &Call<'_>) -> Result<Answer, Refusal> {
     let version = call.version()?;
 
     let mut write = call.store().begin().await?;
-    find::client_to_change(call, &mut write, id).await?;
+    let before = find::client_to_change(call, &mut write, id).await?;
+    refuse_of_the_application(&before, "password")?;
     let change = ClientChange { password_phc: Some(Some(phc)), ..ClientChange::default() };
     let changed = write.update_client(id, version, &change, call.now).await?;
     let mut shown = after(&mut write, id, changed, version).await?;
