@@ -51,6 +51,7 @@ impl<'p> Filled<'p> {
                 scopes: Some(vec!["orders:read".to_owned(), "orders:write".to_owned()]),
                 attributes: Map::new(),
                 password_phc: None,
+                subject: None,
                 created_by: "bench".to_owned(),
                 at: now,
             };
