@@ -40,6 +40,7 @@ pub mod clock;
 pub mod config;
 pub mod explain;
 pub mod gate;
+pub mod identifier;
 pub mod identity;
 pub mod jwt;
 mod nearest;

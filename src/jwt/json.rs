@@ -2,10 +2,10 @@
 //! count as what their escapes mean. Nesting beyond 127, numbers out of range, lone surrogates and a byte order mark are
 //! refused by the parser underneath.
 
+use std::cell::RefCell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::map::Entry;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
@@ -21,6 +21,17 @@ pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
 /// `bytes` are anything else.
 pub(crate) fn strict_object(bytes: &[u8]) -> serde_json::Result<Map<String, Value>> {
     read(bytes, Object)
+}
+
+/// The value in `bytes`, whatever it is, and the members that stand there twice: the names of the objects around each and
+/// its own, from the outside in. The first of two counts.
+///
+/// # Errors
+/// `bytes` are no JSON: a member that stands there twice does not hide what is wrong behind it.
+pub(crate) fn any_value(bytes: &[u8]) -> serde_json::Result<(Value, Vec<Vec<String>>)> {
+    let found = RefCell::default();
+    let value = read(bytes, Any(Twice::Noted(&found, &Place { around: None, name: "" })))?;
+    Ok((value, found.into_inner()))
 }
 
 /// One member of the object in `bytes`, looked for without keeping or believing anything else.
@@ -58,6 +69,63 @@ fn read<S: for<'de> DeserializeSeed<'de, Value = T>, T>(bytes: &[u8], seed: S) -
     Ok(value)
 }
 
+/// What becomes of a member that stands there twice.
+#[derive(Clone, Copy)]
+enum Twice<'p> {
+    /// It is an error.
+    Refused,
+    /// It is noted, with where it is.
+    Noted(&'p RefCell<Vec<Vec<String>>>, &'p Place<'p>),
+}
+
+/// An object, or the member that holds it.
+struct Place<'p> {
+    around: Option<&'p Place<'p>>,
+    name: &'p str,
+}
+
+/// So many members are noted; those who make mistakes make few.
+const MOST_NOTED: usize = 16;
+
+impl Place<'_> {
+    /// The names on the way to the member called `name`.
+    fn way(&self, name: &str) -> Vec<String> {
+        let mut way = vec![name.to_owned()];
+        let mut place = self;
+        while let Some(around) = place.around {
+            way.push(place.name.to_owned());
+            place = around;
+        }
+        way.reverse();
+        way
+    }
+}
+
+/// The members of an object.
+fn members<'de, A: MapAccess<'de>>(mut access: A, twice: Twice<'_>) -> Result<Map<String, Value>, A::Error> {
+    let mut members = Map::new();
+    while let Some(name) = access.next_key::<String>()? {
+        if members.contains_key(&name) {
+            match twice {
+                Twice::Refused => return Err(A::Error::custom("a member stands there twice")),
+                Twice::Noted(found, place) if found.borrow().len() < MOST_NOTED => {
+                    found.borrow_mut().push(place.way(&name));
+                }
+                Twice::Noted(..) => {}
+            }
+        }
+        let value = match twice {
+            Twice::Refused => access.next_value_seed(Any(Twice::Refused))?,
+            Twice::Noted(found, place) => {
+                let within = Place { around: Some(place), name: &name };
+                access.next_value_seed(Any(Twice::Noted(found, &within)))?
+            }
+        };
+        members.entry(name).or_insert(value);
+    }
+    Ok(members)
+}
+
 struct Object;
 
 impl<'de> DeserializeSeed<'de> for Object {
@@ -75,21 +143,15 @@ impl<'de> Visitor<'de> for Object {
         f.write_str("an object")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut members = Map::new();
-        while let Some(name) = access.next_key::<String>()? {
-            match members.entry(name) {
-                Entry::Vacant(place) => place.insert(access.next_value_seed(Any)?),
-                Entry::Occupied(_) => return Err(A::Error::custom("a member stands there twice")),
-            };
-        }
-        Ok(members)
+    fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {
+        members(access, Twice::Refused)
     }
 }
 
-struct Any;
+#[derive(Clone, Copy)]
+struct Any<'p>(Twice<'p>);
 
-impl<'de> DeserializeSeed<'de> for Any {
+impl<'de> DeserializeSeed<'de> for Any<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
@@ -97,7 +159,7 @@ impl<'de> DeserializeSeed<'de> for Any {
     }
 }
 
-impl<'de> Visitor<'de> for Any {
+impl<'de> Visitor<'de> for Any<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -134,14 +196,14 @@ impl<'de> Visitor<'de> for Any {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = access.next_element_seed(Any)? {
+        while let Some(item) = access.next_element_seed(self)? {
             items.push(item);
         }
         Ok(Value::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
-        Object.visit_map(access).map(Value::Object)
+        members(access, self.0).map(Value::Object)
     }
 }
 
@@ -313,6 +375,21 @@ mod tests {
             assert_eq!(object(bad.as_bytes()), None, "{bad}");
         }
         assert!(object(br#"{"a":{"a":1},"b":[{"a":1},{"a":1}]}"#).is_some());
+    }
+
+    #[test]
+    fn members_that_stand_there_twice_are_noted_and_hide_nothing() {
+        let noted = |text: &str| any_value(text.as_bytes()).map_err(|fault| fault.classify());
+        let (value, twice) = noted(r#"{"a":1,"b":{"c":[{"d":1,"\u0064":2}],"e":0,"e":1},"a":{"x":1,"x":2}}"#).unwrap();
+        assert_eq!(value, json!({"a":1,"b":{"c":[{"d":1}],"e":0}}));
+        assert_eq!(twice.iter().map(|way| way.join(".")).collect::<Vec<_>>(), ["b.c.d", "b.e", "a", "a.x"]);
+        assert_eq!(noted(" [1, null] ").unwrap(), (json!([1, null]), Vec::new()));
+        assert_eq!(noted("-0").unwrap(), (json!(-0.0), Vec::new()));
+        for behind in ["x", "}", "\"\\ud800\"", "1e400", "[01]", &"[".repeat(200)] {
+            let fault = noted(&format!("{{\"a\":1,\"a\":2,\"b\":{behind}}}")).unwrap_err();
+            assert_ne!(fault, serde_json::error::Category::Data, "{behind}");
+        }
+        assert_eq!(noted(&format!("{{{}\"b\":1}}", "\"a\":1,".repeat(100))).unwrap().1.len(), MOST_NOTED);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, &[&str])] = &[
     // words: each other, and nothing else
     ("identity", WORDS),
+    ("identifier", WORDS),
     ("secret", WORDS),
     ("jwt", WORDS),
     ("clock", WORDS),
@@ -51,7 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-const WORDS: &[&str] = &["identity", "secret", "jwt", "clock", "reply", "nearest", "password"];
+const WORDS: &[&str] = &["identity", "identifier", "secret", "jwt", "clock", "reply", "nearest", "password"];
 
 /// What only certain files may name; in tests too.
 const RESERVED: &[(&str, &[&str])] = &[
@@ -62,6 +63,7 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("bcrypt", &["password/"]),
     ("scrypt", &["password/"]),
     ("pbkdf2", &["password/"]),
+    ("unicode_normalization", &["identifier.rs"]),
     ("jsonwebtoken", &["jwt.rs", "jwt/"]),
     ("reqwest", &["outbound.rs", "outbound/"]),
     ("prometheus", &["telemetry/"]),

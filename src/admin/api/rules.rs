@@ -5,6 +5,7 @@ use super::Refusal;
 use crate::clock::UnixMillis;
 use crate::gate::policy::Realm;
 use crate::gate::verify::api_key::ApiKeyForm;
+use crate::identifier::{canonical_identifier, is_hidden};
 use crate::identity::{OwnerScopes, ScopeSet, grant_fault};
 use crate::nearest;
 use crate::store::Client;
@@ -85,6 +86,11 @@ impl Faults {
         if let Some(hidden) = identifier.chars().find(|c| is_hidden(*c)) {
             let text = format!("holds a character that cannot be seen, {}: leave it out", hidden.escape_unicode());
             self.add(field, text);
+        } else if canonical_identifier(identifier.trim())
+            .is_none_or(|key| key != identifier.trim().to_ascii_lowercase())
+        {
+            // Nobody could sign in as this: what is given is compared in its canonical form.
+            self.add(field, "must be composed (Unicode NFC), and hold no character that passes for an ASCII one");
         }
     }
 
@@ -157,31 +163,6 @@ fn idle_scope(scope: &str, granted: &ScopeSet, owner: &str) -> Option<String> {
     let left: Vec<_> = left.iter().collect();
     (!left.contains(&scope))
         .then(|| format!("the owner {owner:?} has only a part of {scope:?}: the key will have {}", left.join(", ")))
-}
-
-/// Characters of no width, line separators, marks that change the direction of text, and blanks that look like another.
-fn is_hidden(c: char) -> bool {
-    (c.is_whitespace() && c != ' ')
-        || matches!(
-            c,
-            '\u{ad}'
-                | '\u{34f}'
-                | '\u{61c}'
-                | '\u{115f}'
-                | '\u{1160}'
-                | '\u{17b4}'
-                | '\u{17b5}'
-                | '\u{180b}'..='\u{180f}'
-                | '\u{200b}'..='\u{200f}'
-                | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}'
-                | '\u{3164}'
-                | '\u{fe00}'..='\u{fe0f}'
-                | '\u{feff}'
-                | '\u{ffa0}'
-                | '\u{fff0}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e0fff}'
-        )
 }
 
 /// The last four characters of a secret.
