@@ -173,10 +173,10 @@ fn check_path<'r>(
 }
 
 /// Looks among the routes of this host first, if there are any, then among those of all hosts. A host that an owner
-/// brought along counts as one of those that a wildcard stands for.
+/// brought along has those of the tables that say so.
 fn look_up<'p>(Served { realm, host, owned }: Served<'_>, path: &'p str, method: &Method) -> Found<'p> {
     for (hosts, table) in &realm.host_tables {
-        let listed = if owned { hosts.has_wildcards() } else { hosts.find(host).is_ok_and(|found| found.is_some()) };
+        let listed = if owned { hosts.takes_owned() } else { hosts.find(host).is_ok_and(|found| found.is_some()) };
         if listed {
             match table.find(path, method) {
                 Found::Nothing => {}

@@ -400,7 +400,7 @@ impl Snapshot {
         issuers
             .filter_map(|issuer| match &issuer.keys {
                 super::verify::jwt::KeySource::Remote(set) => Some(Arc::clone(set)),
-                super::verify::jwt::KeySource::Static(_) => None,
+                super::verify::jwt::KeySource::Static(_) | super::verify::jwt::KeySource::Own(_) => None,
             })
             .collect()
     }

@@ -45,7 +45,7 @@ fn adopt_key_sets(realm: &mut Realm, before: &Realm) {
         .iter()
         .filter_map(|issuer| match &issuer.keys {
             KeySource::Remote(set) => Some(set),
-            KeySource::Static(_) => None,
+            KeySource::Static(_) | KeySource::Own(_) => None,
         })
         .collect();
     for issuer in realm.issuers.iter_mut().filter_map(Arc::get_mut) {

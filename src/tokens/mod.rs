@@ -42,7 +42,7 @@ use callback::Callback;
 pub use directory::Live;
 use facts::Facts;
 use policy::{Action, Grant, RealmTokens};
-pub use refusal::{Cause, FieldProblem, Refusal};
+pub use refusal::{Cause, Refusal};
 use throttle::Throttle;
 
 use crate::clock::UnixMillis;

@@ -5,11 +5,11 @@
 
 use serde_json::{Map, Value};
 
-use super::body::canonical_identifier;
+use super::body::{FieldProblem, canonical_identifier};
 use super::directory::{Attributes, SignIn, as_entries};
 use super::facts::Person;
 use super::policy::{Action, Directory, HttpDirectory};
-use super::refusal::{Cause, FieldProblem, Refusal};
+use super::refusal::{Cause, Refusal};
 use super::session::Beginner;
 use super::throttle::Turn;
 use super::trace::{Target, with};

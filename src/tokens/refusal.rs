@@ -2,16 +2,8 @@
 
 use std::time::Duration;
 
+use super::body::FieldProblem;
 use crate::store::StoreError;
-
-/// A field of a body, and what is wrong with it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldProblem {
-    /// `partner.email`
-    pub field: String,
-    /// For people; quotes nothing of the value.
-    pub message: String,
-}
 
 /// Why a grant gives nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]

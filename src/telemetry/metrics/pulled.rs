@@ -42,7 +42,7 @@ impl<'a> KeySetFigures<'a> {
             .flat_map(|realm| realm.issuers.iter().map(move |issuer| (realm, issuer)))
             .filter_map(|(realm, issuer)| match &issuer.keys {
                 KeySource::Remote(set) => Some(figures(realm, &issuer.name, set)),
-                KeySource::Static(_) => None,
+                KeySource::Static(_) | KeySource::Own(_) => None,
             })
             .collect()
     }
