@@ -89,6 +89,7 @@ fn public_route(path: &str, index: usize, grant: usize) -> Route {
         limits: Vec::new(),
         upstream: None,
         grant: Some(grant),
+        standard: false,
         strip_prefix: None,
         timeouts: Timeouts::default(),
         max_body: 0,

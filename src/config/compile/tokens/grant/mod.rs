@@ -128,6 +128,7 @@ pub(super) fn grant<'r>(
         limits: guarded.limits,
         upstream: None,
         grant: Some(position.grant),
+        standard: kind.is_oauth(),
         strip_prefix: None,
         timeouts: Timeouts::default(),
         max_body,
