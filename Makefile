@@ -2,9 +2,9 @@
 
 .PHONY: demo test lint bench docs setup setup-build
 
-demo: setup-build    ## Build the release binary and start it in front of an echoing upstream.
+demo: setup-build    ## Build the release binary and start it with a demo; REALM=affilync: of a documented API.
 	cargo build --release --locked
-	./target/release/portcullis demo --config config/quickstart
+	./target/release/portcullis demo $(if $(REALM),--config config --realm $(REALM),--config config/quickstart)
 
 test: setup          ## Run every test.
 	cargo test --locked

@@ -60,8 +60,13 @@ enum Command {
     Explain(ExplainArgs),
     /// Print a JSON Schema of the configuration
     Schema,
-    /// Start a gateway in front of a built-in echo service with secrets made for this run, and print requests to try
-    Demo,
+    /// Start a gateway in front of a built-in application with secrets made for this run, and print requests to try
+    #[command(after_help = "Example:\n  portcullis demo --config config --realm affilync")]
+    Demo {
+        /// Instead of the quick start: one of the documented APIs in `config/realms`
+        #[arg(long, value_name = "NAME")]
+        realm: Option<String>,
+    },
     /// Users, clients, and owners of keys: make, change, disable, remove them
     #[command(subcommand)]
     Client(admin::client::Verb),
@@ -162,7 +167,7 @@ pub fn run() -> ExitCode {
             (None, None) => explain::run(path, &args, &mut std::io::stdout()),
         }),
         Command::Schema => ExitCode::from(schema::schema()),
-        Command::Demo => demo::run(given.unwrap_or(Path::new(demo::CONFIG))),
+        Command::Demo { realm } => demo::run(given, realm.as_deref()),
         Command::Key(KeyCommand::Generate { prefix, json }) => {
             ExitCode::from(key::generate(&prefix, json, &mut std::io::stdout()))
         }

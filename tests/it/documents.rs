@@ -52,31 +52,60 @@ fn check(files: &[(&str, &str)]) -> Result<(), String> {
     load(directory.path(), &sources).map(|_| ()).map_err(|problems| problems.to_string())
 }
 
+/// The files of the configurations in a document, in their order. A file that is told in several parts is one.
+fn files(path: &Path) -> Vec<(String, String)> {
+    let text = fs::read_to_string(path).expect("a document");
+    let mut files: Vec<(String, String)> = Vec::new();
+    for block in blocks(&text, "toml") {
+        let first = block.lines().next().unwrap_or_default();
+        let title = first.strip_prefix("# ").unwrap_or_default();
+        let (name, continued) = title.strip_suffix(", continued").map_or((title, false), |name| (name, true));
+        assert!(
+            name == "portcullis.toml" || (name.starts_with("realms/") && name.ends_with(".toml")),
+            "{}: a configuration begins with the name of its file, not {first:?}",
+            path.display()
+        );
+        match files.last_mut() {
+            Some((last, text)) if continued => {
+                assert_eq!(last, name, "{}", path.display());
+                text.push('\n');
+                text.push_str(&block);
+            }
+            _ => files.push((name.to_owned(), block)),
+        }
+    }
+    files
+}
+
 #[test]
 fn every_configuration_in_the_documents_loads() {
     let mut seen = 0;
     for path in documents() {
-        let text = fs::read_to_string(&path).expect("a document");
-        let blocks = blocks(&text, "toml");
+        let files = files(&path);
         let mut main: Option<(&str, &str)> = None;
-        for block in &blocks {
-            let first = block.lines().next().unwrap_or_default();
-            let name = first.strip_prefix("# ").unwrap_or_default();
-            assert!(
-                name == "portcullis.toml" || (name.starts_with("realms/") && name.ends_with(".toml")),
-                "{}: a configuration begins with the name of its file, not {first:?}",
-                path.display()
-            );
+        for (name, block) in &files {
             if name == "portcullis.toml" {
                 main = Some((name, block));
                 continue;
             }
-            let files: Vec<_> = main.into_iter().chain([(name, block.as_str())]).collect();
+            let files: Vec<_> = main.into_iter().chain([(name.as_str(), block.as_str())]).collect();
             check(&files).unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()));
             seen += 1;
         }
     }
     assert!(seen >= 3, "{seen}");
+}
+
+#[test]
+fn the_worked_example_of_a_port_is_the_realm_that_is_shipped() {
+    let bare = |text: &str| -> Vec<String> {
+        let without_comment = |line: &str| line.split(" #").next().unwrap_or_default().trim().to_owned();
+        text.lines().map(without_comment).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+    };
+    let files = files(Path::new("docs/port-your-api.md"));
+    let (_, told) = files.iter().find(|(name, _)| name == "realms/affilync.toml").expect("the example");
+    let shipped = fs::read_to_string("config/realms/affilync.toml").expect("shipped");
+    assert_eq!(bare(told), bare(&shipped));
 }
 
 #[test]
@@ -100,7 +129,7 @@ fn every_link_in_the_documents_leads_somewhere() {
 fn every_configuration_that_is_shipped_loads_without_its_secrets() {
     let sources = Sources { env: &|_| None, secrets: false };
     let mut seen = 0;
-    for path in ["config/quickstart"]
+    for path in ["config", "config/quickstart"]
         .map(PathBuf::from)
         .into_iter()
         .chain(fs::read_dir("config/examples").expect("examples").map(|entry| entry.expect("an entry").path()))
@@ -108,5 +137,5 @@ fn every_configuration_that_is_shipped_loads_without_its_secrets() {
         load(&path, &sources).unwrap_or_else(|problems| panic!("{problems}"));
         seen += 1;
     }
-    assert!(seen >= 2);
+    assert!(seen >= 4);
 }

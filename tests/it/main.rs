@@ -28,6 +28,7 @@ mod layers;
 mod many_nodes;
 mod observability;
 mod paths;
+mod realms;
 mod reload;
 mod serving;
 mod store;

@@ -60,7 +60,7 @@ impl Ground {
     ///
     /// # Errors
     /// It names no store, or the store cannot be opened.
-    async fn of(config: Config, opening: Opening) -> Result<Self, Stop> {
+    pub(in crate::cli) async fn of(config: Config, opening: Opening) -> Result<Self, Stop> {
         // What the store says of a trouble goes to the log, and here the log is the terminal.
         logging::install(false, "error").ok(); // once is enough
         let Some(settings) = &config.settings.store else {

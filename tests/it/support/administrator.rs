@@ -15,7 +15,8 @@ fn token_prefix() -> String {
 }
 
 /// Every scope that a token can have.
-pub(crate) const ALL_SCOPES: &[&str] = &["admin:read", "admin:clients", "admin:keys", "admin:reload"];
+pub(crate) const ALL_SCOPES: &[&str] =
+    &["admin:read", "admin:clients", "admin:keys", "admin:sessions", "admin:signing", "admin:reload"];
 
 /// A caller of the admin API.
 #[derive(Clone, Debug)]

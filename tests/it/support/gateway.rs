@@ -93,6 +93,16 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
         self
     }
 
+    /// A realm as it is shipped in `config/realms`, whose application is at `{upstream}`.
+    pub(crate) fn shipped_realm(self, name: &str) -> Self {
+        self.shipped_realm_with(name, |text| text)
+    }
+
+    /// The same, changed before it is loaded.
+    pub(crate) fn shipped_realm_with(self, name: &str, change: impl FnOnce(String) -> String) -> Self {
+        self.realm_toml(&change(shipped(name)))
+    }
+
     /// The standard realm, with everything it refers to.
     pub(crate) fn standard(self, standard: &Standard) -> Self {
         self.standard_with(standard, "")
@@ -454,6 +464,13 @@ impl Drop for Gateway {
             self.assert_no_panic();
         }
     }
+}
+
+/// The file of a realm as it is shipped, with `{upstream}` for the address of its application.
+pub(crate) fn shipped(name: &str) -> String {
+    let path = format!("config/realms/{name}.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+    (9000..9004).fold(text, |text, port| text.replace(&format!("127.0.0.1:{port}"), "{upstream}"))
 }
 
 fn load(directory: &Path, env: &HashMap<String, String>) -> Result<Config, Problems> {

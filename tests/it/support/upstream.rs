@@ -32,6 +32,9 @@ pub(crate) enum Respond {
     Hold,
 }
 
+/// An answer that is made for one request, so much later; none: the request is answered as all others are.
+pub(crate) type Handler = dyn Fn(&Recorded) -> Option<(Duration, Vec<u8>)> + Send + Sync;
+
 /// A request as the upstream understood it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Recorded {
@@ -80,10 +83,16 @@ struct State {
     faults: Vec<String>,
 }
 
-#[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     released: Notify,
+    handler: Option<Box<Handler>>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl Shared {
@@ -113,10 +122,19 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// An upstream that echoes.
     pub(crate) fn start() -> Self {
+        Self::begin(None)
+    }
+
+    /// An upstream that answers some requests in its own way.
+    pub(crate) fn with(handler: Box<Handler>) -> Self {
+        Self::begin(Some(handler))
+    }
+
+    fn begin(handler: Option<Box<Handler>>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("an address");
         let state = State { respond: Respond::Echo, requests: Vec::new(), bytes: Vec::new(), faults: Vec::new() };
-        let shared = Arc::new(Shared { state: Mutex::new(state), released: Notify::new() });
+        let shared = Arc::new(Shared { state: Mutex::new(state), released: Notify::new(), handler });
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new()
             .name("it-upstream".to_owned())
@@ -254,6 +272,10 @@ impl Connection {
     }
 
     async fn answer(&mut self, request: &Recorded, respond: Respond) -> Result<(), Ended> {
+        if let Some((delay, bytes)) = self.shared.handler.as_ref().and_then(|handler| handler(request)) {
+            tokio::time::sleep(delay).await;
+            return self.write(&bytes).await;
+        }
         match respond {
             Respond::Echo => self.write(&echo(request)).await,
             Respond::Raw(bytes) => self.write(&bytes).await,

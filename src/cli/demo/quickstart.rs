@@ -1,26 +1,23 @@
-//! `demo`: the gateway in front of a small upstream that echoes what it received, with secrets made for this run.
+//! The quick start: JWTs of an issuer and a declared key, in front of an upstream that echoes, with secrets made for this
+//! run.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::Request;
-use axum::response::IntoResponse;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{ExitCode, WRONG, environment, failed, print_problems, start};
+use super::application;
+use crate::cli::{WRONG, environment, failed, print_problems, start};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Attempt, Config, Sources};
 use crate::gate::verify::api_key::PlainKey;
 use crate::jwt::{self, Algorithm, SigningKey};
 use crate::reload::Source;
 use crate::secret::Secret;
-
-/// The configuration of the demo, seen from the top of the source tree.
-pub(super) const CONFIG: &str = "config/quickstart";
 
 /// Names under which the configuration of the demo asks for its secrets.
 const TOKEN_SECRET: &str = "PORTCULLIS_DEMO_JWT_SECRET";
@@ -46,7 +43,8 @@ pub(super) fn run(path: &Path) -> ExitCode {
 }
 
 fn serve(path: &Path, config: Config, secrets: &Arc<Secrets>) -> Result<(), String> {
-    start_upstream(&config)?;
+    let upstream = config.snapshot.realms.iter().flat_map(|realm| &realm.upstreams).next();
+    application::start(upstream.ok_or("the configuration of the demo has no upstream")?, None)?;
     let token = secrets.sign(&config, "orders:read")?;
     let (again, from) = (Arc::clone(secrets), path.to_owned());
     let source = Source { path: path.to_owned(), load: Box::new(move || again.load(&from)) };
@@ -133,50 +131,4 @@ fn print_lines(
     )
     .and_then(|()| out.flush())
     .map_err(|error| error.to_string())
-}
-
-/// Starts the echoing upstream where the configuration expects its upstream, on a thread of its own.
-///
-/// # Errors
-/// A text for people: the address is taken, or there is no upstream.
-fn start_upstream(config: &Config) -> Result<(), String> {
-    let server = config.snapshot.realms.iter().flat_map(|realm| &realm.upstreams).flat_map(|u| &u.servers).next();
-    let server = server.ok_or("the configuration of the demo has no upstream")?;
-    let address = format!("{}:{}", server.host, server.port);
-    let listener = std::net::TcpListener::bind(&address)
-        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
-        .map_err(|error| format!("the demo's upstream cannot listen on {address}: {error}"))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    std::thread::Builder::new()
-        .name("demo-upstream".to_owned())
-        .spawn(move || {
-            let served = runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                axum::serve(listener, Router::new().fallback(echo)).await
-            });
-            if let Err(error) = served {
-                tracing::error!(%error, "the demo's upstream ended");
-            }
-        })
-        .map_err(|error| error.to_string())?;
-    Ok(())
-}
-
-/// What arrived, as JSON: an application would see the same.
-async fn echo(request: Request) -> impl IntoResponse {
-    let mut headers = Map::new();
-    for (name, value) in request.headers() {
-        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        match headers.entry(name.as_str()) {
-            serde_json::map::Entry::Vacant(entry) => {
-                entry.insert(Value::String(value));
-            }
-            serde_json::map::Entry::Occupied(mut entry) => {
-                let both = format!("{}, {value}", entry.get().as_str().unwrap_or_default());
-                entry.insert(Value::String(both));
-            }
-        }
-    }
-    let body = json!({ "method": request.method().as_str(), "path": request.uri().to_string(), "headers": headers });
-    ([(http::header::CONTENT_TYPE, "application/json")], format!("{body:#}\n"))
 }
