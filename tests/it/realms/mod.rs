@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use portcullis::clock::Clock;
-use portcullis::gate::verify::jwt::KeySource;
 use portcullis::jwt::{self, OwnKey};
 use serde_json::{Value, json};
 
@@ -187,7 +186,8 @@ impl World {
 
     fn signing_key_of(&self, realm: &str) -> std::sync::Arc<OwnKey> {
         let live = self.gw.engine().live.load();
-        let realm = live.issuing.realms.iter().flatten().find(|found| *found.realm == *realm).expect("it issues tokens");
+        let realm =
+            live.issuing.realms.iter().flatten().find(|found| *found.realm == *realm).expect("it issues tokens");
         let keys = &realm.keys;
         let now = self.gw.clock.now();
         let algorithm = keys.all().first().expect("a key").algorithm;
