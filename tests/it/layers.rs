@@ -18,22 +18,36 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("password", WORDS),
     // memory
     ("store", WORDS),
-    // core
+    // core: what decides and what issues; neither names the other
     ("gate", &["store"]),
+    ("tokens", &["store"]),
     // edges: the core, the store's records, and telemetry's; telemetry is set up by what `config` read
-    ("config", &["gate", "store"]),
+    ("config", &["gate", "store", "tokens"]),
     ("telemetry", &["gate", "config"]),
-    ("proxy", &["gate", "telemetry"]),
-    ("admin", &["gate", "store", "telemetry"]),
-    ("outbound", &["gate"]),
+    ("proxy", &["gate", "telemetry", "tokens"]),
+    ("admin", &["gate", "store", "telemetry", "tokens"]),
+    ("outbound", &["gate", "tokens"]),
     ("explain", &["gate", "outbound"]),
     // assembly and the command line
-    ("server", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
-    ("reload", &["gate", "store", "config", "telemetry", "proxy", "admin", "outbound"]),
+    ("server", &["gate", "store", "tokens", "config", "telemetry", "proxy", "admin", "outbound", "explain", "reload"]),
+    ("reload", &["gate", "store", "tokens", "config", "telemetry", "proxy", "admin", "outbound"]),
     ("demo", &[]),
     (
         "cli",
-        &["gate", "config", "telemetry", "proxy", "admin", "outbound", "explain", "store", "server", "reload", "demo"],
+        &[
+            "gate",
+            "config",
+            "telemetry",
+            "proxy",
+            "admin",
+            "outbound",
+            "explain",
+            "store",
+            "tokens",
+            "server",
+            "reload",
+            "demo",
+        ],
     ),
 ];
 
@@ -400,6 +414,8 @@ fn a_breach_is_found_with_its_place() {
         ("gate/verify/a.rs", "\nuse crate::{clock::Clock, admin::{a, b}};", "`gate` may not use `admin`"),
         ("gate/verify/a.rs", "\nuse super::super::super::proxy::a;", "`gate` may not use `proxy`"),
         ("secret.rs", "\nuse crate::gate::Gate;", "`secret` may not use `gate`"),
+        ("tokens/a.rs", "\nuse crate::gate::Gate;", "`tokens` may not use `gate`"),
+        ("gate/a.rs", "\nuse crate::tokens::policy;", "`gate` may not use `tokens`"),
         ("telemetry/mod.rs", "\nuse crate::proxy::Gateway;", "`telemetry` may not use `proxy`"),
         ("config/mod.rs", "\nuse crate::server::Server;", "`config` may not use `server`"),
     ];

@@ -14,7 +14,7 @@ use crate::clock::UnixMillis;
 use crate::gate::outcome::{Reason, Why};
 use crate::gate::policy::Roles;
 use crate::identity::Principal;
-use crate::jwt::{Algorithm, Compact, Fault, Header, KeyRing, NoKey, VerifyKey};
+use crate::jwt::{Algorithm, Compact, Fault, Header, KeyRing, NoKey, OwnKeys, VerifyKey};
 
 /// Somebody whose tokens are believed, and under which conditions.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Issuer {
     pub issuer: Box<str>,
     /// `aud` must hold one of these.
     pub audience: Vec<Box<str>>,
-    /// Allowed algorithms, all of one family.
+    /// Allowed algorithms: of one family, unless the keys are the realm's own, each of which has its algorithm.
     pub algorithms: Vec<Algorithm>,
     /// Where keys come from.
     pub keys: KeySource,
@@ -50,6 +50,8 @@ pub enum KeySource {
     Static(KeyRing),
     /// A key set that is fetched and kept fresh.
     Remote(Arc<RemoteKeySet>),
+    /// The realm's own, which come from the store; whoever signs has the same handle.
+    Own(Arc<OwnKeys>),
 }
 
 /// Which claims mean what; `None` = not used.
@@ -206,11 +208,20 @@ impl Issuer {
 }
 
 impl KeySource {
+    /// The key set, where it is fetched.
+    pub fn remote(&self) -> Option<&Arc<RemoteKeySet>> {
+        match self {
+            Self::Remote(set) => Some(set),
+            Self::Static(_) | Self::Own(_) => None,
+        }
+    }
+
     /// Changes whenever the keys do; 0 for keys of the configuration, which a reload replaces.
     pub fn generation(&self) -> u64 {
         match self {
             Self::Static(_) => 0,
             Self::Remote(set) => set.generation(),
+            Self::Own(keys) => keys.generation(),
         }
     }
 
@@ -219,6 +230,7 @@ impl KeySource {
         match self {
             Self::Static(_) => true,
             Self::Remote(set) => set.usable(now),
+            Self::Own(keys) => keys.is_loaded(),
         }
     }
 
@@ -233,6 +245,8 @@ impl KeySource {
                 KeyLookup::OtherAlgorithms => Err(NoKey::OtherAlgorithms),
                 KeyLookup::Unavailable(why) => return Err(Failure::Unavailable(why)),
             },
+            Self::Own(keys) if !keys.is_loaded() => return Err(Failure::Unavailable(Why::KeySetNeverLoaded)),
+            Self::Own(keys) => keys.find(kid, header.alg, now),
         };
         keys.map_err(|why| match why {
             NoKey::Unknown => Why::Kid.into(),
