@@ -23,9 +23,31 @@ pub struct HostTable {
     wildcards: HashMap<Box<str>, usize, RandomState>,
     literals: HashMap<Ipv6Addr, usize, RandomState>,
     rest: Option<usize>,
+    owned: bool,
 }
 
+/// Stands in the table for a host that a wildcard would take, but shall not.
+const NOBODY: usize = usize::MAX;
+
 impl HostTable {
+    /// Takes `host` out of what the wildcards take: it is found to be nobody's. Written as for [`HostTable::insert`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn except(&mut self, host: &str) -> Result<(), String> {
+        self.insert(host, NOBODY)
+    }
+
+    /// Lets hosts that owners of the store brought with them have what this table stands for.
+    pub fn take_owned(&mut self) {
+        self.owned = true;
+    }
+
+    /// Whether hosts that owners of the store brought with them have what this table stands for, too.
+    pub fn takes_owned(&self) -> bool {
+        self.owned
+    }
+
     /// Adds `host` as configured: a name, an address (IPv6 in brackets), `*.name` or `*`; without a port.
     ///
     /// # Errors
@@ -60,7 +82,7 @@ impl HostTable {
     pub fn find(&self, host: &str) -> Result<Option<usize>, Why> {
         // As configured: then it is a host.
         if let Some(realm) = self.names.get(host) {
-            return Ok(Some(*realm));
+            return Ok(Some(*realm).filter(|realm| *realm != NOBODY));
         }
         let realm = match parse(host).ok_or(Why::Host)? {
             (Name::Literal(address), _) => self.literals.get(&address),
@@ -71,7 +93,7 @@ impl HostTable {
                 self.names.get(name).or_else(wildcard)
             }
         };
-        Ok(realm.copied().or(self.rest))
+        Ok(realm.copied().or(self.rest).filter(|realm| *realm != NOBODY))
     }
 }
 
@@ -182,6 +204,28 @@ mod tests {
             table.insert(host, realm).unwrap();
         }
         table
+    }
+
+    #[test]
+    fn what_a_wildcard_shall_not_take_is_nobodys() {
+        let mut table = HostTable::default();
+        for host in ["*.example.com", "*"] {
+            table.insert(host, 0).unwrap();
+        }
+        for host in ["api.example.com", "*.example.org", "[2001:db8::1]"] {
+            table.except(host).unwrap();
+        }
+        for (host, found) in [
+            ("shop.example.com", Some(0)),
+            ("api.example.com", None),
+            ("API.example.com.:80", None),
+            ("a.example.org", None),
+            ("[2001:db8::1]", None),
+            ("elsewhere", Some(0)),
+        ] {
+            assert_eq!(table.find(host), Ok(found), "{host}");
+        }
+        assert!(!table.takes_owned());
     }
 
     #[test]
