@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::gate::policy::Snapshot;
 use crate::store::StoreSettings;
+use crate::tokens::policy::Issuing;
 
 use compile::RealmInput;
 use files::{Files, Layout};
@@ -48,6 +49,8 @@ pub struct Config {
     pub settings: Settings,
     /// What decides about requests; replaced by a reload. Its generation is 0 until the assembly numbers it.
     pub snapshot: Snapshot,
+    /// What the token service works with: for each realm of `snapshot`, at the same position.
+    pub issuing: Issuing,
     /// Every route in a few words, in the order of the files.
     pub routes: Vec<RouteSummary>,
     /// Every file that was read, the configuration first: a change of one of them is a reason to load again.

@@ -41,7 +41,7 @@ pub fn reference() -> String {
     page.push_str("\n## A realm\n\n");
     if let Kind::Table(section) = Realm::kind() {
         let (longer, single): (Vec<_>, Vec<_>) = section.keys.into_iter().partition(|key| heading(key).is_some());
-        table(&mut page, "", &Section { keys: single, open: false });
+        table(&mut page, "", &Section { keys: single, open: None });
         for key in &longer {
             let (heading, inner) = heading(key).unwrap_or_default();
             line(&mut page, format_args!("\n### `{heading}`\n\n{}\n", key.doc));
@@ -76,7 +76,7 @@ fn table(page: &mut String, prefix: &str, section: &Section) {
 }
 
 fn rows(page: &mut String, prefix: &str, section: &Section) {
-    for key in &section.keys {
+    for key in section.keys.iter().chain(section.open.as_deref()) {
         let name = format!("{prefix}{}", key.name);
         let inner = inner(&key.kind);
         // A table that only groups its keys needs no row of its own.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{Realm, Root};
-use super::walk::{Kind, Shape};
+use super::walk::{Key, Kind, Shape};
 
 /// The schema (JSON Schema 2020-12) of both forms of a file: `portcullis.toml` or a single file, and a realm file.
 pub fn schema() -> Value {
@@ -27,22 +27,26 @@ fn of(kind: &Kind) -> Value {
         Kind::OneOf(kinds) => json!({ "anyOf": kinds.iter().map(of).collect::<Vec<_>>() }),
         Kind::Table(section) => {
             let mut properties = Map::new();
-            for key in section.keys.iter().filter(|key| key.name != "WORD") {
-                let mut schema = of(&key.kind);
-                if let Some(members) = schema.as_object_mut() {
-                    members.insert(String::from("description"), json!(key.doc));
-                }
-                properties.insert(String::from(key.name), schema);
+            for key in &section.keys {
+                properties.insert(String::from(key.name), described(key));
             }
             let required: Vec<_> = section.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
             json!({
                 "type": "object",
                 "properties": properties,
                 "required": required,
-                "additionalProperties": section.open,
+                "additionalProperties": section.open.as_ref().map_or(json!(false), |key| described(key)),
             })
         }
     }
+}
+
+fn described(key: &Key) -> Value {
+    let mut schema = of(&key.kind);
+    if let Some(members) = schema.as_object_mut() {
+        members.insert(String::from("description"), json!(key.doc));
+    }
+    schema
 }
 
 #[cfg(test)]
@@ -58,6 +62,9 @@ mod tests {
         assert_eq!(routes["required"], json!(["path", "auth"]));
         assert_eq!(routes["additionalProperties"], json!(false));
         assert!(routes["properties"]["scopes"]["description"].is_string());
-        assert_eq!(schema["$defs"]["realm_file"]["required"], json!(["realm", "hosts", "routes"]));
+        let tokens = &schema["$defs"]["realm_file"]["properties"]["tokens"];
+        assert_eq!(tokens["additionalProperties"]["required"], json!(["ttl"]));
+        assert_eq!(tokens["additionalProperties"]["properties"]["use"]["type"], json!("string"));
+        assert_eq!(schema["$defs"]["realm_file"]["required"], json!(["realm", "hosts"]));
     }
 }

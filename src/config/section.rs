@@ -22,21 +22,26 @@ macro_rules! section {
             fn kind() -> $crate::config::walk::Kind {
                 $crate::config::walk::Kind::Table($crate::config::walk::Section {
                     keys: vec![$( $crate::config::walk::Key {
-                        name: stringify!($key),
+                        name: $crate::config::section::key_name(stringify!($key)),
                         required: $crate::config::section::required!($mode),
                         default: $crate::config::section::default_text!($($default)?),
                         kind: <$type as $crate::config::walk::Shape>::kind(),
                         doc: $crate::config::section::doc_text(&[$($doc),+]),
                     } ),*],
-                    open: false,
+                    open: None,
                 })
             }
 
             fn read(value: &$crate::config::walk::Value<'_>, walk: &mut $crate::config::walk::Walk<'_>) -> Option<Self> {
                 let table = walk.table(value)?;
-                walk.names(table, &[$(stringify!($key)),*], &[$($($later),*)?]);
+                walk.names(table, &[$($crate::config::section::key_name(stringify!($key))),*], &[$($($later),*)?]);
                 Some(Self {
-                    $( $key: walk.$mode::<$type>(table, value.span(), stringify!($key) $(, $default)?), )*
+                    $( $key: walk.$mode::<$type>(
+                        table,
+                        value.span(),
+                        $crate::config::section::key_name(stringify!($key))
+                        $(, $default)?
+                    ), )*
                 })
             }
         }
@@ -68,6 +73,11 @@ macro_rules! default_text {
 }
 
 pub(crate) use {default_text, field, required, section};
+
+/// A key as it is written; one that is a keyword of the language is declared as `r#type`.
+pub(crate) fn key_name(ident: &'static str) -> &'static str {
+    ident.strip_prefix("r#").unwrap_or(ident)
+}
 
 /// Lines of a documentation comment as one text.
 pub(crate) fn doc_text(lines: &[&str]) -> String {

@@ -1,6 +1,5 @@
 //! What `check` tells of each route: in the words of the file, so that a reader finds it again.
 
-use super::keys::Route as Raw;
 use super::walk::{Item, Slot};
 use crate::gate::network::NetworkSet;
 use crate::gate::policy::Route;
@@ -18,27 +17,37 @@ pub struct RouteSummary {
     pub path: String,
     /// What it takes as proof, as `auth` has it.
     pub auth: Vec<String>,
-    /// Where its requests go: an upstream's name, or `host:port`.
+    /// Where its requests go: an upstream's name, or `host:port`; `grant TYPE` where they are answered here.
     pub upstream: String,
     /// What it demands: the key, and its values. Of addresses only the numbers of networks.
     pub needs: Vec<(&'static str, Vec<String>)>,
 }
 
 impl RouteSummary {
-    /// Of a route and what it was made of.
-    pub(super) fn of(realm: &str, raw: &Raw, route: &Route) -> Self {
+    /// Of a route whose requests go to `target`; `said` are lists of the file that the route does not hold as written.
+    pub(super) fn of<const N: usize>(
+        realm: &str,
+        route: &Route,
+        target: String,
+        said: [(&'static str, &Slot<Vec<Item<String>>>); N],
+    ) -> Self {
+        let said =
+            |key: &str| said.iter().find(|(known, _)| *known == key).map_or_else(Vec::new, |(_, slot)| texts(slot));
+        let owned = |list: &[Box<str>]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         let attributes = route.attributes.iter().map(|(name, _)| name.to_string());
         let networks = |set: &Option<NetworkSet>, what: &str| set.as_ref().map(|set| format!("{} {what}", set.len()));
         let addresses = networks(&route.allow_ips, "allowed").into_iter().chain(networks(&route.deny_ips, "denied"));
+        let plans = if route.plans.is_empty() { said("plan") } else { owned(&route.plans) };
         let needs = [
-            ("issuers", texts(&raw.issuers)),
+            ("hosts", said("hosts")),
+            ("issuers", said("issuers")),
             ("scopes", route.view.scopes.clone()),
             ("scopes_any", route.view.scopes_any.clone()),
-            ("roles", texts(&raw.roles)),
-            ("plan", texts(&raw.plan)),
+            ("roles", owned(&route.roles)),
+            ("plan", plans),
             ("attributes", attributes.collect()),
             ("addresses", addresses.collect()),
-            ("limits", texts(&raw.limits)),
+            ("limits", route.limits.iter().map(|limit| limit.spec().name.to_string()).collect()),
         ];
         Self {
             realm: realm.to_owned(),
@@ -46,7 +55,7 @@ impl RouteSummary {
             methods: route.view.methods.clone(),
             path: route.view.path.clone(),
             auth: route.view.auth.clone(),
-            upstream: route.upstream.as_ref().map_or_else(String::new, |upstream| upstream.name.to_string()),
+            upstream: target,
             needs: needs.into_iter().filter(|(_, values)| !values.is_empty()).collect(),
         }
     }

@@ -39,13 +39,23 @@ pub(crate) enum Kind {
     OneOf(Vec<Kind>),
 }
 
+impl Kind {
+    /// A table with known keys in which there may be others, described by `key`.
+    pub(crate) fn open(self, key: Key) -> Self {
+        match self {
+            Self::Table(section) => Self::Table(Section { open: Some(Box::new(key)), ..section }),
+            other @ (Self::Leaf(..) | Self::List(_) | Self::Named(_) | Self::OneOf(_)) => other,
+        }
+    }
+}
+
 /// The keys of a table.
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
     /// The keys, in the order of the documentation.
     pub(crate) keys: Vec<Key>,
-    /// Whether further names are taken as free words.
-    pub(crate) open: bool,
+    /// What stands under further names, if there may be any: a key whose name stands for theirs.
+    pub(crate) open: Option<Box<Key>>,
 }
 
 /// One key of a table.

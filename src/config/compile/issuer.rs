@@ -87,7 +87,7 @@ fn texts(work: &mut Compiler<'_>, list: &[Item<String>]) -> Vec<Box<str>> {
 }
 
 /// `typ` compares without letter case and without `application/` (RFC 7515 section 4.1.9).
-fn media_type(text: &str) -> Box<str> {
+pub(super) fn media_type(text: &str) -> Box<str> {
     let lower = text.to_ascii_lowercase();
     lower.strip_prefix("application/").unwrap_or(&lower).into()
 }

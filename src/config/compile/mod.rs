@@ -13,6 +13,7 @@ mod scope;
 mod secret;
 mod settings;
 mod store;
+mod tokens;
 mod upstream;
 mod url;
 mod view;
@@ -34,6 +35,7 @@ use crate::gate::dialect;
 use crate::gate::policy::Snapshot;
 use crate::gate::route::HostTable;
 use crate::nearest::hint;
+use crate::tokens::policy::Issuing;
 
 /// What was read.
 #[derive(Debug)]
@@ -80,12 +82,19 @@ pub(crate) fn compile(
     let trusted_proxies = input.server.trusted_proxies.value.iter().map(|network| network.value).collect();
 
     let mut hosts = HostTable::default();
-    let mut realms = Vec::new();
+    let around = realm::Around { max_body: sizes.body, clock_skew: input.server.clock_skew.value };
+    let (mut realms, mut issuing) = (Vec::new(), Issuing::default());
     for (index, realm) in input.realms.iter().enumerate() {
         if input.realms.iter().take(index).any(|earlier| earlier.name == realm.name) {
             work.fault(&realm.at, format!("another realm is called {:?}, too", realm.name));
         }
-        realms.extend(realm::realm(&mut work, realm, index, &mut hosts, sizes.body).map(Arc::new));
+        if let Some(compiled) = realm::realm(&mut work, realm, index, &mut hosts, &around) {
+            realms.push(Arc::new(compiled.realm));
+            issuing.realms.push(compiled.tokens.map(Arc::new));
+        }
+    }
+    if settings.as_ref().is_some_and(|settings| settings.store.is_none()) {
+        input.realms.iter().for_each(|realm| store::needed(&mut work, &realm.keys));
     }
 
     let Compiler { files, problems, warnings, routes, .. } = work;
@@ -103,6 +112,7 @@ pub(crate) fn compile(
                 failure_limit,
                 dialect: dialect::nameless(),
             },
+            issuing,
             routes,
             files: files.list().to_vec(),
             warnings: Problems::collect(warnings),

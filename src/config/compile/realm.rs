@@ -1,17 +1,34 @@
 //! A realm as a whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::client::{self, Around};
-use super::route::{self, RealmParts};
+use super::route::{self, Lookup, Named, RealmParts};
 use super::scope::{self, Scopes};
+use super::tokens::{self, Minting, Service};
 use super::upstream::Upstreams;
-use super::{Compiler, RealmInput, api_key, errors, header, issuer, limit, view};
+use super::{Compiler, RealmInput, api_key, client, errors, header, issuer, limit, view};
 use crate::config::RouteSummary;
+use crate::config::walk::Slot;
 use crate::gate::path::PathRules;
-use crate::gate::policy::{Realm, Route};
-use crate::gate::route::{HostTable, RouteTable};
+use crate::gate::policy::{Realm, Roles, Route};
+use crate::gate::route::HostTable;
 use crate::gate::verify::jwt::Issuer;
+use crate::tokens::policy::RealmTokens;
+
+/// What a realm takes from the server.
+pub(super) struct Around {
+    /// Largest request body.
+    pub(super) max_body: u64,
+    /// How far clocks may differ.
+    pub(super) clock_skew: Duration,
+}
+
+/// A realm as the gate knows it, and as the token service does, if it issues anything.
+pub(super) struct Compiled {
+    pub(super) realm: Realm,
+    pub(super) tokens: Option<RealmTokens>,
+}
 
 /// Compiles a realm. None: problems were noted.
 pub(super) fn realm(
@@ -19,8 +36,8 @@ pub(super) fn realm(
     input: &RealmInput,
     index: usize,
     hosts: &mut HostTable,
-    max_body: u64,
-) -> Option<Realm> {
+    server: &Around,
+) -> Option<Compiled> {
     let RealmInput { name, at, keys: raw } = input;
     work.label(at, name);
     if let Some(list) = raw.hosts.get() {
@@ -34,18 +51,25 @@ pub(super) fn realm(
     let roles = scope::roles(work, &raw.roles.value, &scopes);
     let identity_headers = header::identity(work, &raw.identity_headers.value);
     let forms = api_key::forms(work, &raw.api_keys.value, &identity_headers);
-    let issuers = issuer::issuers(work, &raw.issuers.value);
+    let mut issuers = issuer::issuers(work, &raw.issuers.value);
+    let minting = tokens::minting(work, name, raw);
     let dialect = errors::dialect(work, name, &raw.errors);
     let limits = limit::limits(work, &raw.limits.value);
     let has_forms = !forms.is_empty();
-    let around = Around { realm: name, scopes: &scopes, roles: &roles, identity: &identity_headers, has_forms };
+    let around = client::Around { realm: name, scopes: &scopes, roles: &roles, identity: &identity_headers, has_forms };
     let declared = client::clients(work, &raw.clients.value, &around);
     let mut upstreams = Upstreams::new(work, &raw.upstreams.value);
 
-    let names = raw.issuers.value.iter().map(|item| item.value.name.value().map(String::as_str)).collect();
+    let mut names: Vec<_> = raw.issuers.value.iter().map(|item| item.value.name.value().map(String::as_str)).collect();
+    if let Some(minting) = &minting {
+        names.push(Some("self"));
+        issuers.push(Some(Arc::new(minting.gate_issuer(issuers.len(), server.clock_skew))));
+    }
     let default_upstream = raw.upstream.get().and_then(|upstream| upstreams.resolve(work, upstream));
+    let hosts_from = tokens::hosts_from(work, raw);
     let mut parts = RealmParts {
         issuers: names,
+        kinds: minting.as_ref().map(|minting| &minting.kinds),
         forms: &forms,
         scopes: &scopes,
         limits: &limits,
@@ -53,29 +77,20 @@ pub(super) fn realm(
         default_upstream,
         default_missing: raw.upstream.absent().is_some(),
         upstreams: &mut upstreams,
-        max_body,
+        max_body: server.max_body,
+        lookup: Lookup::new(raw.hosts.value().map_or(&[], Vec::as_slice), raw.hosts_from.get().is_some()),
     };
-    let mut table = RouteTable::default();
-    let mut routes = Vec::new();
-    let written = raw.routes.get().map(|list| {
-        work.not_empty(list);
-        list.value.as_slice()
-    });
-    let names = route::names(work, written.unwrap_or_default());
-    for (index, (item, route_name)) in written.unwrap_or_default().iter().zip(&names).enumerate() {
-        let route = route::route(work, item, route_name.as_deref(), index, &mut parts, &mut table).map(Arc::new);
-        work.routes.extend(route.as_ref().map(|route| RouteSummary::of(name, &item.value, route)));
-        routes.push(route);
-    }
-    for (route, item) in routes.iter().zip(written.unwrap_or_default()) {
-        if let Some(route) = route {
-            let at = item.value.issuers.get().map_or(&item.at, |issuers| &issuers.at);
-            one_issuer_a_token(work, at, route, &issuers);
-        }
-    }
+    let (routes, service) = routes(work, input, &mut parts, minting.as_ref(), &roles, &issuers);
+    let (table, host_tables) = parts.lookup.tables(work);
+    tokens::check_exempt(work, raw);
     raw.hosts.get()?;
-    written?;
-    Some(Realm {
+    // What could not be read of the token service has its problem already.
+    let own = minting.as_ref().map(|minting| minting.own(issuers.len() - 1));
+    let tokens = match (minting, service) {
+        (Some(minting), Some(service)) => Some(minting.finish(name, raw, service, &roles)?),
+        (Some(_), None) | (None, _) => None,
+    };
+    let realm = Realm {
         name: Arc::from(name.as_str()),
         number: Realm::number_of(name),
         index,
@@ -85,10 +100,10 @@ pub(super) fn realm(
             parameters: raw.allow_path_parameters.value,
         },
         table,
-        host_tables: Vec::new(),
-        own: None,
-        hosts_from: None,
-        routes: routes.into_iter().collect::<Option<_>>()?,
+        host_tables,
+        own,
+        hosts_from,
+        routes: routes?,
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         api_keys: forms.into_iter().collect::<Option<_>>()?,
         declared,
@@ -96,7 +111,55 @@ pub(super) fn realm(
         roles,
         upstreams: upstreams.into_list()?,
         view: view::realm(&work.root, raw),
-    })
+    };
+    Some(Compiled { realm, tokens })
+}
+
+/// Routes, then grants: to the gate these are routes, too. None: a problem was noted.
+fn routes(
+    work: &mut Compiler<'_>,
+    input: &RealmInput,
+    parts: &mut RealmParts<'_>,
+    minting: Option<&Minting>,
+    roles: &Roles,
+    issuers: &[Option<Arc<Issuer>>],
+) -> (Option<Vec<Arc<Route>>>, Option<Service>) {
+    let RealmInput { name: realm, at: _, keys: raw } = input;
+    let grants = raw.grants.value.as_slice();
+    let written = match &raw.routes {
+        Slot::Given(list) if grants.is_empty() => {
+            work.not_empty(list);
+            list.value.as_slice()
+        }
+        Slot::Given(list) => list.value.as_slice(),
+        Slot::Absent(at) if grants.is_empty() => {
+            work.fault(at, "is required: which requests are there?");
+            &[]
+        }
+        Slot::Absent(_) | Slot::Bad => &[],
+    };
+    let all: Vec<_> = written.iter().map(Named::of).chain(tokens::named(grants)).collect();
+    let names = route::names(work, &all);
+    let mut routes = Vec::new();
+    for (index, (item, name)) in written.iter().zip(&names).enumerate() {
+        let route = route::route(work, item, name.as_deref(), index, parts).map(Arc::new);
+        let Some(compiled) = &route else {
+            routes.push(None);
+            continue;
+        };
+        let target = compiled.upstream.as_ref().map_or_else(String::new, |upstream| upstream.name.to_string());
+        let said = [("hosts", &item.value.hosts), ("issuers", &item.value.issuers)];
+        work.routes.push(RouteSummary::of(realm, compiled, target, said));
+        let at = item.value.issuers.get().map_or(&item.at, |issuers| &issuers.at);
+        one_issuer_a_token(work, at, compiled, issuers);
+        routes.push(route);
+    }
+    let names = names.get(written.len()..).unwrap_or_default();
+    let service =
+        minting.map(|minting| tokens::service(work, (realm, raw), minting, (names, written.len()), parts, roles));
+    routes.extend(service.iter().flat_map(|service| service.routes.iter().cloned()));
+    let good = !matches!(raw.routes, Slot::Bad);
+    (routes.into_iter().collect::<Option<Vec<_>>>().filter(|_| good), service)
 }
 
 /// On every route, issuer claim and algorithm of a token must leave one issuer.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::secret::{Found, secret_if, stand_in};
 use super::{Compiler, is_label};
-use crate::config::keys::Store as Raw;
+use crate::config::keys::{Realm, Store as Raw};
 use crate::config::problem::At;
 use crate::config::value::secret::SecretRef;
 use crate::config::value::store_url::{StorePlace, StoreUrl, has_password, place};
@@ -56,6 +56,17 @@ pub(super) fn store(work: &mut Compiler<'_>, raw: &Raw, secrets: bool) -> Option
         node: raw.node.value().cloned().unwrap_or_else(machine_name),
         audit_retention: raw.audit_retention.value().copied(),
     }))
+}
+
+/// Notes what of a realm cannot be without a store, where there is to be none.
+pub(super) fn needed(work: &mut Compiler<'_>, realm: &Realm) {
+    let needs = [
+        realm.tokens.get().map(|item| (&item.at, "sessions and signing keys are kept in the store")),
+        realm.hosts_from.get().map(|item| (&item.at, "hosts of owners are kept in the store")),
+    ];
+    for (at, why) in needs.into_iter().flatten() {
+        work.fault(at, format!("{why}, but `store.url` is \"none\""));
+    }
 }
 
 /// Where the store is; inside, none = nowhere.

@@ -2,16 +2,22 @@
 //! said in [`compile`](super::compile); whether its value makes sense together with others, too.
 
 mod access;
+mod directory;
+mod grant;
 mod issuer;
 mod realm;
 mod route;
 mod server;
+mod tokens;
 
 pub(crate) use access::{ApiKeys, Client, ClientKey, Limit};
+pub(crate) use directory::{Directory, Subject, Translate};
+pub(crate) use grant::{Grant, GrantCookie, RequestFields};
 pub(crate) use issuer::{ClaimNames, Issuer, IssuerKeys};
 pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts, Upstream, UpstreamTimeouts};
 pub(crate) use route::{Route, RouteHeaders};
 pub(crate) use server::{Admin, Cache, Log, Root, Server, Store};
+pub(crate) use tokens::{TokenKind, Tokens};
 
 #[cfg(test)]
 mod tests {
@@ -25,7 +31,7 @@ mod tests {
             Kind::OneOf(kinds) => kinds.iter().for_each(|kind| each_section(kind, then)),
             Kind::Table(section) => {
                 then(section);
-                section.keys.iter().for_each(|key| each_section(&key.kind, then));
+                section.keys.iter().chain(section.open.as_deref()).for_each(|key| each_section(&key.kind, then));
             }
         }
     }
@@ -33,7 +39,7 @@ mod tests {
     #[test]
     fn every_key_is_documented() {
         each_section(&Root::kind(), &mut |section| {
-            for key in &section.keys {
+            for key in section.keys.iter().chain(section.open.as_deref()) {
                 assert!(key.doc.ends_with('.'), "{}: {:?}", key.name, key.doc);
             }
         });
@@ -42,7 +48,7 @@ mod tests {
     #[test]
     fn every_default_is_itself_acceptable() {
         // An empty file is read wholly from defaults, and what its tables default to is read likewise.
-        for (what, toml) in [("root", "{}"), ("realm", "{ hosts = [], routes = [] }")] {
+        for (what, toml) in [("root", "{}"), ("realm", "{ hosts = [] }")] {
             let read = match what {
                 "root" => crate::config::value::read::<Root>(toml).map(drop),
                 _ => crate::config::value::read::<Realm>(toml).map(drop),
@@ -55,6 +61,13 @@ mod tests {
         assert_eq!(crate::config::value::read::<Client>("{}").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Upstream>("{ servers = [] }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Route>("{ path = '/', auth = [] }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Tokens>("{ access = { ttl = '1h' } }").map(drop), Ok(()));
+        assert_eq!(
+            crate::config::value::read::<Directory>("{ type = 'http', translate = { subject = '/id' } }").map(drop),
+            Ok(())
+        );
+        assert_eq!(crate::config::value::read::<Subject>("{ url = '/' }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Grant>("{ type = 'renew', path = '/' }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Limit>("{ by = 'key', rate = '1/s' }").map(drop), Ok(()));
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
-use super::{ApiKeys, Client, Issuer, Limit, Route};
+use super::{ApiKeys, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens};
 use crate::config::section::section;
+use crate::config::value::issuing::GrantType;
 use crate::config::value::word::HostMode;
 use crate::config::value::{Any, Named};
-use crate::config::walk::{Item, Key, Kind, Section, Shape, Slot, Value, Walk};
+use crate::config::walk::{Item, Key, Kind, Shape, Slot, Value, Walk};
 use crate::gate::policy::ServerAddress;
+use crate::tokens::policy::Timestamps;
 
 section! {
     /// A realm.
@@ -18,6 +18,8 @@ section! {
         optional realm: String;
         /// Whose requests these are: exact names, `"*.example.com"` (one label), `"*"` (one realm at most). Exact beats wildcard; letter case, port and one trailing dot do not count.
         required hosts: Vec<Item<String>>;
+        /// Attribute of stored owners that holds a host of theirs, as `"owner.ATTRIBUTE"`: a custom domain, of the same rank as a wildcard of `hosts`.
+        optional hosts_from: String;
         /// Where requests go whose route does not say: the name of an upstream, or `http://host:port`, `https://host`.
         optional upstream: String;
         /// Leaves `%2F` in a path as it is instead of refusing it.
@@ -36,8 +38,22 @@ section! {
         default roles: Named<Vec<Item<String>>> = "{}";
         /// Scope to description. Where this table stands, a scope that is not in it is an error.
         optional scopes: Named<String>;
-        /// Which requests there are, who may make them, where they go. What no route names is refused.
-        required routes: Vec<Item<Route>>;
+        /// Which requests there are, who may make them, where they go. What neither a route nor a grant names is refused.
+        optional routes: Vec<Item<Route>>;
+        /// What tokens the realm issues itself.
+        optional tokens: Tokens;
+        /// Where users and clients come from that sign in.
+        optional directory: Directory;
+        /// Requests that the gateway answers itself: they turn a credential into tokens, or end these.
+        default grants: Vec<Item<Grant>> = "[]";
+        /// How the application is asked about those whom `delegate` makes tokens for.
+        default subjects: Named<Subject> = "{}";
+        /// Bodies of good answers of grants: templates, named by `response`.
+        default responses: Named<Any> = "{}";
+        /// How times look in answers: `2024-01-15T10:30:00Z`, the same with milliseconds, or seconds since 1970.
+        default timestamps: Timestamps = r#""rfc3339""#;
+        /// Grants that are free of the address lists of clients and keys, by their type.
+        default ip_allowlist_exempt: Vec<Item<GrantType>> = "[]";
         /// Rate limits, counted on this node.
         default limits: Named<Limit> = "{}";
         /// Header fields that tell the upstream who asks. `""` leaves one out; the default names are stripped from requests in any case.
@@ -45,10 +61,7 @@ section! {
         /// How refusals look, where they are not to be problem details (RFC 9457).
         default errors: Errors = "{}";
     }
-    later [
-        "hosts_from", "enforce", "timestamps", "store", "tokens", "directory", "grants", "subjects", "responses", "cors",
-        "ip_allowlist_exempt", "ip_check",
-    ]
+    later ["enforce", "store", "cors"]
 }
 
 section! {
@@ -114,11 +127,11 @@ section! {
         default client: String = r#""X-Auth-Client""#;
         /// The realm.
         default realm: String = r#""X-Auth-Realm""#;
-        /// `jwt` or `api_key`.
+        /// `jwt`, `api_key` or `opaque`.
         default method: String = r#""X-Auth-Method""#;
-        /// Id of the key, or `jti` of the token.
+        /// Id of the key or of the opaque token, or `jti` of the JWT.
         default credential: String = r#""X-Auth-Credential-Id""#;
-        /// Name of the token's issuer.
+        /// Name of the token's issuer; `self` for tokens of the realm's own.
         default issuer: String = r#""X-Auth-Issuer""#;
         /// Effective scopes.
         default scopes: String = r#""X-Auth-Scopes""#;
@@ -173,18 +186,13 @@ pub(crate) struct Entry {
 
 impl Shape for Entry {
     fn kind() -> Kind {
-        let mut keys: Vec<Key> = match EntryKeys::kind() {
-            Kind::Table(section) => section.keys,
-            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => Vec::new(),
-        };
-        keys.push(Key {
+        EntryKeys::kind().open(Key {
             name: "WORD",
             required: false,
             default: None,
-            kind: Kind::Leaf("any value", json!({})),
+            kind: Any::kind(),
             doc: String::from("Value of a free word of the body."),
-        });
-        Kind::Table(Section { keys, open: true })
+        })
     }
 
     fn read(value: &Value<'_>, walk: &mut Walk<'_>) -> Option<Self> {

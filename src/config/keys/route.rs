@@ -18,9 +18,13 @@ section! {
         required path: String;
         /// Methods; all where it is left out. TRACE and CONNECT are never served.
         optional methods: Vec<Item<String>>;
-        /// What is taken as proof, any of `jwt` and `api_key`; `anonymous` besides them lets requests without a credential pass; `public` alone looks at nothing.
+        /// Which of the realm's `hosts` have it, as they are written there; all where it is left out. With a wildcard, hosts of `hosts_from` have it, too.
+        optional hosts: Vec<Item<String>>;
+        /// What is taken as proof, any of `jwt`, `api_key` and `opaque`; `anonymous` besides them lets requests without a credential pass; `public` alone looks at nothing.
         required auth: Vec<Item<AuthKind>>;
-        /// Of whom a JWT may be; all of the realm's where it is left out.
+        /// `opaque`: which kind, one of `[tokens.KIND]`.
+        optional token: String;
+        /// Of whom a JWT may be; all of the realm's where it is left out, and the realm itself: `self`.
         optional issuers: Vec<Item<String>>;
         /// Places of the credential, where they differ from the default: `header:NAME`, `query:NAME`, `cookie:NAME`.
         optional from: Vec<Item<String>>;
@@ -57,7 +61,7 @@ section! {
         /// Header fields that are set or removed on the way to the upstream; never those that the gateway owns.
         default headers: RouteHeaders = "{}";
     }
-    later ["token", "cors", "enforce"]
+    later ["cors", "enforce"]
 }
 
 section! {

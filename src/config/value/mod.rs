@@ -1,6 +1,8 @@
 //! The kinds of values that stand in a configuration: each knows how it is read and how it is described.
 
 pub(crate) mod address;
+pub(crate) mod field;
+pub(crate) mod issuing;
 pub(crate) mod measure;
 pub(crate) mod rate;
 pub(crate) mod secret;

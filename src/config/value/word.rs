@@ -47,6 +47,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     /// How log lines look.
     LogFormat { Json = "json", Text = "text" }
@@ -71,7 +73,7 @@ words! {
 
 words! {
     /// What a route takes as proof.
-    AuthKind { Jwt = "jwt", ApiKey = "api_key", Public = "public", Anonymous = "anonymous" } later ["opaque", "mtls"]
+    AuthKind { Jwt = "jwt", ApiKey = "api_key", Opaque = "opaque", Public = "public", Anonymous = "anonymous" } later ["mtls"]
 }
 
 impl AuthKind {

@@ -2,34 +2,35 @@
 
 mod auth;
 mod forward;
+mod guard;
+mod lookup;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::Method;
-use ipnet::IpNet;
-use serde_json::Value;
 
+pub(super) use self::guard::{Guard, Guarded, NO_TEXT, NO_TEXTS, guarded, one_of, values};
+pub(super) use self::lookup::Lookup;
 use super::limit::Limits;
 use super::scope::Scopes;
+use super::tokens::Kinds;
 use super::upstream::{Upstreams, route_timeouts};
 use super::{Compiler, view};
 use crate::config::keys::Route as Raw;
 use crate::config::problem::At;
-use crate::config::value::Any;
 use crate::config::walk::{Item, Slot, shorten};
 use crate::gate::headers::IdentityHeaders;
-use crate::gate::limit::Limiter;
-use crate::gate::network::NetworkSet;
 use crate::gate::policy::{Route, Upstream};
-use crate::gate::route::{Pattern, RouteTable};
+use crate::gate::route::Pattern;
 use crate::gate::verify::api_key::ApiKeyForm;
-use crate::gate::verify::jwt::ClaimPath;
 
 /// What routes of a realm refer to.
 pub(super) struct RealmParts<'a> {
-    /// Names of the issuers, by position; none where one has no good name.
+    /// Names of the issuers, by position; none where one has no good name. The realm itself is the last, if it issues.
     pub(super) issuers: Vec<Option<&'a str>>,
+    /// Kinds of tokens that the realm issues, if it does.
+    pub(super) kinds: Option<&'a Kinds>,
     /// Forms of API keys, by position.
     pub(super) forms: &'a [Option<ApiKeyForm>],
     /// Scopes that exist.
@@ -46,90 +47,112 @@ pub(super) struct RealmParts<'a> {
     pub(super) upstreams: &'a mut Upstreams,
     /// The server's largest body.
     pub(super) max_body: u64,
+    /// Which requests find what.
+    pub(super) lookup: Lookup,
 }
 
-/// The names of all routes, in their order; none where there is no path. A name is the pattern where none is given, with
-/// the methods before it where several routes that have no name share the pattern.
-pub(super) fn names(work: &mut Compiler<'_>, items: &[Item<Raw>]) -> Vec<Option<String>> {
-    let unnamed = |item: &Item<Raw>, path: &str| {
-        item.value.name.get().is_none() && item.value.path.get().is_some_and(|other| other.value == path)
-    };
+impl RealmParts<'_> {
+    /// Positions of the issuers whose JWTs routes can take: not of a realm that issues no access tokens.
+    fn believed(&self) -> impl Iterator<Item = usize> {
+        let useless = self.kinds.is_some_and(|kinds| !kinds.has_access());
+        0..self.issuers.len().saturating_sub(usize::from(useless))
+    }
+
+    /// Position of the realm itself among the issuers.
+    pub(super) fn own_issuer(&self) -> Option<usize> {
+        self.kinds.and_then(|_| self.issuers.len().checked_sub(1))
+    }
+}
+
+/// What has a name and a path: a route or a grant.
+pub(super) struct Named<'r> {
+    /// Where it stands.
+    pub(super) at: &'r At,
+    /// Its own name.
+    pub(super) name: &'r Slot<String>,
+    /// Its path.
+    pub(super) path: &'r Slot<String>,
+    /// Its methods, where they are said.
+    pub(super) methods: Option<Vec<&'r str>>,
+}
+
+impl<'r> Named<'r> {
+    /// Of a route.
+    pub(super) fn of(item: &'r Item<Raw>) -> Self {
+        let Raw { name, path, methods, .. } = &item.value;
+        let methods = methods.value().map(|list| list.iter().map(|method| method.value.as_str()).collect());
+        Self { at: &item.at, name, path, methods }
+    }
+}
+
+/// The names of all routes and grants, in their order; none where there is no path. A name is the pattern where none is
+/// given, with the methods before it where several that have no name share the pattern.
+pub(super) fn names(work: &mut Compiler<'_>, all: &[Named<'_>]) -> Vec<Option<String>> {
+    let mut unnamed: HashMap<&str, usize> = HashMap::new();
+    for path in all.iter().filter(|one| one.name.get().is_none()).filter_map(|one| one.path.value()) {
+        *unnamed.entry(path).or_default() += 1;
+    }
     let mut taken: HashMap<String, String> = HashMap::new();
-    let mut names = Vec::with_capacity(items.len());
-    for item in items {
-        let path = item.value.path.get().map(|path| path.value.as_str());
-        let name = match (item.value.name.get(), path, item.value.methods.get()) {
+    let mut names = Vec::with_capacity(all.len());
+    for one in all {
+        let path = one.path.value().map(String::as_str);
+        let name = match (one.name.get(), path, &one.methods) {
             (Some(name), ..) => {
                 work.plain(&name.at, &name.value);
                 Some(name.value.clone())
             }
-            (None, Some(path), Some(methods)) if items.iter().filter(|item| unnamed(item, path)).count() > 1 => {
-                let methods: Vec<_> = methods.value.iter().map(|method| method.value.as_str()).collect();
+            (None, Some(path), Some(methods)) if unnamed.get(path).is_some_and(|count| *count > 1) => {
                 Some(format!("{} {path}", methods.join(",")))
             }
             (None, path, _) => path.map(str::to_owned),
         };
         if let Some(name) = &name
-            && let Some(other) = taken.insert(name.clone(), item.at.key.clone())
+            && let Some(other) = taken.insert(name.clone(), one.at.key.clone())
         {
             let name = shorten(name);
-            work.fault(&item.at, format!("{other} is called {name:?}, too; give one of them another `name`"));
+            work.fault(one.at, format!("{other} is called {name:?}, too; give one of them another `name`"));
         }
         names.push(name);
     }
     names
 }
 
-/// Compiles a route and enters it into `table`.
+/// Compiles a route and enters it into the look-up.
 pub(super) fn route(
     work: &mut Compiler<'_>,
     item: &Item<Raw>,
     name: Option<&str>,
     index: usize,
     parts: &mut RealmParts<'_>,
-    table: &mut RouteTable,
 ) -> Option<Route> {
     let raw = &item.value;
     let methods = methods(work, &raw.methods);
     let pattern = raw.path.get().and_then(|path| work.good(&path.at, Pattern::parse(&path.value)));
     if let (Some(pattern), Some(methods)) = (&pattern, &methods) {
-        let inserted = table.insert(pattern, methods, index);
-        work.good(&item.at, inserted);
+        parts.lookup.add(work, &item.at, &raw.hosts, (pattern, methods), index);
     }
-    let auth = auth::auth(work, raw, parts);
-    let issuers = auth.map(|auth| auth::issuers(work, raw, auth, parts));
-    let places = auth.map(|auth| auth::places(work, raw, auth, parts));
-
-    // Without a pattern nothing can be said about names in scopes.
-    let names = pattern.as_ref().map(Pattern::param_names);
-    let scopes = names.map(|names| parts.scopes.needed(work, &raw.scopes, names));
-    let scopes_any = names.map(|names| parts.scopes.needed(work, &raw.scopes_any, names));
-    let roles = one_of(work, &raw.roles);
-    let plans = one_of(work, &raw.plan);
-    let attributes = attributes(work, &raw.attributes.value.0);
-    let allow_ips = networks(work, &raw.allow_ips, &raw.allow_ips_file, "every address is allowed");
-    let deny_ips = networks(work, &raw.deny_ips, &raw.deny_ips_file, "no address is refused");
-    let limits = limits(work, &raw.limits, parts.limits);
+    let guarded = guarded(work, &Guard::of(raw), pattern.as_ref(), parts);
     let upstream = upstream(work, item, parts);
     let timeouts = route_timeouts(work, &raw.timeouts);
     let strip_prefix = forward::strip_prefix(work, raw, pattern.as_ref());
     let (add_headers, remove_headers) = forward::headers(work, &raw.headers.value, parts.identity);
+    let guarded = guarded?;
 
     Some(Route {
         name: Arc::from(name?),
         index,
         view: view::route(raw),
-        auth: auth?,
-        places: places?,
-        issuers: issuers?,
-        scopes: scopes?,
-        scopes_any: scopes_any?,
-        roles,
-        plans,
-        attributes,
-        allow_ips: allow_ips?,
-        deny_ips: deny_ips?,
-        limits: limits?,
+        auth: guarded.auth,
+        places: guarded.places,
+        issuers: guarded.issuers,
+        scopes: guarded.scopes,
+        scopes_any: guarded.scopes_any,
+        roles: guarded.roles,
+        plans: guarded.plans,
+        attributes: guarded.attributes,
+        allow_ips: guarded.allow_ips,
+        deny_ips: guarded.deny_ips,
+        limits: guarded.limits,
         upstream: Some(upstream?),
         grant: None,
         strip_prefix,
@@ -164,80 +187,6 @@ fn methods(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -> Option<Ve
         }
     }
     (!methods.is_empty()).then_some(methods)
-}
-
-fn one_of(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -> Vec<Box<str>> {
-    let Some(list) = slot.get() else { return Vec::new() };
-    work.not_empty(list);
-    work.distinct(&list.value);
-    for item in &list.value {
-        work.plain(&item.at, &item.value);
-    }
-    list.value.iter().map(|item| item.value.as_str().into()).collect()
-}
-
-fn attributes(work: &mut Compiler<'_>, entries: &[(String, Item<Any>)]) -> Vec<(ClaimPath, Vec<Value>)> {
-    let plain = |value: &Value| value.is_string() || value.is_boolean() || value.is_i64();
-    entries
-        .iter()
-        .filter_map(|(name, item)| {
-            work.plain(&item.at, name);
-            let values = match &item.value.0 {
-                Value::Array(values) => values.clone(),
-                value => vec![value.clone()],
-            };
-            if values.is_empty() {
-                work.fault(&item.at, "the list is empty: nothing would ever pass");
-            } else if !values.iter().all(plain) {
-                work.fault(&item.at, "expected text, an integer, a boolean, or a list of these");
-            }
-            Some((work.good(&item.at, ClaimPath::parse(name))?, values))
-        })
-        .collect()
-}
-
-/// The networks of a list and a file together. None: a problem was noted.
-fn networks(
-    work: &mut Compiler<'_>,
-    list: &Slot<Vec<Item<IpNet>>>,
-    file: &Slot<String>,
-    consequence: &str,
-) -> Option<Option<NetworkSet>> {
-    let mut networks: Vec<IpNet> = Vec::new();
-    let mut good = !matches!(list, Slot::Bad) && !matches!(file, Slot::Bad);
-    if let Some(list) = list.get() {
-        if list.value.is_empty() {
-            work.warn(&list.at, format!("the list is empty, so {consequence}; leave it out to say so"));
-        }
-        networks.extend(list.value.iter().map(|network| network.value));
-    }
-    if let Some(file) = file.get() {
-        match work.files.read_networks(&file.at, &file.value, &mut work.problems) {
-            Some(read) => networks.extend(read),
-            None => good = false,
-        }
-    }
-    good.then(|| (!networks.is_empty()).then(|| networks.into_iter().collect()))
-}
-
-fn limits(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>, known: &Limits) -> Option<Vec<Arc<Limiter>>> {
-    let list = match slot {
-        Slot::Given(list) => &list.value,
-        Slot::Absent(_) => return Some(Vec::new()),
-        Slot::Bad => return None,
-    };
-    work.distinct(list);
-    let mut limits = Vec::new();
-    for item in list {
-        match known.iter().find(|(name, _)| *name == item.value) {
-            Some((_, limiter)) => limits.push(limiter.clone()),
-            None => {
-                work.unknown(&item.at, "limit", &item.value, known.iter().map(|(name, _)| name.as_str()));
-                limits.push(None);
-            }
-        }
-    }
-    limits.into_iter().collect()
 }
 
 fn upstream(work: &mut Compiler<'_>, item: &Item<Raw>, parts: &mut RealmParts<'_>) -> Option<Arc<Upstream>> {

@@ -1,10 +1,12 @@
 //! Whole configurations through the real loader: what they mean, and what is refused.
 
 mod client;
+mod documented;
 mod issuer;
 mod realm;
 mod route;
 mod store;
+mod tokens;
 
 use std::fs;
 use std::path::Path;

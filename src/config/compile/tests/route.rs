@@ -23,7 +23,7 @@ fn a_route_says_who_may_pass() {
     refused(shop_with("auth = ['anonymous']"), "routes[0].auth", "beside");
     refused(shop_with("auth = ['public', 'public']"), "routes[0].auth[1]", "twice");
     refused(route("path = '/'\nauth = ['public', 'jwt']"), "routes[0].auth", "stands alone");
-    refused(route("path = '/'\nauth = ['opaque']"), "routes[0].auth[0]", "not available in this version");
+    refused(route("path = '/'\nauth = ['mtls']"), "routes[0].auth[0]", "not available in this version");
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn methods_are_written_as_they_are_sent() {
 #[test]
 fn what_a_route_refers_to_exists() {
     refused(jwt("issuers = ['ipd']"), "routes[0].issuers[0]", "did you mean `idp`?");
-    refused(jwt("issuers = ['self']"), "routes[0].issuers[0]", "not available in this version");
+    refused(jwt("issuers = ['self']"), "routes[0].issuers[0]", "issues nothing");
     refused(jwt("issuers = []"), "routes[0].issuers", "empty");
     refused(jwt("limits = ['brust']"), "routes[0].limits[0]", "did you mean `burst`?");
     refused(jwt("allow_ips_file = 'nope'"), "routes[0].allow_ips_file", "does not exist");
