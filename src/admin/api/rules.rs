@@ -8,6 +8,7 @@ use crate::gate::verify::api_key::ApiKeyForm;
 use crate::identifier::{canonical_identifier, is_hidden};
 use crate::identity::{OwnerScopes, ScopeSet, grant_fault};
 use crate::nearest;
+use crate::password::Phc;
 use crate::store::Client;
 
 /// What is told about a key or token that never expires.
@@ -92,6 +93,16 @@ impl Faults {
             // Nobody could sign in as this: what is given is compared in its canonical form.
             self.add(field, "must be composed (Unicode NFC), and hold no character that passes for an ASCII one");
         }
+    }
+
+    /// A hash that cannot be taken over. It is not repeated.
+    pub(super) fn password_hash(&mut self, field: &str, hash: Option<&str>) -> Option<Phc> {
+        let fault = match Phc::imported(hash?) {
+            Ok(phc) => return Some(phc),
+            Err(fault) => fault,
+        };
+        self.add(field, fault.to_string());
+        None
     }
 
     /// Ends that are reached already.
