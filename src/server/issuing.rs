@@ -34,12 +34,12 @@ impl Settled for Feed {
 }
 
 /// The token service on an open store.
-pub(super) fn tokens(store: &Store, runtime: &Handle, feed: &Arc<Feed>) -> Tokens {
+pub(super) fn tokens(store: &Store, runtime: &Handle, feed: &Arc<Feed>, hasher: Hasher) -> Tokens {
     Tokens::new(Parts {
         store: store.clone(),
         runtime: runtime.clone(),
         callback: Arc::new(HttpCallback::new(runtime.clone())),
-        hasher: Hasher::new(),
+        hasher,
         settled: Arc::clone(feed) as Arc<dyn Settled>,
     })
 }
