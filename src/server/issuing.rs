@@ -89,12 +89,8 @@ impl Around {
 }
 
 /// Keeps keys and hosts as the store has them, for ever.
-pub(super) async fn keep(
-    store: Store,
-    around: Around,
-    keys: Arc<StoredKeys>,
-    (changed, in_force): (Arc<Notify>, Arc<Notify>),
-) {
+pub(super) async fn keep(store: Store, around: Around, keys: Arc<StoredKeys>, feed: Arc<Feed>, in_force: Arc<Notify>) {
+    let changed = feed.issuing();
     let mut due = true;
     loop {
         if let Some(gateway) = around.gateway() {
@@ -104,8 +100,12 @@ pub(super) async fn keep(
                 realm.keys.tidy(now);
             }
             if due {
+                let position = feed.position();
                 due = match refresh(&store, &live.issuing, &live.snapshot).await {
-                    Ok(()) => false,
+                    Ok(()) => {
+                        feed.signing_keys_read(position);
+                        false
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "signing keys and hosts of owners are not up to date");
                         true

@@ -6,10 +6,9 @@ use serde_json::Value;
 use super::own;
 use super::policy::{Format, Kind, RealmTokens};
 use super::refusal::Refusal;
-use super::session::name_of;
 use crate::clock::UnixMillis;
 use crate::store::{
-    Client, ClientStatus, IssuedInForce, KeyStatus, RefreshInForce, RefreshState, SessionInForce, Store, StoreError,
+    ClientStatus, IssuedInForce, KeyStatus, RefreshInForce, RefreshState, SessionInForce, Store, StoreError,
 };
 
 pub use super::own::Claims;
@@ -65,6 +64,11 @@ pub async fn recognize(store: &Store, realm: &RealmTokens, text: &str, now: Unix
         }
     }
     Ok(Known::Nothing)
+}
+
+/// What a token of the realm says, of any kind and age; nothing where its signature does not fit.
+pub fn claims_of(realm: &RealmTokens, text: &str, now: UnixMillis) -> Option<Claims> {
+    own::read_any(realm, text, now).ok()
 }
 
 async fn signed(store: &Store, realm: &RealmTokens, text: &str, now: UnixMillis) -> Result<Known, Trouble> {
@@ -161,11 +165,6 @@ pub fn of_issued(found: &IssuedInForce, now: UnixMillis) -> Standing {
         (token.used_at.is_some(), Standing::Spent),
         (!lasts(token.expires_at, now), Standing::Expired),
     ])
-}
-
-/// What tokens of a principal are about.
-pub fn subject_of(client: &Client) -> &str {
-    name_of(client)
 }
 
 /// Whether `end` is still to come, in whole seconds as tokens tell it.
