@@ -69,6 +69,8 @@ pub struct ClientChange {
 pub struct ClientFilter {
     /// Only of these realms; none = of all.
     pub realms: Option<Vec<String>>,
+    /// Only those with these ids, a few.
+    pub ids: Option<Vec<String>>,
     /// Identifier, as [`Store::client_called`] understands it.
     pub identifier: Option<String>,
     /// What they are.
@@ -123,6 +125,9 @@ impl Store {
         let mut statement = select().push(" WHERE 1 = 1");
         if let Some(realms) = &filter.realms {
             statement = statement.bind_list(" AND p.realm IN ", realms.iter().map(String::as_str));
+        }
+        if let Some(ids) = &filter.ids {
+            statement = statement.bind_list(" AND p.id IN ", ids.iter().map(String::as_str));
         }
         if let Some(role) = &filter.role {
             // Roles are a JSON list. Its text loses the quoted name only if it holds it: names have no quotes in them.
