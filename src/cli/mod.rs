@@ -82,12 +82,21 @@ enum Command {
     /// Roles of the configuration, and how many have them
     #[command(subcommand)]
     Role(admin::views::RoleVerb),
+    /// Sessions: what logins began, to look at and to end
+    #[command(subcommand)]
+    Session(admin::session::Verb),
+    /// Tokens of the token service, from standard input: inspect, introspect, revoke
+    #[command(subcommand)]
+    Token(admin::token::Verb),
+    /// Keys that realms sign their tokens with: rotate, activate, retire, disable
+    #[command(subcommand)]
+    SigningKey(admin::signing_key::Verb),
     /// The audit trail
     #[command(subcommand)]
     Audit(admin::audit::Verb),
     /// Tokens for the admin API; the first one is made here, on the machine
     #[command(subcommand)]
-    AdminToken(admin::token::Verb),
+    AdminToken(admin::admin_token::Verb),
     /// The store as a whole: migrate, back up, check it
     #[command(subcommand)]
     Store(store::Verb),
@@ -177,7 +186,10 @@ pub fn run() -> ExitCode {
         Command::Scope(verb) => administer(&Noun::Scope(&verb), path),
         Command::Role(verb) => administer(&Noun::Role(&verb), path),
         Command::Audit(verb) => administer(&Noun::Audit(&verb), path),
-        Command::AdminToken(verb) => administer(&Noun::Token(&verb), path),
+        Command::AdminToken(verb) => administer(&Noun::AdminToken(&verb), path),
+        Command::Session(verb) => administer(&Noun::Session(&verb), path),
+        Command::Token(verb) => administer(&Noun::Token(&verb), path),
+        Command::SigningKey(verb) => administer(&Noun::SigningKey(&verb), path),
         Command::Store(verb) => ExitCode::from(store::run(&verb, path)),
         Command::Key(KeyCommand::Hash) => ExitCode::from(key::hash(&mut std::io::stdin(), &mut std::io::stdout())),
     }

@@ -50,6 +50,9 @@ pub struct OwnKeys {
 }
 
 impl OwnKeys {
+    /// Tokens that do not name their key are verified while so many keys of their algorithm are alive, and no more.
+    pub const MOST_UNNAMED: usize = MAX_TRIES;
+
     /// Puts other keys in force. What was verified before is verified again.
     pub fn replace(&self, keys: Vec<Arc<OwnKey>>) {
         self.keys.store(Some(Arc::new(keys)));

@@ -40,6 +40,8 @@ pub(super) struct Feed {
     trouble: Mutex<Option<String>>,
     /// Notified when signing keys, or hosts of owners, may have changed.
     issuing: Arc<Notify>,
+    /// How far the feed was known when signing keys were read last.
+    keys_read: watch::Sender<i64>,
 }
 
 /// Whether more than what the ledger keeps is to be read again.
@@ -72,6 +74,7 @@ impl Feed {
             last: Mutex::new(None),
             trouble: Mutex::new(None),
             issuing: Arc::default(),
+            keys_read: watch::Sender::new(0),
         }
     }
 
@@ -158,6 +161,11 @@ impl Feed {
         Ok(())
     }
 
+    /// The hosts of owners, as far as the feed is known.
+    pub(super) fn hosts(&self) -> &OwnerHosts {
+        &self.hosts
+    }
+
     /// Notified when signing keys, or hosts of owners, may have changed.
     pub(super) fn issuing(&self) -> Arc<Notify> {
         Arc::clone(&self.issuing)
@@ -218,6 +226,24 @@ impl Feed {
         if tokio::time::timeout(PATIENCE, position.wait_for(|known| *known >= seq)).await.is_err() {
             let ledger = self.keys.ledger();
             ledger.restart(ledger.position().max(seq));
+        }
+    }
+
+    /// How far the feed is known.
+    pub(super) fn position(&self) -> i64 {
+        *self.position.borrow()
+    }
+
+    /// Signing keys were read when the feed was known up to `position`.
+    pub(super) fn signing_keys_read(&self, position: i64) {
+        self.keys_read.send_replace(position);
+    }
+
+    /// Waits until signing keys as they are at the row `seq` count here, but not for ever.
+    pub(super) async fn signing_keys_applied(&self, seq: i64) {
+        let mut read = self.keys_read.subscribe();
+        if tokio::time::timeout(PATIENCE, read.wait_for(|known| *known >= seq)).await.is_err() {
+            tracing::warn!(seq, "changed signing keys are not in force on this node yet");
         }
     }
 

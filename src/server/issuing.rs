@@ -151,13 +151,8 @@ impl OwnerHosts {
 }
 
 /// Keeps keys and hosts as the store has them, for ever.
-pub(super) async fn keep(
-    store: Store,
-    around: Around,
-    keys: Arc<StoredKeys>,
-    hosts: Arc<OwnerHosts>,
-    (changed, in_force): (Arc<Notify>, Arc<Notify>),
-) {
+pub(super) async fn keep(store: Store, around: Around, keys: Arc<StoredKeys>, feed: Arc<Feed>, in_force: Arc<Notify>) {
+    let changed = feed.issuing();
     let mut due = true;
     loop {
         if let Some(gateway) = around.gateway() {
@@ -167,8 +162,12 @@ pub(super) async fn keep(
                 realm.keys.tidy(now);
             }
             if due {
-                due = match refresh(&store, &hosts, &live.issuing, &live.snapshot).await {
-                    Ok(()) => false,
+                let position = feed.position();
+                due = match refresh(&store, feed.hosts(), &live.issuing, &live.snapshot).await {
+                    Ok(()) => {
+                        feed.signing_keys_read(position);
+                        false
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "signing keys and hosts of owners are not up to date");
                         true

@@ -14,6 +14,7 @@ use crate::gate::policy::Realm;
 use crate::gate::verify::stored::StoredKeys;
 use crate::proxy::Gateway;
 use crate::reload::Reloader;
+use crate::tokens::policy::Issuing;
 
 /// A running gateway with a store.
 pub(super) struct Here {
@@ -27,6 +28,10 @@ pub(super) struct Here {
 impl Surroundings for Here {
     fn realms(&self) -> Vec<Arc<Realm>> {
         self.gateway.live.load().snapshot.realms.clone()
+    }
+
+    fn issuing(&self) -> Arc<Issuing> {
+        Arc::clone(&self.gateway.live.load().issuing)
     }
 
     fn generation(&self) -> Option<u64> {
@@ -54,6 +59,10 @@ impl Surroundings for Here {
 
     async fn applied(&self, seq: i64) {
         self.feed.applied(seq).await;
+    }
+
+    async fn signing_keys_applied(&self, seq: i64) {
+        self.feed.signing_keys_applied(seq).await;
     }
 
     /// A node that has lost the store answers from memory for so long; others learn of a change within a poll.

@@ -25,6 +25,7 @@ mod trace;
 
 pub mod body;
 pub mod callback;
+pub mod recognize;
 pub mod signing;
 
 use std::fmt;

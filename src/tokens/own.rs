@@ -14,19 +14,19 @@ const MAX_TOKEN: usize = 8 * 1024;
 
 /// What a good token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Claims {
+pub struct Claims {
     /// `jti`
-    pub(super) id: String,
+    pub id: String,
     /// `sub`
-    pub(super) subject: String,
+    pub subject: String,
     /// `sid`
-    pub(super) session: Option<String>,
+    pub session: Option<String>,
     /// `exp`
-    pub(super) expires: UnixMillis,
+    pub expires: UnixMillis,
     /// `iat`
-    pub(super) issued: UnixMillis,
+    pub issued: UnixMillis,
     /// All of them.
-    pub(super) all: Map<String, Value>,
+    pub all: Map<String, Value>,
 }
 
 /// Why a token is not good.

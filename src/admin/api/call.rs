@@ -125,11 +125,38 @@ impl Call<'_> {
     /// The store refuses. Nothing was written.
     pub(super) async fn finish(
         &self,
+        write: Write,
+        made: Option<&str>,
+        secret: bool,
+        answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        Ok(self.settle(write, made, secret, answer).await?.0)
+    }
+
+    /// The same after a change of signing keys, which this process reads anew.
+    ///
+    /// # Errors
+    /// As [`Call::finish`].
+    pub(super) async fn finish_signing(
+        &self,
+        write: Write,
+        made: Option<&str>,
+        answer: Answer,
+    ) -> Result<Answer, Refusal> {
+        let (answer, seq) = self.settle(write, made, false, answer).await?;
+        if let Some(seq) = seq {
+            self.surroundings().signing_keys_applied(seq).await;
+        }
+        Ok(answer)
+    }
+
+    async fn settle(
+        &self,
         mut write: Write,
         made: Option<&str>,
         secret: bool,
         mut answer: Answer,
-    ) -> Result<Answer, Refusal> {
+    ) -> Result<(Answer, Option<i64>), Refusal> {
         self.tell_effect(&mut answer);
         if let (Some(key), Some(made)) = (self.creation, made) {
             let kept = Remembered {
@@ -140,10 +167,11 @@ impl Call<'_> {
             };
             write.remember(&rememberer(self.actor), key, &kept, self.now).await?;
         }
-        if let Some(seq) = write.commit().await? {
+        let seq = write.commit().await?;
+        if let Some(seq) = seq {
             self.surroundings().applied(seq).await;
         }
-        Ok(answer)
+        Ok((answer, seq))
     }
 
     fn tell_effect(&self, answer: &mut Answer) {

@@ -54,8 +54,11 @@ pub static ENDPOINTS: &[&[Endpoint]] = &[
     super::clients::ENDPOINTS,
     super::addresses::ENDPOINTS,
     super::keys::ENDPOINTS,
-    super::audit::ENDPOINTS,
+    super::sessions::ENDPOINTS,
     super::tokens::ENDPOINTS,
+    super::signing_keys::ENDPOINTS,
+    super::audit::ENDPOINTS,
+    super::admin_tokens::ENDPOINTS,
 ];
 
 /// All of them in one row.

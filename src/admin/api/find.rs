@@ -7,7 +7,8 @@ use super::call::Call;
 use super::fields::{Field, Kind};
 use super::json::{DECLARED, declared_client_id, declared_key_id};
 use crate::gate::policy::{DeclaredClient, DeclaredKeyView, Realm};
-use crate::store::{Client, IdKind, Key, Write};
+use crate::store::{Client, IdKind, Key, Session, Write};
+use crate::tokens::policy::RealmTokens;
 
 /// The realm in a query.
 pub(super) const REALM: Field = Field::optional("realm", Kind::Text(255), "Name of a realm.");
@@ -26,6 +27,11 @@ pub(super) fn realms(call: &Call<'_>) -> Vec<Arc<Realm>> {
 /// The realm of the configuration with this name.
 pub(super) fn realm_named(call: &Call<'_>, name: &str) -> Option<Arc<Realm>> {
     call.surroundings().realms().into_iter().find(|realm| *realm.name == *name)
+}
+
+/// What the realm with this name issues; none: nothing, or there is no such realm.
+pub(super) fn issued_by(call: &Call<'_>, realm: &str) -> Option<Arc<RealmTokens>> {
+    call.surroundings().issuing().realms.iter().flatten().find(|tokens| *tokens.realm == *realm).cloned()
 }
 
 /// The realm of something stored that is to get what a realm has: roles, scopes, a prefix.
@@ -141,6 +147,16 @@ pub(super) async fn key(call: &Call<'_>, id: &str) -> Result<Key, Refusal> {
     }
     let found = call.store().key(id).await?;
     found.filter(|key| call.actor.may_enter(&key.realm)).ok_or_else(|| no_key(id))
+}
+
+/// A session that is to be shown or ended.
+pub(super) async fn session(call: &Call<'_>, id: &str) -> Result<Session, Refusal> {
+    let none = || Refusal::NotFound(format!("there is no session {id:?}"));
+    if !IdKind::Session.fits(id) {
+        return Err(none());
+    }
+    let found = call.store().session(id).await?;
+    found.filter(|session| call.actor.may_enter(&session.realm)).ok_or_else(none)
 }
 
 /// A principal that is to be changed, as `write` sees it.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::clock::UnixMillis;
 use crate::gate::policy::{DeclaredClient, DeclaredKeyView, Realm};
-use crate::store::{AddressEntry, AdminToken, Client, Key, KeyStatus};
+use crate::store::{AddressEntry, AdminToken, Client, Key, KeyStatus, Session};
 
 /// What ids of the configuration start with.
 pub(super) const DECLARED: &str = "cfg:";
@@ -206,6 +206,30 @@ pub(super) fn declared_address(entry: &IpNet) -> Value {
         "expires_at": null,
         "created_by": null,
         "created_at": null,
+    })
+}
+
+/// A session; `client`: what its principal is called.
+pub(super) fn session(session: &Session, client: Option<&str>, now: UnixMillis) -> Value {
+    let state = match session.revoked_at {
+        Some(_) => "revoked",
+        None if now >= session.expires_at => "expired",
+        None => "live",
+    };
+    json!({
+        "id": session.id,
+        "realm": session.realm,
+        "client_id": session.subject_id,
+        "client": client,
+        "grant": session.grant,
+        "state": state,
+        "client_ip": session.client_ip,
+        "user_agent": session.user_agent,
+        "created_at": time(session.created_at),
+        "last_seen_at": time(session.last_seen_at),
+        "expires_at": time(session.expires_at),
+        "revoked_at": opt_time(session.revoked_at),
+        "revoke_reason": session.revoke_reason,
     })
 }
 

@@ -18,9 +18,12 @@ mod rules;
 mod schemas;
 
 mod addresses;
+mod admin_tokens;
 mod audit;
 mod clients;
 mod keys;
+mod sessions;
+mod signing_keys;
 mod tokens;
 mod views;
 
@@ -41,6 +44,7 @@ use crate::clock::Clock;
 use crate::gate::policy::Realm;
 use crate::password::Hasher;
 use crate::store::Store;
+use crate::tokens::policy::Issuing;
 
 /// One request to the admin API.
 #[derive(Clone)]
@@ -74,6 +78,9 @@ pub trait Surroundings: Send + Sync {
     /// The realms of the configuration in force.
     fn realms(&self) -> Vec<Arc<Realm>>;
 
+    /// What the realms of the configuration in force issue.
+    fn issuing(&self) -> Arc<Issuing>;
+
     /// Number of the configuration in force; none where no gateway runs in this process.
     fn generation(&self) -> Option<u64>;
 
@@ -94,6 +101,9 @@ pub trait Surroundings: Send + Sync {
 
     /// Waits (bounded) until this process has taken in the feed up to `seq`: what it answers afterwards is true here.
     async fn applied(&self, seq: i64);
+
+    /// The same for the keys that realms sign with.
+    async fn signing_keys_applied(&self, seq: i64);
 
     /// How long other nodes may need at most to take in a change.
     fn propagation(&self) -> Duration;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::endpoint::{Endpoint, all, parameters};
 use super::fields::{Field, object_schema, value_schema};
-use super::schemas::SCHEMAS;
+use super::schemas;
 
 /// OpenAPI 3.1.
 pub fn openapi() -> Value {
@@ -15,13 +15,15 @@ pub fn openapi() -> Value {
             path.insert(endpoint.method.as_str().to_ascii_lowercase(), operation(endpoint));
         }
     }
-    let schemas: Map<String, Value> = SCHEMAS.iter().map(|one| (one.name.to_owned(), one.to_json())).collect();
+    let mut schemas: Map<String, Value> = schemas::all().map(|one| (one.name.to_owned(), one.to_json())).collect();
+    schemas.sort_keys();
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Portcullis admin API",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Principals, API keys, address lists, the audit trail, and what the configuration says. \
+            "description": "Principals, API keys, address lists, sessions, signing keys, the audit trail, and what the \
+                configuration says. \
                 Times are RFC 3339 with milliseconds; what is not there is null. In a query, `+` is a blank.",
         },
         "security": [{ "bearer": [] }],

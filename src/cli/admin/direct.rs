@@ -18,12 +18,14 @@ use crate::gate::policy::Realm;
 use crate::password::Hasher;
 use crate::store::{Location, OpenError, Opening, Store, StoreSettings};
 use crate::telemetry::logging;
+use crate::tokens::policy::Issuing;
 
 /// What a command on the machine stands on: the configuration, its store, and who runs it.
 pub(in crate::cli) struct Ground {
     store: Store,
     settings: StoreSettings,
     realms: Vec<Arc<Realm>>,
+    issuing: Arc<Issuing>,
     user: String,
 }
 
@@ -71,7 +73,8 @@ impl Ground {
             OpenError::Wrong(text) => Stop::Wrong(text),
             OpenError::Failed(error) => Stop::Failed(error.to_string()),
         })?;
-        Ok(Self { store, settings: settings.clone(), realms: config.snapshot.realms.clone(), user: user() })
+        let (realms, settings) = (config.snapshot.realms.clone(), settings.clone());
+        Ok(Self { store, settings, realms, issuing: Arc::new(config.issuing), user: user() })
     }
 
     /// The open store.
@@ -106,8 +109,11 @@ impl Ground {
     }
 
     pub(super) fn admin(&self) -> Direct {
-        let surroundings =
-            Arc::new(OnTheMachine { realms: self.realms.clone(), propagation: self.settings.max_staleness });
+        let surroundings = Arc::new(OnTheMachine {
+            realms: self.realms.clone(),
+            issuing: Arc::clone(&self.issuing),
+            propagation: self.settings.max_staleness,
+        });
         let admin = Admin::new(self.store.clone(), surroundings, Arc::new(SystemClock), Hasher::new());
         Direct { admin, actor: Actor::on_the_machine(&self.user) }
     }
@@ -140,6 +146,7 @@ impl Way for Direct {
 /// A process without a gateway.
 struct OnTheMachine {
     realms: Vec<Arc<Realm>>,
+    issuing: Arc<Issuing>,
     /// A node that has lost the store answers from memory for so long; the others learn of a change within a poll.
     propagation: Duration,
 }
@@ -148,6 +155,10 @@ struct OnTheMachine {
 impl Surroundings for OnTheMachine {
     fn realms(&self) -> Vec<Arc<Realm>> {
         self.realms.clone()
+    }
+
+    fn issuing(&self) -> Arc<Issuing> {
+        Arc::clone(&self.issuing)
     }
 
     fn generation(&self) -> Option<u64> {
@@ -169,6 +180,8 @@ impl Surroundings for OnTheMachine {
 
     /// There is nothing in this process that a change could reach.
     async fn applied(&self, _seq: i64) {}
+
+    async fn signing_keys_applied(&self, _seq: i64) {}
 
     fn propagation(&self) -> Duration {
         self.propagation

@@ -2,6 +2,7 @@
 //! request is done in this process on the opened store, or sent to a gateway: rules, wording and audit trail are the
 //! API's in both cases, and nothing is decided here but what to ask before something ends.
 
+pub(in crate::cli) mod admin_token;
 pub(in crate::cli) mod args;
 mod asking;
 pub(in crate::cli) mod audit;
@@ -15,6 +16,8 @@ mod prompt;
 mod remote;
 mod render;
 mod resolve;
+pub(in crate::cli) mod session;
+pub(in crate::cli) mod signing_key;
 pub(in crate::cli) mod token;
 pub(in crate::cli) mod views;
 
@@ -57,6 +60,12 @@ pub(super) enum Noun<'a> {
     /// The audit trail.
     Audit(&'a audit::Verb),
     /// Admin tokens.
+    AdminToken(&'a admin_token::Verb),
+    /// Sessions.
+    Session(&'a session::Verb),
+    /// Keys that realms sign with.
+    SigningKey(&'a signing_key::Verb),
+    /// Tokens of the token service.
     Token(&'a token::Verb),
 }
 
@@ -171,6 +180,9 @@ impl Noun<'_> {
             Self::Scope(verb) => views::scopes(verb, desk).await,
             Self::Role(verb) => views::roles(verb, desk).await,
             Self::Audit(verb) => audit::run(verb, desk, ground).await,
+            Self::AdminToken(verb) => admin_token::run(verb, desk).await,
+            Self::Session(verb) => session::run(verb, desk).await,
+            Self::SigningKey(verb) => signing_key::run(verb, desk).await,
             Self::Token(verb) => token::run(verb, desk).await,
         }
     }
@@ -182,7 +194,10 @@ impl Noun<'_> {
             Self::Ip(verb) => verb.via().clone(),
             Self::Scope(views::ScopeVerb::List(list)) | Self::Role(views::RoleVerb::List(list)) => list.via.clone(),
             Self::Audit(verb) => verb.via(),
-            Self::Token(verb) => Via { json: verb.json(), ..Via::default() },
+            Self::AdminToken(verb) => Via { json: verb.json(), ..Via::default() },
+            Self::Session(verb) => verb.via().clone(),
+            Self::SigningKey(verb) => verb.via().clone(),
+            Self::Token(verb) => verb.via().clone(),
         }
     }
 
@@ -192,8 +207,10 @@ impl Noun<'_> {
             Self::Client(verb) => verb.writes(),
             Self::Key(verb) => verb.writes(),
             Self::Ip(verb) => verb.writes(),
-            Self::Token(verb) => verb.writes(),
-            Self::Scope(_) | Self::Role(_) | Self::Audit(_) => false,
+            Self::AdminToken(verb) => verb.writes(),
+            Self::SigningKey(verb) => verb.writes(),
+            // There is nothing to end where there is no store.
+            Self::Scope(_) | Self::Role(_) | Self::Audit(_) | Self::Session(_) | Self::Token(_) => false,
         };
         if writes { Opening::Create } else { Opening::Existing }
     }
@@ -207,8 +224,14 @@ impl Noun<'_> {
         match self {
             Self::Client(verb) => verb.showing(),
             Self::Key(verb) => verb.showing(),
-            Self::Token(verb) => verb.showing(),
-            Self::Ip(_) | Self::Scope(_) | Self::Role(_) | Self::Audit(_) => Showing::default(),
+            Self::AdminToken(verb) => verb.showing(),
+            Self::Ip(_)
+            | Self::Scope(_)
+            | Self::Role(_)
+            | Self::Audit(_)
+            | Self::Session(_)
+            | Self::SigningKey(_)
+            | Self::Token(_) => Showing::default(),
         }
     }
 
@@ -217,7 +240,14 @@ impl Noun<'_> {
         match self {
             Self::Client(verb) => verb.reads_input(),
             Self::Key(verb) => verb.reads_input(),
-            Self::Ip(_) | Self::Scope(_) | Self::Role(_) | Self::Audit(_) | Self::Token(_) => false,
+            Self::Token(_) => true,
+            Self::Ip(_)
+            | Self::Scope(_)
+            | Self::Role(_)
+            | Self::Audit(_)
+            | Self::AdminToken(_)
+            | Self::Session(_)
+            | Self::SigningKey(_) => false,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::render::{self, count, printable};
 use crate::clock::UnixMillis;
 use crate::store::IdKind;
 
-/// So many keys are looked at to say what ends with their owner.
+/// So many keys or sessions are looked at to say what ends.
 const MOST_COUNTED: u64 = 10_000;
 
 /// Something that was meant.
@@ -115,8 +115,15 @@ fn one_of(
     }
 }
 
-/// What ends when the keys of a client no longer work: «3 keys, 2 used in the last hour».
-pub(super) async fn keys_of(desk: &Desk<'_>, owner: &str) -> Result<String, Stop> {
+/// What ends when the credentials of a client no longer work: «3 keys, 2 used in the last hour, and 1 live session».
+pub(super) async fn held_by(desk: &Desk<'_>, client: &str) -> Result<String, Stop> {
+    let keys = keys_of(desk, client).await?;
+    let sessions = sessions(desk, &[("client", client)]).await?;
+    Ok(if sessions.starts_with("no ") { keys } else { format!("{keys}, and {sessions}") })
+}
+
+/// «3 keys, 2 used in the last hour».
+async fn keys_of(desk: &Desk<'_>, owner: &str) -> Result<String, Stop> {
     let (mut keys, mut fresh, mut cursor) = (0_u64, 0_u64, None::<String>);
     let more = loop {
         let asking = Asking::get(&["keys"]).query("owner_id", Some(owner)).query("status", Some("active"));
@@ -133,6 +140,25 @@ pub(super) async fn keys_of(desk: &Desk<'_>, owner: &str) -> Result<String, Stop
     Ok(match keys {
         0 => "no key that works".to_owned(),
         _ => format!("{more}{}, {fresh} used in the last hour", count(keys, "key")),
+    })
+}
+
+/// Live sessions, counted, in words: «3 live sessions».
+pub(super) async fn sessions(desk: &Desk<'_>, of: &[(&str, &str)]) -> Result<String, Stop> {
+    let (mut sessions, mut cursor) = (0_u64, None::<String>);
+    let more = loop {
+        let asking = Asking::get(&["sessions"]).query("live", Some("true")).query("limit", Some("200"));
+        let asking = of.iter().fold(asking, |asking, (name, value)| asking.query(name, Some(value)));
+        let part = desk.ask(asking.query("cursor", cursor.as_deref())).await?;
+        sessions += u64::try_from(data(&part).len()).unwrap_or(0);
+        cursor = part.get("next_cursor").and_then(Value::as_str).map(str::to_owned);
+        if cursor.is_none() || sessions >= MOST_COUNTED {
+            break if cursor.is_some() { "more than " } else { "" };
+        }
+    };
+    Ok(match sessions {
+        0 => "no live session".to_owned(),
+        _ => format!("{more}{}", count(sessions, "live session")),
     })
 }
 

@@ -95,7 +95,10 @@ fn play_to(words: &[&str], answers: Vec<Answer>, mut person: Sitting, out: &mut 
         Command::Scope(verb) => Noun::Scope(verb),
         Command::Role(verb) => Noun::Role(verb),
         Command::Audit(verb) => Noun::Audit(verb),
-        Command::AdminToken(verb) => Noun::Token(verb),
+        Command::AdminToken(verb) => Noun::AdminToken(verb),
+        Command::Session(verb) => Noun::Session(verb),
+        Command::Token(verb) => Noun::Token(verb),
+        Command::SigningKey(verb) => Noun::SigningKey(verb),
         other => panic!("{other:?} is no administration"),
     };
     let script = Script { answers: Mutex::new(answers.into()), asked: Mutex::default() };

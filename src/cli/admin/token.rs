@@ -1,159 +1,159 @@
-//! `admin-token`: tokens for administration. They are made and ended on the machine only: the API knows no token that
-//! could do it.
+//! `token`: a token of the token service, read from standard input: what it says, how it stands, its end. Its text is never
+//! repeated.
 
 use clap::{Args, Subcommand};
+use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value, json};
 
-use super::args::{self, Expiry, Making, Paging, Showing, Sure};
+use super::args::{Sure, Via};
 use super::asking::Asking;
-use super::desk::Desk;
+use super::desk::{Desk, Shown};
 use super::render::{self, relative};
-use super::{FINE, Stop, resolve};
-use crate::clock::UnixMillis;
+use super::session::described;
+use super::{FAILED, FINE, Stop};
 
-const HEADS: &[&str] = &["ID", "NAME", "HINT", "SCOPES", "REALMS", "LAST USED", "EXPIRES", "STATE", "BY"];
-
-/// What can be done with admin tokens.
+/// What can be done with tokens.
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Verb {
-    /// Make a token for the admin API and show it, once; on the machine of the store only
-    #[command(
-        after_help = "Examples:\n  portcullis admin-token create dashboard --scope admin:read --scope admin:keys --realm shop\n  portcullis admin-token create ci --scope admin:clients --expires 30d --output secret > token.txt"
-    )]
-    Create(Create),
-    /// List the tokens, those that have ended included
-    #[command(after_help = "Example:\n  portcullis admin-token list")]
-    List(List),
-    /// End a token for good
-    #[command(after_help = "Example:\n  portcullis admin-token revoke dashboard --yes")]
+    /// Print what a token says, whether its signature fits, and how it stands
+    #[command(after_help = "Example:\n  portcullis token inspect < token.txt")]
+    Inspect(Which),
+    /// Say whether a token or an API key is good, and why not; exit code 1 if not
+    #[command(after_help = "Example:\n  portcullis token introspect --realm shop < token.txt")]
+    Introspect(Which),
+    /// End a token; with a refresh token, its whole session
+    #[command(after_help = "Example:\n  portcullis token revoke --reason 'found in a log' --yes < token.txt")]
     Revoke(Revoke),
 }
 
-/// Arguments of `admin-token create`.
+/// Arguments of verbs that only look.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Create {
-    /// What it is for
-    pub(in crate::cli) name: String,
-    /// What it may do; may be repeated. admin:* = everything that a token can be given today
-    #[arg(long = "scope", value_name = "SCOPE", required = true,
-          value_parser = ["admin:read", "admin:clients", "admin:keys", "admin:reload", "admin:*"])]
-    pub(in crate::cli) scopes: Vec<String>,
-    /// Only in this realm; may be repeated. None: in all
-    #[arg(long = "realm", value_name = "REALM")]
-    pub(in crate::cli) realms: Vec<String>,
-    /// When it ends: a span, a time, or never
-    #[arg(long, value_name = "WHEN", default_value = "90d", value_parser = args::expiry)]
-    pub(in crate::cli) expires: Expiry,
-    #[command(flatten)]
-    pub(in crate::cli) making: Making,
-    #[command(flatten)]
-    pub(in crate::cli) showing: Showing,
-    /// Print the JSON of the admin API
+pub(in crate::cli) struct Which {
+    /// Its realm; may be left out where the token names it, or there is only one
     #[arg(long)]
-    pub(in crate::cli) json: bool,
+    pub(in crate::cli) realm: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) via: Via,
 }
 
-/// Arguments of `admin-token list`.
-#[derive(Debug, Args)]
-pub(in crate::cli) struct List {
-    #[command(flatten)]
-    pub(in crate::cli) paging: Paging,
-    /// Print the JSON of the admin API
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
-}
-
-/// Arguments of `admin-token revoke`.
+/// Arguments of `token revoke`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Revoke {
-    /// Its id, or its name
-    #[arg(value_name = "ID")]
-    pub(in crate::cli) id: String,
+    /// Its realm; may be left out where the token names it, or there is only one
+    #[arg(long)]
+    pub(in crate::cli) realm: Option<String>,
+    /// For the audit trail
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) reason: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) sure: Sure,
-    /// Print the JSON of the admin API
-    #[arg(long)]
-    pub(in crate::cli) json: bool,
+    #[command(flatten)]
+    pub(in crate::cli) via: Via,
 }
 
 impl Verb {
-    pub(super) fn json(&self) -> bool {
+    pub(super) fn via(&self) -> &Via {
         match self {
-            Self::Create(Create { json, .. }) | Self::List(List { json, .. }) | Self::Revoke(Revoke { json, .. }) => {
-                *json
-            }
+            Self::Inspect(Which { via, .. })
+            | Self::Introspect(Which { via, .. })
+            | Self::Revoke(Revoke { via, .. }) => via,
         }
-    }
-
-    pub(super) fn writes(&self) -> bool {
-        !matches!(self, Self::List(_))
-    }
-
-    pub(super) fn showing(&self) -> Showing {
-        if let Self::Create(args) = self { args.showing } else { Showing::default() }
     }
 }
 
 pub(super) async fn run(verb: &Verb, desk: &mut Desk<'_>) -> Result<u8, Stop> {
     match verb {
-        Verb::Create(args) => create(args, desk).await?,
-        Verb::List(args) => desk.list(Asking::get(&["admin-tokens"]), &args.paging, HEADS, row).await?,
-        Verb::Revoke(args) => revoke(args, desk).await?,
+        Verb::Inspect(args) => inspect(args, desk).await,
+        Verb::Introspect(args) => introspect(args, desk).await,
+        Verb::Revoke(args) => revoke(args, desk).await,
     }
+}
+
+fn read(desk: &mut Desk<'_>) -> Result<zeroize::Zeroizing<String>, Stop> {
+    if desk.person.is_there() {
+        desk.note("The token (it is visible here; Enter ends it):");
+    }
+    desk.person.secret()
+}
+
+fn body(token: &str, realm: Option<&str>) -> Map<String, Value> {
+    let realm = realm.map(|realm| ("realm".to_owned(), realm.into()));
+    [("token".to_owned(), token.into())].into_iter().chain(realm).collect()
+}
+
+async fn state(token: &str, realm: Option<&str>, desk: &Desk<'_>) -> Result<Value, Stop> {
+    let asking = Asking::post(&["tokens", "introspect"]).body(&Value::Object(body(token, realm)));
+    desk.ask(asking).await
+}
+
+/// A part of a signed token, whoever signed it.
+fn part(token: &str, n: usize) -> Option<Value> {
+    let bytes = BASE64URL_NOPAD.decode(token.split('.').nth(n)?.as_bytes()).ok()?;
+    serde_json::from_slice(&bytes).ok().filter(Value::is_object)
+}
+
+async fn inspect(args: &Which, desk: &mut Desk<'_>) -> Result<u8, Stop> {
+    let token = read(desk)?;
+    let (header, claims) = (part(&token, 0), part(&token, 1));
+    let state = state(&token, args.realm.as_deref(), desk).await?;
+    let of_ours = state.get("what").and_then(Value::as_str) != Some("unknown");
+    let verified = header.is_some() && claims.is_some() && of_ours;
+    if desk.shown == Shown::Json {
+        let all = json!({ "header": header, "claims": claims, "verified": verified, "state": state });
+        desk.show(&all)?;
+        return Ok(FINE);
+    }
+    if let (Some(header), Some(claims)) = (&header, &claims) {
+        desk.say("Header")?;
+        desk.show(header)?;
+        let trust =
+            if verified { "verified by a key of the realm" } else { "NOT verified: anybody may have written them" };
+        desk.say(&format!("\nClaims ({trust})"))?;
+        desk.show(claims)?;
+        desk.say("\nState")?;
+    }
+    // What it says stands above.
+    let shown: Map<_, _> =
+        state.as_object().into_iter().flatten().filter(|(name, _)| *name != "claims").map(own).collect();
+    desk.show(&Value::Object(shown))?;
     Ok(FINE)
 }
 
-async fn create(args: &Create, desk: &mut Desk<'_>) -> Result<(), Stop> {
-    let mut body = Map::new();
-    body.insert("name".to_owned(), args.name.as_str().into());
-    body.insert("scopes".to_owned(), json!(args.scopes));
-    if !args.realms.is_empty() {
-        body.insert("realms".to_owned(), json!(args.realms));
-    }
-    if let Some(expires_at) = args.making.expires_at(args.expires, desk.now)? {
-        body.insert("expires_at".to_owned(), expires_at);
-    }
-    let asking = Asking::post(&["admin-tokens"]).body(&Value::Object(body));
-    let token = desk.ask(asking.idempotency_key(args.making.idempotency_key.as_deref())).await?;
-    desk.show_secret(&token, "secret")
+fn own((name, value): (&String, &Value)) -> (String, Value) {
+    (name.clone(), value.clone())
 }
 
-fn row(token: &Value, now: UnixMillis) -> Vec<String> {
-    let text = |name: &str| render::text(token, name);
-    let time = |name: &str| match token.get(name) {
-        None | Some(Value::Null) => "never".to_owned(),
-        Some(at) => relative(at, now),
-    };
-    let realms = if token.get("realms").is_none_or(Value::is_null) { "all".to_owned() } else { text("realms") };
-    vec![
-        text("id"),
-        text("name"),
-        format!("…{}", text("hint")),
-        text("scopes"),
-        realms,
-        time("last_used_at"),
-        time("expires_at"),
-        state(token, now),
-        text("created_by"),
-    ]
+async fn introspect(args: &Which, desk: &mut Desk<'_>) -> Result<u8, Stop> {
+    let token = read(desk)?;
+    let state = state(&token, args.realm.as_deref(), desk).await?;
+    desk.show(&state)?;
+    Ok(if state.get("active") == Some(&Value::Bool(true)) { FINE } else { FAILED })
 }
 
-fn state(token: &Value, now: UnixMillis) -> String {
-    if token.get("revoked_at").is_some_and(|at| !at.is_null()) {
-        return "revoked".to_owned();
+async fn revoke(args: &Revoke, desk: &mut Desk<'_>) -> Result<u8, Stop> {
+    let token = read(desk)?;
+    let state = state(&token, args.realm.as_deref(), desk).await?;
+    let [what, id, client, code] = ["what", "id", "client", "code"].map(|name| render::text(&state, name));
+    // The admin API says better than a question why nothing can end here.
+    if !matches!(what.as_str(), "unknown" | "api_key") {
+        let kind = what.replace('_', " ");
+        let session = state.get("session").filter(|session| session.is_object());
+        let ends = match (what.as_str(), session) {
+            ("refresh_token", Some(session)) => {
+                format!("the session {}, with all its tokens", described(session, desk.now))
+            }
+            (_, _) => {
+                let end = state.get("expires_at").map_or_else(|| "-".to_owned(), |at| relative(at, desk.now));
+                format!("the {kind} {id} of {client} ({code}, expires {end})")
+            }
+        };
+        desk.confirm(&format!("revoke: ends {ends}, for good."), args.sure.yes)?;
     }
-    let expires = token.get("expires_at").and_then(Value::as_str).and_then(|at| at.parse::<jiff::Timestamp>().ok());
-    if expires.is_some_and(|at| at.as_millisecond() <= now.0) { "expired" } else { "active" }.to_owned()
-}
-
-async fn revoke(args: &Revoke, desk: &mut Desk<'_>) -> Result<(), Stop> {
-    let token = resolve::token(desk, &args.id).await?;
-    let [id, name] = ["id", "name"].map(|name| render::text(&token, name));
-    let used = match token.get("last_used_at") {
-        None | Some(Value::Null) => "never used".to_owned(),
-        Some(at) => format!("last used {}", relative(at, desk.now)),
-    };
-    desk.confirm(&format!("revoke: ends the admin token {id} ({name}), {used}, for good."), args.sure.yes)?;
-    let revoked = desk.ask(Asking::post(&["admin-tokens", &id, "revoke"])).await?;
-    desk.show(&revoked)
+    let mut body = body(&token, args.realm.as_deref());
+    if let Some(reason) = &args.reason {
+        body.insert("reason".to_owned(), reason.as_str().into());
+    }
+    let revoked = desk.ask(Asking::post(&["tokens", "revoke"]).body(&Value::Object(body))).await?;
+    desk.show(&revoked)?;
+    Ok(FINE)
 }

@@ -116,20 +116,36 @@ impl Store {
     /// # Errors
     /// The store is out of reach.
     pub async fn sessions(&self, filter: &SessionFilter, page: &Page) -> Result<Vec<Session>, StoreError> {
-        let mut statement = select().push(" WHERE 1 = 1");
-        if let Some(realms) = &filter.realms {
-            statement = statement.bind_list(" AND s.realm IN ", realms.iter().map(String::as_str));
-        }
-        if let Some(at) = filter.live_at {
-            statement = statement.bind(" AND s.revoked_at IS NULL AND s.expires_at > ", at);
-        }
-        let rows = statement
-            .bind_some(" AND s.subject_id = ", filter.subject_id.as_deref())
+        let rows = filter
+            .narrow(select())
             .bind_some(" AND s.id > ", page.after.as_deref())
             .bind(" ORDER BY s.id LIMIT ", page.rows())
             .read(&*self.inner.database)
             .await?;
         rows.into_iter().map(|mut row| read(&mut row)).collect()
+    }
+
+    /// How many sessions there are.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub async fn session_count(&self, filter: &SessionFilter) -> Result<u64, StoreError> {
+        let rows = filter.narrow(Statement::new("SELECT COUNT(*) FROM sessions s")).read(&*self.inner.database).await?;
+        let count = rows.into_iter().next().as_mut().map(Row::int).transpose()?;
+        Ok(u64::try_from(count.unwrap_or(0)).unwrap_or(0))
+    }
+}
+
+impl SessionFilter {
+    fn narrow(&self, statement: Statement) -> Statement {
+        let mut statement = statement.push(" WHERE 1 = 1");
+        if let Some(realms) = &self.realms {
+            statement = statement.bind_list(" AND s.realm IN ", realms.iter().map(String::as_str));
+        }
+        if let Some(at) = self.live_at {
+            statement = statement.bind(" AND s.revoked_at IS NULL AND s.expires_at > ", at);
+        }
+        statement.bind_some(" AND s.subject_id = ", self.subject_id.as_deref())
     }
 }
 

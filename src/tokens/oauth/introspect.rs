@@ -2,21 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
-use super::revoke::{Known, lasts};
 use super::{joined, standard};
+use crate::clock::UnixMillis;
 use crate::identity::ScopeSet;
-use crate::store::{ClientStatus, IssuedInForce, KeyStatus, RefreshInForce, RefreshState};
+use crate::store::{IssuedInForce, RefreshInForce};
 use crate::tokens::directory;
+use crate::tokens::recognize::{Claims, Known, Standing, of_issued, of_refresh, of_session, recognize};
 use crate::tokens::refusal::Refusal;
 use crate::tokens::session::name_of;
-use crate::tokens::{Reply, Service, own};
+use crate::tokens::{Reply, Service};
 
 impl Service<'_> {
     pub(in crate::tokens) async fn introspect(self) -> Result<Reply, Refusal> {
         let form = self.form()?;
         let proven = self.client(&form).await?;
         let token = form.get("token").ok_or_else(|| standard("invalid_request", "token is missing."))?;
-        let told = match self.recognize(token).await? {
+        let told = match recognize(&self.inner.store, self.realm, token, self.ask.now).await? {
             Known::Access(claims) => self.tell_access(&claims).await?,
             Known::Refresh(found) => self.tell_refresh(&found),
             Known::Issued(found) => self.tell_issued(&found).await?,
@@ -29,11 +30,11 @@ impl Service<'_> {
         Ok(Reply::json(200, &body).about(&proven.client.identifier))
     }
 
-    async fn tell_access(self, claims: &own::Claims) -> Result<Option<Map<String, Value>>, Refusal> {
+    async fn tell_access(self, claims: &Claims) -> Result<Option<Map<String, Value>>, Refusal> {
         let scope = claims.all.get("scope").and_then(Value::as_str);
         let scopes = scope.map(|scope| ScopeSet::literal(scope.split(' ')));
-        let told = self.tell_session(claims.session.as_deref(), &claims.id, scopes).await?;
-        Ok(told.filter(|_| lasts(claims.expires, self.ask.now)).map(|mut told| {
+        let told = self.tell_session(claims.session.as_deref(), &claims.id, claims.expires, scopes).await?;
+        Ok(told.map(|mut told| {
             told.insert("exp".into(), json!(claims.expires.secs()));
             told.insert("iat".into(), json!(claims.issued.secs()));
             told.insert("iss".into(), json!(&*self.realm.issuer));
@@ -47,16 +48,15 @@ impl Service<'_> {
         self,
         session: Option<&str>,
         jti: &str,
+        expires: UnixMillis,
         narrowed: Option<ScopeSet>,
     ) -> Result<Option<Map<String, Value>>, Refusal> {
         let Some(session) = session else { return Ok(None) };
         let found = self.inner.store.session_in_force(&self.realm.realm, session).await?;
-        let Some(mut found) = found else { return Ok(None) };
-        let replaced = found.session.current_jti.as_ref().is_some_and(|current| *current != *jti);
-        let ended = found.session.revoked_at.is_some() || found.revoked_tokens.iter().any(|revoked| *revoked == *jti);
-        if replaced || ended || found.subject.status != ClientStatus::Active {
+        if of_session(jti, expires, found.as_ref(), self.ask.now) != Standing::Good {
             return Ok(None);
         }
+        let Some(mut found) = found else { return Ok(None) };
         let live = directory::live(self.inner, self.realm, name_of(&found.subject), self.ask.now).await?;
         if live.is_some_and(|live| !live.active) {
             return Ok(None);
@@ -72,11 +72,7 @@ impl Service<'_> {
     }
 
     fn tell_refresh(self, found: &RefreshInForce) -> Option<Map<String, Value>> {
-        let good = found.token.state == RefreshState::Active
-            && found.session.revoked_at.is_none()
-            && found.subject.status == ClientStatus::Active
-            && lasts(found.token.expires_at, self.ask.now);
-        good.then(|| {
+        (of_refresh(found, self.ask.now) == Standing::Good).then(|| {
             let mut told = active("refresh_token", name_of(&found.subject), &found.token.jti);
             told.insert("exp".into(), json!(found.token.expires_at.secs()));
             told.insert("iat".into(), json!(found.token.issued_at.secs()));
@@ -86,17 +82,11 @@ impl Service<'_> {
 
     async fn tell_issued(self, found: &IssuedInForce) -> Result<Option<Map<String, Value>>, Refusal> {
         let token = &found.token;
-        let dead = token.revoked_at.is_some()
-            || token.used_at.is_some()
-            || found.key_gone
-            || found.key.as_ref().is_some_and(|(status, _)| *status != KeyStatus::Active)
-            || found.owner.as_ref().is_some_and(|owner| owner.status != ClientStatus::Active)
-            || !lasts(token.expires_at, self.ask.now);
-        if dead {
+        if of_issued(found, self.ask.now) != Standing::Good {
             return Ok(None);
         }
         let told = match &token.sid {
-            Some(session) => self.tell_session(Some(session), &token.id, None).await?,
+            Some(session) => self.tell_session(Some(session), &token.id, token.expires_at, None).await?,
             None => Some(active(&token.kind, &token.subject, &token.id)),
         };
         Ok(told.map(|mut told| {

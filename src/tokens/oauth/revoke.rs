@@ -2,30 +2,17 @@
 
 use super::client::Proven;
 use super::standard;
-use crate::store::{IssuedInForce, RefreshInForce};
-use crate::tokens::policy::{Format, Kind};
+use crate::tokens::recognize::{Known, recognize};
 use crate::tokens::refusal::Refusal;
 use crate::tokens::trace::Target;
-use crate::tokens::{Reply, Service, mint, own};
-
-/// What a token turns out to be.
-pub(super) enum Known {
-    /// A signed access token of a session.
-    Access(own::Claims),
-    /// A refresh token.
-    Refresh(Box<RefreshInForce>),
-    /// Something that was issued and is in the store by itself.
-    Issued(Box<IssuedInForce>),
-    /// Nothing of this realm.
-    Nothing,
-}
+use crate::tokens::{Reply, Service};
 
 impl Service<'_> {
     pub(in crate::tokens) async fn revoke(self) -> Result<Reply, Refusal> {
         let form = self.form()?;
         let proven = self.client(&form).await?;
         let token = form.get("token").ok_or_else(|| standard("invalid_request", "token is missing."))?;
-        let known = self.recognize(token).await?;
+        let known = recognize(&self.inner.store, self.realm, token, self.ask.now).await?;
         self.end(&proven, known).await?;
         Ok(Reply::json(200, &serde_json::json!({})).about(&proven.client.identifier))
     }
@@ -62,50 +49,4 @@ impl Service<'_> {
         self.settle(seq).await;
         Ok(())
     }
-
-    /// What a text is, whatever its state.
-    pub(super) async fn recognize(self, text: &str) -> Result<Known, Refusal> {
-        let (store, realm) = (&self.inner.store, &*self.realm.realm);
-        if text.contains('.') {
-            let claims = match own::read_any(self.realm, text, self.ask.now) {
-                Ok(claims) => claims,
-                Err(own::Bad::NoKeys) => return Err(Refusal::KeysUnavailable),
-                Err(own::Bad::Invalid(_) | own::Bad::Expired) => return Ok(Known::Nothing),
-            };
-            let kind = claims.all.get("token_use").and_then(serde_json::Value::as_str);
-            return Ok(match kind {
-                Some("refresh") => {
-                    let found = store.refresh_in_force(realm, &claims.id).await?;
-                    found.map_or(Known::Nothing, |found| Known::Refresh(Box::new(found)))
-                }
-                Some("access") => Known::Access(claims),
-                _ => {
-                    let found = store.issued_token(realm, &claims.id).await?;
-                    found.map_or(Known::Nothing, |found| Known::Issued(Box::new(found)))
-                }
-            });
-        }
-        for kind in self.realm.kinds.iter().filter(|kind| matches!(kind.format, Format::Opaque { .. })) {
-            if let Some(known) = self.recognize_opaque(kind, text).await? {
-                return Ok(known);
-            }
-        }
-        Ok(Known::Nothing)
-    }
-
-    async fn recognize_opaque(self, kind: &Kind, text: &str) -> Result<Option<Known>, Refusal> {
-        let Some(digest) = own::opaque_digest(kind, text) else { return Ok(None) };
-        let (store, realm) = (&self.inner.store, &*self.realm.realm);
-        if *kind.token_use == *"refresh" {
-            let found = store.refresh_by_digest(realm, &digest).await?;
-            return Ok(found.map(|found| Known::Refresh(Box::new(found))));
-        }
-        let found = store.issued_in_force(realm, &digest).await?;
-        Ok(found.filter(|found| *found.token.kind == *kind.name).map(|found| Known::Issued(Box::new(found))))
-    }
-}
-
-/// Whether `end` is still to come, in whole seconds as tokens tell it.
-pub(super) fn lasts(end: crate::clock::UnixMillis, now: crate::clock::UnixMillis) -> bool {
-    mint::whole_seconds(now) < end
 }

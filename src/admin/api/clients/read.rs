@@ -10,6 +10,7 @@ pub(super) async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
     let part = Part::asked(call, &[IdKind::Client, IdKind::Owner, IdKind::User])?;
     let filter = ClientFilter {
         realms: find::realm_filter(call)?,
+        ids: None,
         identifier: call.query.text("identifier").map(str::to_owned),
         kind: call.query.text("kind").and_then(ClientKind::by_name),
         status: call.query.text("status").and_then(ClientStatus::by_name),

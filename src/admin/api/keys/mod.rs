@@ -9,6 +9,8 @@ mod verify;
 
 use http::Method;
 
+pub(super) use verify::judge;
+
 use super::endpoint::Endpoint;
 use super::fields::{Field, Kind};
 use super::find::{REALM, REALM_OF_ID};

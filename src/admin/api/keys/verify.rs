@@ -43,6 +43,16 @@ impl Code {
 pub(super) async fn verify(call: &Call<'_>) -> Result<Answer, Refusal> {
     let realm = find::realm_for(call, call.body.text("realm"))?;
     let (text, ip) = (call.body.text("key").unwrap_or_default(), call.body.address("ip"));
+    judge(call, &realm, text, ip).await.map(Answer::ok)
+}
+
+/// What the gate would say to a text as a key.
+pub(in crate::admin::api) async fn judge(
+    call: &Call<'_>,
+    realm: &Realm,
+    text: &str,
+    ip: Option<IpAddr>,
+) -> Result<Value, Refusal> {
     let form = realm.api_keys.iter().find(|form| text.starts_with(&*form.prefix));
     if form.is_none_or(|form| form.check(text).is_err()) {
         return Ok(nobody(Code::Malformed));
@@ -53,15 +63,15 @@ pub(super) async fn verify(call: &Call<'_>) -> Result<Answer, Refusal> {
     }
     Ok(match call.store().key_in_force(&realm.name, &digest).await? {
         None => nobody(Code::NotFound),
-        Some(found) => stored(&realm, &found, ip, call.now),
+        Some(found) => stored(realm, &found, ip, call.now),
     })
 }
 
-fn nobody(code: Code) -> Answer {
+fn nobody(code: Code) -> Value {
     answer(code, [Value::Null, Value::Null, Value::Null, Value::Null, Value::Null])
 }
 
-fn stored(realm: &Realm, found: &KeyInForce, ip: Option<IpAddr>, now: UnixMillis) -> Answer {
+fn stored(realm: &Realm, found: &KeyInForce, ip: Option<IpAddr>, now: UnixMillis) -> Value {
     let KeyInForce { key, owner, not_after, .. } = found;
     let held_off = |list| ip.is_some_and(|ip| matches!(look(list, ip, now), Look::Outside));
     let code = if key.status == KeyStatus::Revoked {
@@ -83,7 +93,7 @@ fn stored(realm: &Realm, found: &KeyInForce, ip: Option<IpAddr>, now: UnixMillis
     answer(code, [json!(key.id), json!(owner.id), json!(owner.identifier), scopes, json::opt_time(end)])
 }
 
-fn declared(key: &DeclaredKey, ip: Option<IpAddr>, now: UnixMillis) -> Answer {
+fn declared(key: &DeclaredKey, ip: Option<IpAddr>, now: UnixMillis) -> Value {
     let verified = &key.verified;
     let held_off = |ip| verified.allow_ips.iter().any(|list| !list.contains(ip));
     let code = if key.disabled {
@@ -111,8 +121,8 @@ fn declared(key: &DeclaredKey, ip: Option<IpAddr>, now: UnixMillis) -> Answer {
     )
 }
 
-fn answer(code: Code, [key_id, owner_id, owner, scopes, expires_at]: [Value; 5]) -> Answer {
-    Answer::ok(json!({
+fn answer(code: Code, [key_id, owner_id, owner, scopes, expires_at]: [Value; 5]) -> Value {
+    json!({
         "valid": code == Code::Valid,
         "code": code.as_str(),
         "key_id": key_id,
@@ -120,5 +130,5 @@ fn answer(code: Code, [key_id, owner_id, owner, scopes, expires_at]: [Value; 5])
         "owner": owner,
         "scopes": scopes,
         "expires_at": expires_at,
-    }))
+    })
 }

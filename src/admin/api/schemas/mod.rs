@@ -2,12 +2,12 @@
 //! and tests hold real answers against it. What requests hold stands at the endpoints (`fields`).
 
 mod check;
+mod issuing;
 mod table;
 
 use serde_json::{Map, Value, json};
 
 pub use check::{conforms, fits};
-pub(super) use table::SCHEMAS;
 
 /// An object of answers.
 #[derive(Debug)]
@@ -63,10 +63,15 @@ impl Member {
     }
 }
 
+/// Every schema.
+pub(super) fn all() -> impl Iterator<Item = &'static Schema> {
+    table::SCHEMAS.iter().chain(issuing::SCHEMAS)
+}
+
 impl Schema {
     /// The schema called `name`.
     pub(super) fn by_name(name: &str) -> Option<&'static Self> {
-        SCHEMAS.iter().find(|schema| schema.name == name)
+        all().find(|schema| schema.name == name)
     }
 
     /// As JSON Schema.

@@ -4,17 +4,17 @@ use super::Holds::{Boolean, Integer, Many, Object, One, Text, Texts, Time, Word}
 use super::{Member, Schema};
 
 /// What is said of the time since when a change is in force.
-const EFFECTIVE: Member =
+pub(super) const EFFECTIVE: Member =
     Member::at_times("effective", One("effective"), "Since when the change is in force; only where something changed.");
 
-const WARNINGS: Member =
+pub(super) const WARNINGS: Member =
     Member::at_times("warnings", Texts, "What is done, and should be looked at all the same; for people.");
 
 const SECRET: Member =
     Member::at_times("secret", Text, "The secret: shown in this one answer, and kept nowhere. Write it down.");
 
-/// Every schema, in alphabetical order.
-pub(in crate::admin::api) static SCHEMAS: &[Schema] = &[
+/// Schemas, in alphabetical order; those of what is issued are in `issuing`.
+pub(super) static SCHEMAS: &[Schema] = &[
     Schema {
         name: "address_entry",
         about: "An entry of an address list. An empty list lets every address pass.",

@@ -38,7 +38,10 @@ pub(in crate::cli) enum Verb {
     /// Forgive failed logins
     #[command(after_help = "Example:\n  portcullis client unlock alice")]
     Unlock(Show),
-    /// Remove a client with its keys and address lists
+    /// End every session of a client, on all devices
+    #[command(after_help = "Example:\n  portcullis client revoke-sessions alice --reason 'lost laptop'")]
+    RevokeSessions(RevokeSessions),
+    /// Remove a client with its keys, address lists and sessions
     #[command(after_help = "Example:\n  portcullis client delete team_42 --yes")]
     Delete(End),
 }
@@ -156,6 +159,20 @@ pub(in crate::cli) struct End {
     pub(in crate::cli) via: Via,
 }
 
+/// Arguments of `client revoke-sessions`.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RevokeSessions {
+    #[command(flatten)]
+    pub(in crate::cli) which: WhichClient,
+    /// For the audit trail
+    #[arg(long, value_name = "TEXT")]
+    pub(in crate::cli) reason: Option<String>,
+    #[command(flatten)]
+    pub(in crate::cli) sure: Sure,
+    #[command(flatten)]
+    pub(in crate::cli) via: Via,
+}
+
 /// Arguments of `client update`.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Update {
@@ -246,6 +263,7 @@ impl Verb {
             | Self::Update(Update { via, .. })
             | Self::Disable(End { via, .. })
             | Self::Delete(End { via, .. })
+            | Self::RevokeSessions(RevokeSessions { via, .. })
             | Self::SetPassword(SetPassword { via, .. }) => via,
         }
     }

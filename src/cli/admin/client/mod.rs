@@ -9,7 +9,7 @@ use super::args::{self as shared, Output, WhichClient};
 use super::asking::Asking;
 use super::desk::{Desk, Shown};
 use super::render::{self, printable, relative};
-use super::{FINE, Stop, resolve};
+use super::{FINE, Stop, resolve, session};
 pub(in crate::cli) use args::{AttributeChange, Verb};
 use args::{Create, End, Kind, SetPassword, Update};
 
@@ -38,6 +38,10 @@ pub(super) async fn run(verb: &Verb, desk: &mut Desk<'_>) -> Result<u8, Stop> {
         Verb::Enable(args) => act(&args.which, "enable", desk).await?,
         Verb::Unlock(args) => act(&args.which, "unlock", desk).await?,
         Verb::Delete(args) => end(args, "delete", desk).await?,
+        Verb::RevokeSessions(args) => {
+            let found = resolve::client(desk, &args.which.id, args.which.realm.as_deref()).await?;
+            session::revoke_all(&found, &args.which.id, args.reason.as_deref(), args.sure, desk).await?;
+        }
         Verb::SetPassword(args) => set_password(args, desk).await?,
     }
     Ok(FINE)
@@ -147,10 +151,10 @@ async fn end(args: &End, verb: &str, desk: &mut Desk<'_>) -> Result<(), Stop> {
     let client = get(desk, &args.which).await?;
     let id = render::text(&client, "id");
     let name = render::text(&client, "identifier");
-    let keys = if id.starts_with("cfg:") { "nothing".to_owned() } else { resolve::keys_of(desk, &id).await? };
+    let ends = if id.starts_with("cfg:") { "nothing".to_owned() } else { resolve::held_by(desk, &id).await? };
     let forever = if verb == "delete" { "; it cannot be brought back" } else { " until it is enabled again" };
     let place = render::text(&client, "realm");
-    desk.confirm(&format!("{verb} {name} of {place} ({id}): ends {keys}{forever}."), args.sure.yes)?;
+    desk.confirm(&format!("{verb} {name} of {place} ({id}): ends {ends}{forever}."), args.sure.yes)?;
     let realm = client.get("realm").and_then(Value::as_str).filter(|_| id.starts_with("cfg:"));
     if verb == "delete" {
         let gone = desk.ask(Asking::new(Method::DELETE, &["clients", &id]).query("realm", realm)).await?;
