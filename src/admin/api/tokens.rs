@@ -191,7 +191,7 @@ async fn key_state(call: &Call<'_>, presented: &Presented<'_>) -> Result<Value, 
 /// What is told of the principal of a token: `{ client_id, client, scopes }`, and what was not asked.
 fn of_principal(realm: &Realm, tokens: &RealmTokens, client: &Client, narrowed: Option<&str>) -> Value {
     let mut standing = client.clone();
-    standing.roles = tokens.roles_or_default(standing.roles);
+    tokens.default_roles(&mut standing);
     let granted = rules::granted(realm, &standing).granted().clone();
     let scopes = match narrowed {
         Some(scope) => granted.intersection(&ScopeSet::literal(scope.split(' '))),

@@ -150,7 +150,7 @@ fn roles_or(roles: Vec<String>, default: &[Box<str>]) -> Vec<String> {
 impl RealmTokens {
     /// Gives a user who has neither roles nor scopes the roles of everybody. Clients have what they were given: a machine
     /// that was given nothing may nothing.
-    pub(super) fn default_roles(&self, client: &mut Client) {
+    pub fn default_roles(&self, client: &mut Client) {
         if client.kind == ClientKind::User && client.scopes.is_none() {
             client.roles = self.roles_or_default(std::mem::take(&mut client.roles));
         }

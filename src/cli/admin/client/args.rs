@@ -286,6 +286,7 @@ impl Verb {
             | Self::Unlock(_)
             | Self::Update(_)
             | Self::Disable(_)
+            | Self::RevokeSessions(_)
             | Self::Delete(_) => false,
         }
     }
