@@ -78,7 +78,8 @@ impl<'a> Service<'a> {
         if token.used_at.is_some() {
             return Err(self.replayed(&token.id).await);
         }
-        if token.revoked_at.is_some() || found.key_gone {
+        let owner_gone = token.owner_id.is_some() && found.owner.is_none();
+        if token.revoked_at.is_some() || found.key_gone || owner_gone {
             return Err(Refusal::TokenRevoked(Cause::Revoked));
         }
         let key_in_force = found.key.as_ref().is_none_or(|(status, _)| *status == KeyStatus::Active);
@@ -152,6 +153,7 @@ fn bearer(found: &IssuedInForce) -> Bearer<'_> {
     let bound = claims.remove("bound");
     Bearer {
         subject: &token.subject,
+        actor: token.issued_by.as_deref(),
         issued_by: token.issued_by.as_deref(),
         owner_id: token.owner_id.as_deref(),
         owner: token.claims.get("owner").and_then(Value::as_str).unwrap_or_default(),
