@@ -207,6 +207,20 @@ impl Roles {
     }
 }
 
+/// Stands between a token's random id and how often its session was renewed before it.
+const RENEWED: char = '~';
+
+/// The id of a session's token after `renewals` renewals: `random` alone at first. Nodes tell by it which of two tokens
+/// is the newer one, whatever they know of the session.
+pub fn renewed_id(random: &str, renewals: u64) -> String {
+    if renewals == 0 { random.to_owned() } else { format!("{random}{RENEWED}{renewals}") }
+}
+
+/// How often the session had been renewed when the token with this id was made.
+pub fn renewals(id: &str) -> u64 {
+    id.rsplit_once(RENEWED).and_then(|(_, count)| count.parse().ok()).unwrap_or(0)
+}
+
 /// What an owner hands on to its keys. The same rule for owners of the configuration and of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerScopes {

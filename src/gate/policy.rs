@@ -16,6 +16,7 @@ use super::network::NetworkSet;
 use super::path::PathRules;
 use super::route::{HostTable, OwnedHosts, RouteTable};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
+use super::verify::jwks::RemoteKeySet;
 use super::verify::jwt::{ClaimPath, Issuer};
 pub use crate::identity::Roles;
 use crate::secret::CredentialDigest;
@@ -395,14 +396,9 @@ impl Timeouts {
 
 impl Snapshot {
     /// The key sets that are fetched, of all realms.
-    pub fn remote_key_sets(&self) -> Vec<Arc<super::verify::jwks::RemoteKeySet>> {
+    pub fn remote_key_sets(&self) -> Vec<Arc<RemoteKeySet>> {
         let issuers = self.realms.iter().flat_map(|realm| &realm.issuers);
-        issuers
-            .filter_map(|issuer| match &issuer.keys {
-                super::verify::jwt::KeySource::Remote(set) => Some(Arc::clone(set)),
-                super::verify::jwt::KeySource::Static(_) | super::verify::jwt::KeySource::Own(_) => None,
-            })
-            .collect()
+        issuers.filter_map(|issuer| issuer.keys.remote().cloned()).collect()
     }
 }
 

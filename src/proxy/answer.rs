@@ -127,7 +127,10 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
     for (name, value) in rendered.headers {
         header.append_header(name, value)?;
     }
-    header.insert_header(CONTENT_LENGTH, rendered.body.len())?;
+    // RFC 9110 section 8.6: a 204 has none.
+    if rendered.status != 204 {
+        header.insert_header(CONTENT_LENGTH, rendered.body.len())?;
+    }
     let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { Bytes::from(rendered.body) };
     session.write_response_header(Box::new(header), false).await.map_err(|error| error.into_down())?;
     session.write_response_body(Some(body), true).await.map_err(|error| error.into_down())

@@ -40,14 +40,7 @@ pub(super) fn adopt_keys(new: &Issuing, old: &Issuing) {
 }
 
 fn adopt_key_sets(realm: &mut Realm, before: &Realm) {
-    let known: Vec<&Arc<RemoteKeySet>> = before
-        .issuers
-        .iter()
-        .filter_map(|issuer| match &issuer.keys {
-            KeySource::Remote(set) => Some(set),
-            KeySource::Static(_) | KeySource::Own(_) => None,
-        })
-        .collect();
+    let known: Vec<&Arc<RemoteKeySet>> = before.issuers.iter().filter_map(|issuer| issuer.keys.remote()).collect();
     for issuer in realm.issuers.iter_mut().filter_map(Arc::get_mut) {
         let KeySource::Remote(set) = &mut issuer.keys else { continue };
         // Several issuers may use one key set: each goes on with its own figures.

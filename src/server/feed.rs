@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+use super::issuing::OwnerHosts;
 use crate::clock::Stopwatch;
 use crate::gate::verify::stored::StoredKeys;
 use crate::store::{Change, ChangeKind, Fault, Store, StoreError};
@@ -27,6 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Feed {
     keys: Arc<StoredKeys>,
+    hosts: Arc<OwnerHosts>,
     max_staleness: Duration,
     /// Asks for a look at once.
     nudge: Notify,
@@ -45,8 +47,8 @@ pub(super) struct Feed {
 /// Whether more than what the ledger keeps is to be read again.
 fn concerns_issuing(kind: ChangeKind) -> bool {
     match kind {
-        ChangeKind::SigningKeys | ChangeKind::Client | ChangeKind::Realm => true,
-        ChangeKind::Key | ChangeKind::KeysAdded | ChangeKind::Session | ChangeKind::Token => false,
+        ChangeKind::SigningKeys | ChangeKind::Realm => true,
+        ChangeKind::Client | ChangeKind::Key | ChangeKind::KeysAdded | ChangeKind::Session | ChangeKind::Token => false,
     }
 }
 
@@ -62,9 +64,10 @@ pub(super) struct State {
 }
 
 impl Feed {
-    pub(super) fn new(keys: Arc<StoredKeys>, max_staleness: Duration) -> Self {
+    pub(super) fn new(keys: Arc<StoredKeys>, hosts: Arc<OwnerHosts>, max_staleness: Duration) -> Self {
         Self {
             keys,
+            hosts,
             max_staleness,
             nudge: Notify::new(),
             position: watch::Sender::new(0),
@@ -135,7 +138,8 @@ impl Feed {
             whole = whole && first.seq == position.saturating_add(1);
             if whole {
                 ledger.apply(&changes);
-                if changes.iter().any(|change| concerns_issuing(change.kind)) {
+                let followed = self.hosts.follow(store, &changes).await;
+                if followed.is_err() || changes.iter().any(|change| concerns_issuing(change.kind)) {
                     self.issuing.notify_one();
                 }
                 position = last.seq;

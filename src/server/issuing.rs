@@ -1,7 +1,8 @@
 //! What the token service needs of the assembly: keys to sign with, made and kept up to date; hosts that owners brought
 //! along; what directories say of principals that have a session.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use crate::gate::verify::stored::{Live as Standing, SessionFound, StoredKeys};
 use crate::outbound::HttpCallback;
 use crate::password::Hasher;
 use crate::proxy::Gateway;
-use crate::store::{SessionInForce, Store, StoreError};
+use crate::store::{Change, ChangeKind, SessionInForce, Store, StoreError};
 use crate::tokens::policy::Issuing;
 use crate::tokens::{Live, Parts, Settled, Tokens, signing};
 
@@ -24,9 +25,6 @@ const TIDY: Duration = Duration::from_secs(1);
 
 /// After a change: changes that come in a burst are read together.
 const GATHER: Duration = Duration::from_millis(50);
-
-/// A directory that did not answer is asked again after this.
-const AGAIN: Duration = Duration::from_secs(1);
 
 #[async_trait]
 impl Settled for Feed {
@@ -83,13 +81,83 @@ impl Around {
                 live: if active { Standing::Active } else { Standing::Inactive },
                 good_for: Some((now, good_for)),
             },
-            Live::Silent => SessionFound { record, live: Standing::Unknown, good_for: Some((now, AGAIN)) },
+            Live::Silent => SessionFound { record, live: Standing::Unknown, good_for: Some((now, Duration::ZERO)) },
         }
     }
 }
 
+/// The hosts that owners brought along, by the ids of the owners.
+#[derive(Debug, Default)]
+pub(super) struct OwnerHosts {
+    around: Around,
+    owners: Mutex<HashMap<String, (String, Arc<str>)>>,
+}
+
+impl OwnerHosts {
+    pub(super) fn new(around: Around) -> Self {
+        Self { around, owners: Mutex::default() }
+    }
+
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub(super) async fn load(&self, store: &Store, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let mut owners = HashMap::new();
+        for realm in &snapshot.realms {
+            let Some(attribute) = &realm.hosts_from else { continue };
+            for (id, host) in store.owners_with_attribute(&realm.name, attribute).await? {
+                owners.insert(id, (host, Arc::clone(&realm.name)));
+            }
+        }
+        self.put(owners, snapshot);
+        Ok(())
+    }
+
+    /// Takes in what has changed of single owners, before anybody is told that the change counts here.
+    ///
+    /// # Errors
+    /// The store is out of reach.
+    pub(super) async fn follow(&self, store: &Store, changes: &[Change]) -> Result<(), StoreError> {
+        let Some(gateway) = self.around.gateway() else { return Ok(()) };
+        let live = gateway.live.load_full();
+        let of = |name: &str| live.snapshot.realms.iter().find(|realm| *realm.name == *name);
+        let mut owners = None;
+        for change in changes.iter().filter(|change| change.kind == ChangeKind::Client) {
+            let Some(realm) = of(&change.realm) else { continue };
+            let Some(attribute) = &realm.hosts_from else { continue };
+            let owner = store.client(&change.value).await?.filter(|owner| owner.status.may_act());
+            let host = owner.as_ref().and_then(|owner| owner.attributes.get(&**attribute)?.as_str().map(str::to_owned));
+            let owners = owners.get_or_insert_with(|| self.owners().clone());
+            match host {
+                Some(host) => _ = owners.insert(change.value.clone(), (host, Arc::clone(&realm.name))),
+                None => _ = owners.remove(&change.value),
+            }
+        }
+        if let Some(owners) = owners {
+            self.put(owners, &live.snapshot);
+        }
+        Ok(())
+    }
+
+    fn put(&self, owners: HashMap<String, (String, Arc<str>)>, snapshot: &Snapshot) {
+        snapshot.owned_hosts.replace(owners.values().map(|(host, realm)| (host.as_str(), Arc::clone(realm))));
+        *self.owners() = owners;
+    }
+
+    fn owners(&self) -> MutexGuard<'_, HashMap<String, (String, Arc<str>)>> {
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Keeps keys and hosts as the store has them, for ever.
-pub(super) async fn keep(store: Store, around: Around, keys: Arc<StoredKeys>, feed: Arc<Feed>, in_force: Arc<Notify>) {
+pub(super) async fn keep(
+    store: Store,
+    around: Around,
+    keys: Arc<StoredKeys>,
+    hosts: Arc<OwnerHosts>,
+    (feed, in_force): (Arc<Feed>, Arc<Notify>),
+) {
     let changed = feed.issuing();
     let mut due = true;
     loop {
@@ -101,7 +169,7 @@ pub(super) async fn keep(store: Store, around: Around, keys: Arc<StoredKeys>, fe
             }
             if due {
                 let position = feed.position();
-                due = match refresh(&store, &live.issuing, &live.snapshot).await {
+                due = match refresh(&store, &hosts, &live.issuing, &live.snapshot).await {
                     Ok(()) => {
                         feed.signing_keys_read(position);
                         false
@@ -128,23 +196,7 @@ pub(super) async fn keep(store: Store, around: Around, keys: Arc<StoredKeys>, fe
     }
 }
 
-async fn refresh(store: &Store, issuing: &Issuing, snapshot: &Snapshot) -> Result<(), StoreError> {
+async fn refresh(store: &Store, hosts: &OwnerHosts, issuing: &Issuing, snapshot: &Snapshot) -> Result<(), StoreError> {
     signing::load(store, issuing).await?;
-    hosts(store, snapshot).await
-}
-
-/// Reads the hosts that owners brought along.
-///
-/// # Errors
-/// The store is out of reach.
-pub(super) async fn hosts(store: &Store, snapshot: &Snapshot) -> Result<(), StoreError> {
-    let mut hosts = Vec::new();
-    for realm in &snapshot.realms {
-        let Some(attribute) = &realm.hosts_from else { continue };
-        for (_, host) in store.owners_with_attribute(&realm.name, attribute).await? {
-            hosts.push((host, Arc::clone(&realm.name)));
-        }
-    }
-    snapshot.owned_hosts.replace(hosts.iter().map(|(host, realm)| (host.as_str(), Arc::clone(realm))));
-    Ok(())
+    hosts.load(store, snapshot).await
 }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::control::keep_running;
 use super::feed::Feed;
-use super::issuing::{self, Around};
+use super::issuing::{self, Around, OwnerHosts};
 use super::{StartError, upkeep};
 use crate::clock::{Clock, Stopwatch};
 use crate::gate::policy::Snapshot;
@@ -39,6 +39,7 @@ pub(super) struct OpenStore {
     pub(super) keys: Arc<StoredKeys>,
     pub(super) feed: Arc<Feed>,
     pub(super) around: Around,
+    hosts: Arc<OwnerHosts>,
     clock: Arc<dyn Clock>,
     telemetry: Arc<Telemetry>,
 }
@@ -65,10 +66,11 @@ impl OpenStore {
         let around = Around::default();
         let source = Arc::new(Timed { store: store.clone(), telemetry: Arc::clone(telemetry), around: around.clone() });
         let keys = Arc::new(StoredKeys::new(source, threads.handle.clone(), keeping));
-        let feed = Arc::new(Feed::new(Arc::clone(&keys), settings.max_staleness));
+        let hosts = Arc::new(OwnerHosts::new(around.clone()));
+        let feed = Arc::new(Feed::new(Arc::clone(&keys), Arc::clone(&hosts), settings.max_staleness));
         threads.wait(feed.begin(&store)).unwrap_or_else(|| Err(panicked())).map_err(OpenError::Failed)?;
         let (clock, telemetry) = (Arc::clone(clock), Arc::clone(telemetry));
-        let open = Self { threads, store, keys, feed, around, clock, telemetry };
+        let open = Self { threads, store, keys, feed, around, hosts, clock, telemetry };
         open.work(settings, uses_every);
         Ok(open)
     }
@@ -111,13 +113,14 @@ impl OpenStore {
         let store = &self.store;
         let prepared = self.threads.wait(async {
             issuing::prepare(store, issuing, now).await?;
-            issuing::hosts(store, snapshot).await
+            self.hosts.load(store, snapshot).await
         });
         prepared.unwrap_or_else(|| Err(panicked())).map_err(OpenError::Failed)?;
         let (store, around, keys) = (self.store.clone(), self.around.clone(), Arc::clone(&self.keys));
-        let feed = Arc::clone(&self.feed);
+        let (feed, hosts) = (Arc::clone(&self.feed), Arc::clone(&self.hosts));
         self.threads.handle.spawn(keep_running("issuing", move || {
-            issuing::keep(store.clone(), around.clone(), Arc::clone(&keys), Arc::clone(&feed), Arc::clone(&in_force))
+            let wakers = (Arc::clone(&feed), Arc::clone(&in_force));
+            issuing::keep(store.clone(), around.clone(), Arc::clone(&keys), Arc::clone(&hosts), wakers)
         }));
         Ok(())
     }

@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::clock::SettableClock;
-    use crate::store::{AuditFilter, Location, Opening, StoreSettings};
+    use crate::store::{AttemptRule, AuditFilter, Location, Opening, StoreSettings};
 
     const START: UnixMillis = UnixMillis(1_763_682_354_000);
     const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -233,6 +233,17 @@ mod tests {
         assert_eq!(store.verify_audit().await.unwrap().broken, None);
         chores.tidy_once().await.unwrap();
         assert_eq!(actions().await, ["audit.pruned", "test"], "nothing to remove, nothing to tell");
+
+        let rule = AttemptRule { free: 9, first_lock: DAY, longest_lock: DAY, window: DAY };
+        let mut write = store.begin().await.unwrap();
+        write.note_failure("shop", "account:ann", &rule, clock.now()).await.unwrap();
+        write.commit().await.unwrap();
+        let counters = async || store.check().await.unwrap().rows["attempts"];
+        chores.tidy_once().await.unwrap();
+        assert_eq!(counters().await, 1);
+        clock.advance(DAY);
+        chores.tidy_once().await.unwrap();
+        assert_eq!(counters().await, 0, "what has run out of logins is removed as well");
 
         let forever = Chores { audit_retention: None, ..chores };
         clock.advance(1000 * DAY);

@@ -144,6 +144,12 @@ impl Reply {
         Self { status, headers, body: Some(Zeroizing::new(body.to_string().into_bytes())), subject: None }
     }
 
+    fn without_body(mut self, status: u16) -> Self {
+        (self.status, self.body) = (status, None);
+        self.headers.retain(|(name, _)| *name != CONTENT_TYPE);
+        self
+    }
+
     fn about(mut self, subject: &str) -> Self {
         self.subject = Some(subject.to_owned());
         self
@@ -247,7 +253,9 @@ impl<'a> Service<'a> {
             Some(template) => template.render(&|name| facts.find(name)).unwrap_or(Value::Object(Map::new())),
             None => facts.standard(),
         };
-        Reply::json(self.grant.status, &body)
+        let reply = Reply::json(self.grant.status, &body);
+        // There is nothing to say in it (RFC 9110 section 15.3.5).
+        if reply.status == 204 { reply.without_body(204) } else { reply }
     }
 
     fn facts(self) -> Facts<'a> {

@@ -48,7 +48,7 @@ impl<'a> Service<'a> {
             None => return Err(Refusal::Internal),
         };
         let Proven { mut client, password_phc } = proven;
-        client.roles = self.realm.roles_or_default(client.roles);
+        self.realm.default_roles(&mut client);
         if !plans.is_empty() && !client.plan.as_ref().is_some_and(|plan| plans.iter().any(|one| **one == **plan)) {
             return Err(Refusal::PlanDenied);
         }

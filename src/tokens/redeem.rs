@@ -42,10 +42,8 @@ impl<'a> Service<'a> {
         };
         let mut reply = self.answer(&facts).about(&found.token.subject);
         if let Some(location) = location {
-            reply.status = 303;
-            reply.body = None;
+            reply = reply.without_body(303);
             let location = HeaderValue::from_str(location).map_err(|_| Refusal::Internal)?;
-            reply.headers.retain(|(name, _)| *name != http::header::CONTENT_TYPE);
             reply.headers.push((LOCATION, location));
         }
         // The token stands in this request's URL, which no other site shall be told.
@@ -71,6 +69,11 @@ impl<'a> Service<'a> {
         let token = &found.token;
         if *token.kind != *kind.name {
             return Err(Refusal::TokenInvalid(Cause::TokenUse));
+        }
+        // A back end spends what its own keys have asked for, whatever else it gets hold of.
+        let caller = self.ask.caller.as_ref().and_then(|caller| caller.account.as_ref());
+        if caller.is_some_and(|account| token.owner_id.as_deref() != Some(&*account.id)) {
+            return Err(Refusal::TokenInvalid(Cause::Unknown));
         }
         if token.used_at.is_some() {
             return Err(self.replayed(&token.id).await);

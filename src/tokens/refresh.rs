@@ -132,7 +132,7 @@ impl Service<'_> {
         }
         write.commit().await?;
         let mut subject = subject.clone();
-        subject.roles = self.realm.roles_or_default(subject.roles);
+        self.realm.default_roles(&mut subject);
         let person = Person::of(&subject, &self.realm.scopes_of(&subject));
         let name = person.subject.clone();
         let facts = self.facts().principal(person).token(&access.name, made.minted).token(&kind.name, refreshed);

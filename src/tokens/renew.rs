@@ -7,6 +7,7 @@ use super::refusal::{Cause, Refusal};
 use super::session::name_of;
 use super::trace::Target;
 use super::{Reply, Service};
+use crate::identity::{renewals, renewed_id};
 use crate::store::random_id;
 
 impl Service<'_> {
@@ -17,7 +18,7 @@ impl Service<'_> {
         let found = self.inner.store.session_in_force(realm, session).await?;
         let found = found.ok_or(Refusal::TokenRevoked(Cause::Revoked))?;
         let mut subject = found.subject;
-        let next = random_id()?;
+        let next = renewed_id(&random_id()?, renewals(jti).saturating_add(1));
         let made = self.access_token(access, &next, name_of(&subject), session, None)?;
         let now = self.ask.now;
         let mut write = self.inner.store.begin().await?;
@@ -31,7 +32,7 @@ impl Service<'_> {
         write.audit(self.done("renew.ok", Target { kind: "session", id: Some(session) }));
         let seq = write.commit().await?;
         self.settle(seq).await;
-        subject.roles = self.realm.roles_or_default(subject.roles);
+        self.realm.default_roles(&mut subject);
         let person = Person::of(&subject, &self.realm.scopes_of(&subject));
         let name = person.subject.clone();
         Ok(self.answer(&self.facts().principal(person).token(&access.name, made.minted)).about(&name))

@@ -451,3 +451,19 @@ fn passwords_come_from_standard_input_and_go_nowhere() {
     let made = house.secret(&["client", "set-password", "alice", "--generate"]);
     assert!(made.len() >= 15 && !house.json(&["audit", "list"]).to_string().contains(&made));
 }
+
+#[test]
+fn hashes_that_were_made_elsewhere_come_from_standard_input_and_go_nowhere() {
+    let house = House::new();
+    let hash = "$2b$05$HF3CnzWksCsKisqrZ9i82uYt4qdA4Wp.ZLbeqIX7dIe1PDN2RnEzG";
+    let create = ["client", "create", "alice", "--kind", "user", "--password-hash", "-", "--json"];
+    let made = house.command(create).input(format!("{hash}\n")).end();
+    assert!(made.code == 0 && made.out.contains("\"has_password\":true") && !made.out.contains(hash), "{made:?}");
+    let set = house.command(["client", "set-password", "alice", "--password-hash", "-"]).input(hash).end();
+    assert!(set.code == 0 && !set.out.contains(hash), "{set:?}");
+    let bad = house.command(["client", "set-password", "alice", "--password-hash", "-"]).input("hunter2").end();
+    assert!(bad.code == 1 && bad.err.contains("password_hash") && !bad.err.contains("hunter2"), "{bad:?}");
+    house.fails(2, &["client", "set-password", "alice", "--password-hash", hash]);
+    house.fails(2, &["client", "set-password", "alice", "--password-hash", "-", "--generate"]);
+    assert!(!house.json(&["audit", "list"]).to_string().contains("$2b$"));
+}

@@ -8,6 +8,7 @@ use crate::gate::verify::api_key::ApiKeyForm;
 use crate::identifier::{canonical_identifier, is_hidden};
 use crate::identity::{OwnerScopes, ScopeSet, grant_fault};
 use crate::nearest;
+use crate::password::Phc;
 use crate::store::Client;
 
 /// What is told about a key or token that never expires.
@@ -94,6 +95,16 @@ impl Faults {
         }
     }
 
+    /// A hash that cannot be taken over. It is not repeated.
+    pub(super) fn password_hash(&mut self, field: &str, hash: Option<&str>) -> Option<Phc> {
+        let fault = match Phc::imported(hash?) {
+            Ok(phc) => return Some(phc),
+            Err(fault) => fault,
+        };
+        self.add(field, fault.to_string());
+        None
+    }
+
     /// Ends that are reached already.
     pub(super) fn end(&mut self, field: &str, end: Option<UnixMillis>, now: UnixMillis) {
         if end.is_some_and(|end| end <= now) {
@@ -132,8 +143,7 @@ pub(super) fn effective(realm: &Realm, owner: &Client, scopes: Option<&[String]>
     granted(realm, owner).of_key(scopes.map(ScopeSet::patterns))
 }
 
-/// What a principal may do.
-pub(super) fn granted(realm: &Realm, owner: &Client) -> OwnerScopes {
+fn granted(realm: &Realm, owner: &Client) -> OwnerScopes {
     let roles = (!owner.roles.is_empty()).then(|| realm.roles.expand(&owner.roles));
     OwnerScopes::new(owner.scopes.as_ref().map(ScopeSet::patterns), roles)
 }

@@ -401,7 +401,12 @@ impl Authenticator {
     }
 
     async fn verify_session(&self, case: &Case<'_>, token: &OwnToken, stale: bool, trail: &mut Trail) -> Verification {
-        match self.keys.read_session(case.realm, token).await {
+        let mut read = self.keys.read_session(case.realm, token).await;
+        if matches!(&read, Ok(Some(entry)) if entry.is_behind(token)) {
+            // That read had begun for somebody else, before the token was made.
+            read = self.keys.read_session(case.realm, token).await;
+        }
+        match read {
             Ok(Some(entry)) => case.judge_session(&entry, token, trail),
             Ok(None) => no_session(),
             Err(trouble) => unavailable(trouble, stale),

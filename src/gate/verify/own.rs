@@ -11,13 +11,15 @@ use super::stored::Compiled;
 use crate::clock::UnixMillis;
 use crate::gate::outcome::Why;
 use crate::gate::policy::Realm;
-use crate::identity::{CredentialKind, Principal, ScopeSet};
+use crate::identity::{CredentialKind, Principal, ScopeSet, renewals};
 use crate::secret::CredentialDigest;
 
 /// A token whose signature and claims are good, or whose text is in the store: what remains is whether its session lives.
 #[derive(Debug)]
 pub(super) struct OwnToken {
     id: Arc<str>,
+    /// Whom it says it is about; none for opaque tokens, which say nothing.
+    subject: Option<Arc<str>>,
     session: Arc<str>,
     /// By which the session is looked for.
     session_digest: CredentialDigest,
@@ -42,7 +44,7 @@ impl OwnToken {
     /// # Errors
     /// It is for another use, or names no session.
     pub(super) fn new(token: &Token, token_use: &str) -> Result<Self, Why> {
-        let Token { principal: Principal { attributes: claims, credential_id, .. }, expires, issuer } = token;
+        let Token { principal: Principal { attributes: claims, credential_id, subject, .. }, expires, issuer } = token;
         let text = |name: &str| claims.get(name).and_then(serde_json::Value::as_str);
         if text("token_use") != Some(token_use) {
             return Err(Why::TokenUse);
@@ -51,6 +53,7 @@ impl OwnToken {
         let scopes = claims.contains_key("scope").then(|| token.principal.scopes.clone());
         Ok(Self {
             id: credential_id.clone().ok_or(Why::Claims)?,
+            subject: Some(Arc::clone(subject)),
             session_digest: CredentialDigest::of(session.as_bytes()),
             session,
             scopes,
@@ -64,6 +67,7 @@ impl OwnToken {
     pub(super) fn opaque(id: Arc<str>, session: &str, expires: UnixMillis) -> Self {
         Self {
             id,
+            subject: None,
             session_digest: CredentialDigest::of(session.as_bytes()),
             session: session.into(),
             scopes: None,
@@ -76,6 +80,16 @@ impl OwnToken {
     /// `jti`.
     pub(super) fn id(&self) -> &Arc<str> {
         &self.id
+    }
+
+    /// Whether it is about `subject`.
+    pub(super) fn is_about(&self, subject: &str) -> bool {
+        self.subject.as_ref().is_none_or(|own| **own == *subject)
+    }
+
+    /// Whether it was made after the token with the id `other`, of the same session.
+    pub(super) fn is_after(&self, other: &str) -> bool {
+        renewals(&self.id) > renewals(other)
     }
 
     /// `sid`.

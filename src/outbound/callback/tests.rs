@@ -30,10 +30,13 @@ enum Does {
     Waits,
 }
 
+/// Head and body of each request.
+type Seen = Arc<Mutex<Vec<(String, Vec<u8>)>>>;
+
 struct Server {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
-    requests: Arc<Mutex<Vec<(String, Vec<u8>)>>>,
+    requests: Seen,
     arrived: Arc<Notify>,
     task: JoinHandle<()>,
 }
@@ -75,7 +78,7 @@ impl Server {
     }
 }
 
-async fn converse(mut stream: TcpStream, does: Does, seen: Arc<Mutex<Vec<(String, Vec<u8>)>>>, arrived: Arc<Notify>) {
+async fn converse(mut stream: TcpStream, does: Does, seen: Seen, arrived: Arc<Notify>) {
     if matches!(does, Does::Refuses) {
         return;
     }

@@ -193,7 +193,8 @@ impl Write {
         rows.into_iter().next().as_mut().map(read).transpose()
     }
 
-    /// Makes a principal. No row in the feed: no node can know anything of it yet.
+    /// Makes a principal. A row in the feed only if it has attributes, of which a host may be one: of itself no node can know
+    /// anything yet.
     ///
     /// # Errors
     /// [`super::Fault::Conflict`]: the identifier is taken.
@@ -224,6 +225,9 @@ impl Write {
         .bind_list("", values)
         .execute(&mut *self.transaction)
         .await?;
+        if !client.attributes.is_empty() {
+            self.change(&client.realm, ChangeKind::Client, &client.id, client.at);
+        }
         Ok(())
     }
 

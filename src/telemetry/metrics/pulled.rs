@@ -6,7 +6,6 @@ use super::declare::Declare;
 use crate::clock::UnixMillis;
 use crate::gate::policy::{Realm, Snapshot};
 use crate::gate::verify::jwks::{KeySetStatus, RemoteKeySet};
-use crate::gate::verify::jwt::KeySource;
 
 /// What only the parts themselves know.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -40,10 +39,7 @@ impl<'a> KeySetFigures<'a> {
             .realms
             .iter()
             .flat_map(|realm| realm.issuers.iter().map(move |issuer| (realm, issuer)))
-            .filter_map(|(realm, issuer)| match &issuer.keys {
-                KeySource::Remote(set) => Some(figures(realm, &issuer.name, set)),
-                KeySource::Static(_) | KeySource::Own(_) => None,
-            })
+            .filter_map(|(realm, issuer)| Some(figures(realm, &issuer.name, issuer.keys.remote()?)))
             .collect()
     }
 }

@@ -15,7 +15,7 @@ use super::policy::{Directory, RealmTokens};
 use super::refusal::Refusal;
 use super::session::name_of;
 use crate::clock::UnixMillis;
-use crate::store::{AddressEntry, ClientSource, Holder, SessionInForce};
+use crate::store::{AddressEntry, Client, ClientKind, ClientSource, Holder, SessionInForce};
 
 /// Subjects that are remembered.
 const MOST: usize = 100_000;
@@ -101,7 +101,7 @@ pub enum Live {
 /// See [`super::Tokens::stand`].
 pub(super) async fn stand(inner: &Inner, realm: &RealmTokens, record: &mut SessionInForce, now: UnixMillis) -> Live {
     let subject = &mut record.subject;
-    subject.roles = realm.roles_or_default(std::mem::take(&mut subject.roles));
+    realm.default_roles(subject);
     let Some(Directory::Http(directory)) = &realm.directory else { return Live::Stored };
     if subject.source == ClientSource::Local {
         return Live::Stored;
@@ -144,8 +144,15 @@ fn roles_or(roles: Vec<String>, default: &[Box<str>]) -> Vec<String> {
 }
 
 impl RealmTokens {
-    /// Roles of a principal of the store, those of everybody where it has none.
-    pub fn roles_or_default(&self, roles: Vec<String>) -> Vec<String> {
+    /// Gives a user who has neither roles nor scopes the roles of everybody. Clients have what they were given: a machine
+    /// that was given nothing may nothing.
+    pub fn default_roles(&self, client: &mut Client) {
+        if client.kind == ClientKind::User && client.scopes.is_none() {
+            client.roles = self.roles_or_default(std::mem::take(&mut client.roles));
+        }
+    }
+
+    fn roles_or_default(&self, roles: Vec<String>) -> Vec<String> {
         match &self.directory {
             Some(Directory::Local { default_roles }) => roles_or(roles, default_roles),
             Some(Directory::Http(http)) => roles_or(roles, &http.default_roles),

@@ -61,7 +61,7 @@ impl Service<'_> {
         if live.is_some_and(|live| !live.active) {
             return Ok(None);
         }
-        found.subject.roles = self.realm.roles_or_default(found.subject.roles);
+        self.realm.default_roles(&mut found.subject);
         let granted = self.realm.scopes_of(&found.subject);
         let scopes = narrowed.map_or_else(|| granted.clone(), |narrowed| granted.intersection(&narrowed));
         let mut told = active("Bearer", name_of(&found.subject), jti);

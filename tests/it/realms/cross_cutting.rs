@@ -388,8 +388,8 @@ fn x17_a_bad_file_changes_nothing_and_is_told_by_place() {
     let world = house();
     let token = access(&world);
     let good = world.realm_file();
-    let bad = good.replace("response = \"pair\"", "response = \"pear\"");
-    let line = bad.lines().position(|line| line.contains("pear")).expect("a line") + 1;
+    let bad = good.replace("response = \"pair\"", "response = \"pairs\"");
+    let line = bad.lines().position(|line| line.contains("pairs")).expect("a line") + 1;
     world.rewrite("realms/realm0.toml", &bad);
     let before = world.generation();
     assert!(world.reload_from_source().is_err());

@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
 use portcullis::clock::Clock;
-use portcullis::gate::verify::jwt::KeySource;
 use portcullis::jwt::{self, OwnKey};
 use serde_json::{Value, json};
 
@@ -187,11 +186,9 @@ impl World {
 
     fn signing_key_of(&self, realm: &str) -> std::sync::Arc<OwnKey> {
         let live = self.gw.engine().live.load();
-        let realm = live.snapshot.realms.iter().find(|found| *found.name == *realm).expect("a realm");
-        let own = realm.own.as_ref().expect("it issues tokens");
-        let keys: std::sync::Arc<jwt::OwnKeys> = match &realm.issuers[own.issuer].keys {
-            KeySource::Static(_) | KeySource::Remote(_) => unimplemented!("own keys"),
-        };
+        let realm =
+            live.issuing.realms.iter().flatten().find(|found| *found.realm == *realm).expect("it issues tokens");
+        let keys = &realm.keys;
         let now = self.gw.clock.now();
         let algorithm = keys.all().first().expect("a key").algorithm;
         keys.signing(algorithm, now).expect("a key that signs")

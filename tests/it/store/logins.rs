@@ -1,5 +1,6 @@
 //! What a login needs of a principal, those of the store and those of the application.
 
+use portcullis::password::Phc;
 use portcullis::store::{
     ChangeKind, Client, ClientChange, ClientFilter, ClientKind, ClientSource, ClientStatus, DirectorySubject, Expected,
     Fault, Holder, IdKind, NewClient, Page, Store,
@@ -44,7 +45,7 @@ async fn a_login_reads_password_and_list_of_whoever_may_sign_in(ground: Ground) 
     add_address(&store, entry.clone()).await;
     let mut write = begin(&store).await;
     let change = ClientChange {
-        password_phc: Some(Some("$argon2id$x".to_owned())),
+        password_phc: Some(Some(Phc::stored("$argon2id$x"))),
         status: Some(ClientStatus::Disabled),
         ..ClientChange::default()
     };

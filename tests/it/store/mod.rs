@@ -15,6 +15,7 @@ mod logins;
 mod maintenance;
 mod opening;
 mod outages;
+mod overlaps;
 mod records;
 mod refresh;
 mod sessions;

@@ -1,5 +1,6 @@
 //! Sessions: how they begin, how they end, and what ends with them.
 
+use portcullis::password::Phc;
 use portcullis::store::{
     ChangeKind, Client, ClientChange, ClientStatus, Expected, Fault, Holder, NewClient, NewIssued, NewSession, Page,
     RefreshState, SessionFilter, Store,
@@ -120,7 +121,7 @@ async fn a_session_does_not_begin_on_a_password_that_was_changed_meanwhile(groun
     let password = |text: &str| Expected { password_phc: Some(text.to_owned()) };
     assert!(!format!("{:?}", password("$argon2id$x")).contains("argon2id"), "no hash in logs");
     assert!(!begun(&store, &session(&ann), &password("$argon2id$old")).await, "it has none");
-    let set = |text: &str| ClientChange { password_phc: Some(Some(text.to_owned())), ..ClientChange::default() };
+    let set = |text: &str| ClientChange { password_phc: Some(Some(Phc::stored(text))), ..ClientChange::default() };
     change(&store, &ann, set("$argon2id$old")).await;
     assert!(begun(&store, &session(&ann), &password("$argon2id$old")).await);
     change(&store, &ann, set("$argon2id$new")).await;
@@ -283,7 +284,7 @@ async fn all_sessions_but_one_are_ended(ground: Ground) {
 async fn a_new_password_ends_every_session_and_what_the_keys_were_given(ground: Ground) {
     let store = ground.open().await;
     for what in [
-        ClientChange { password_phc: Some(Some("$argon2id$x".to_owned())), ..ClientChange::default() },
+        ClientChange { password_phc: Some(Some(Phc::stored("$argon2id$x"))), ..ClientChange::default() },
         ClientChange { password_phc: Some(None), ..ClientChange::default() },
         disabled(),
     ] {

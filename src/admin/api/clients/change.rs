@@ -6,7 +6,7 @@ use super::create::{refuse_declared_name, taken};
 use crate::admin::api::call::Call;
 use crate::admin::api::rules::Faults;
 use crate::admin::api::{Answer, Refusal, find, json};
-use crate::password::Password;
+use crate::password::{Password, Phc};
 use crate::store::{Client, ClientChange, ClientSource, ClientStatus, Holder, Write};
 
 /// Most ids of ended keys that the audit trail keeps of one removal; their number is kept in any case.
@@ -95,15 +95,14 @@ pub(super) async fn unlock(call: &Call<'_>) -> Result<Answer, Refusal> {
 pub(super) async fn password(call: &Call<'_>) -> Result<Answer, Refusal> {
     let id = call.id(0);
     find::refuse_declared_client(call, id)?;
-    let (password, generated) = match call.body.text("password") {
-        Some(text) => {
-            let given = Password::new(text.to_owned());
-            (given.map_err(|fault| Refusal::field("password", fault.to_string()))?, false)
-        }
-        None => (Password::generate()?, true),
-    };
+    let given = Given::read(call)?;
     find::client(call, id).await?; // hashing is dear: nobody is hashed for who is not there
-    let phc = password.hash(call.hasher()).await?;
+    let how = Map::from_iter([("generated".to_owned(), matches!(given, Given::Nothing(_)).into())]);
+    let (phc, made) = match given {
+        Given::Hash(phc) => (phc, None),
+        Given::Text(password) => (password.hash(call.hasher()).await?, None),
+        Given::Nothing(password) => (password.hash(call.hasher()).await?, Some(password)),
+    };
     let version = call.version()?;
 
     let mut write = call.store().begin().await?;
@@ -112,11 +111,43 @@ pub(super) async fn password(call: &Call<'_>) -> Result<Answer, Refusal> {
     let change = ClientChange { password_phc: Some(Some(phc)), ..ClientChange::default() };
     let changed = write.update_client(id, version, &change, call.now).await?;
     let mut shown = after(&mut write, id, changed, version).await?;
-    if generated {
+    if let Some(password) = made {
         shown.body = json::with(shown.body, [("password", password.expose().into())]);
     }
-    finish(call, write, "client.password_set", Map::from_iter([("generated".to_owned(), generated.into())]), shown)
-        .await
+    finish(call, write, "client.password_set", how, shown).await
+}
+
+/// What is to be set.
+enum Given {
+    Text(Password),
+    Hash(Phc),
+    /// Then one is made.
+    Nothing(Password),
+}
+
+impl Given {
+    fn read(call: &Call<'_>) -> Result<Self, Refusal> {
+        let (text, hash) = (call.body.text("password"), call.body.text("password_hash"));
+        let mut faults = Faults::default();
+        let phc = faults.password_hash("password_hash", hash);
+        let password = match text.map(|text| Password::new(text.to_owned())) {
+            Some(Err(fault)) => {
+                faults.add("password", fault.to_string());
+                None
+            }
+            Some(Ok(password)) => Some(password),
+            None => None,
+        };
+        if text.is_some() && hash.is_some() {
+            faults.add("password_hash", "does not go with a password: give the one or the other");
+        }
+        faults.result()?;
+        Ok(match (password, phc) {
+            (Some(password), _) => Self::Text(password),
+            (None, Some(phc)) => Self::Hash(phc),
+            (None, None) => Self::Nothing(Password::generate()?),
+        })
+    }
 }
 
 pub(super) async fn delete(call: &Call<'_>) -> Result<Answer, Refusal> {

@@ -20,6 +20,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
     faults.identifier("identifier", Some(identifier));
     faults.roles(&realm, "roles", &roles);
     faults.scopes(&realm, "scopes", scopes.as_deref().unwrap_or_default());
+    let password_phc = faults.password_hash("password_hash", call.body.text("password_hash"));
     faults.result()?;
     refuse_declared_name(&realm, identifier)?;
 
@@ -34,7 +35,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         tenant: call.body.text("tenant").map(str::to_owned),
         scopes,
         attributes: call.body.object("attributes").cloned().unwrap_or_default(),
-        password_phc: None,
+        password_phc,
         subject: None,
         created_by: call.actor.id.clone(),
         at: call.now,
@@ -87,6 +88,7 @@ pub(super) async fn taken(call: &Call<'_>, realm: &str, identifier: &str, error:
 
 /// What the audit trail keeps of a new record: what somebody chose.
 fn detail(shown: &Value) -> serde_json::Map<String, Value> {
-    let chosen = ["kind", "identifier", "roles", "plan", "tenant", "scopes", "attributes", "ip_allowlist"];
+    let chosen =
+        ["kind", "identifier", "roles", "plan", "tenant", "scopes", "attributes", "has_password", "ip_allowlist"];
     json::members(shown, &chosen)
 }

@@ -22,6 +22,13 @@ const ROLES: Kind = Kind::Texts(255);
 const SCOPES: Kind = Kind::Texts(128);
 const NAME: Kind = Kind::Text(200);
 
+const PASSWORD_HASH: Field = Field::optional(
+    "password_hash",
+    Kind::Text(512),
+    "Hash of a password that was made elsewhere: bcrypt, or a PHC string of argon2id, argon2i, scrypt, pbkdf2-sha256 or \
+     pbkdf2-sha512; at most 256 MiB and about a second to compute. Never shown; replaced at the first good login.",
+);
+
 static FILTERS: &[Field] = &[
     REALM,
     Field::optional("identifier", IDENTIFIER, "Exact, letter case (ASCII) aside."),
@@ -43,6 +50,7 @@ static NEW: &[Field] = &[
     Field::nullable("scopes", SCOPES, "Scopes, also patterns; none = its keys are not limited, unless it has roles."),
     Field::optional("attributes", Kind::Object, "Free attributes."),
     Field::optional("ip_allowlist", Kind::Networks, "Networks that its credentials may be used from; none = all."),
+    PASSWORD_HASH,
 ];
 
 static CHANGE: &[Field] = &[
@@ -54,11 +62,14 @@ static CHANGE: &[Field] = &[
     Field::optional("attributes", Kind::Object, "Free attributes, all of them."),
 ];
 
-static PASSWORD: &[Field] = &[Field::optional(
-    "password",
-    Kind::Text(1024),
-    "15 characters or more, 1024 bytes at most; without it one is made, and shown in the answer once.",
-)];
+static PASSWORD: &[Field] = &[
+    Field::optional(
+        "password",
+        Kind::Text(1024),
+        "15 characters or more, 1024 bytes at most; without it and a hash one is made, and shown in the answer once.",
+    ),
+    PASSWORD_HASH,
+];
 
 pub(super) static ENDPOINTS: &[Endpoint] = &[
     Endpoint {

@@ -10,7 +10,7 @@ use crate::cli::admin::args::{self, Attribute, Making, Paging, Showing, Sure, Vi
 pub(in crate::cli) enum Verb {
     /// Make a user, a client, or an owner of keys
     #[command(
-        after_help = "Example:\n  portcullis client create team_42 --realm shop --kind owner --role partner --attribute seats:=12"
+        after_help = "Examples:\n  portcullis client create team_42 --realm shop --kind owner --role partner --attribute seats:=12\n  portcullis client create ann@example.org --kind user --password-hash - < hash.txt"
     )]
     Create(Create),
     /// List clients; those of the configuration come last, with file and line
@@ -76,9 +76,19 @@ pub(in crate::cli) struct Create {
     #[arg(long = "ip", value_name = "NETWORK")]
     pub(in crate::cli) networks: Vec<String>,
     #[command(flatten)]
+    pub(in crate::cli) hash: PasswordHash,
+    #[command(flatten)]
     pub(in crate::cli) making: Making,
     #[command(flatten)]
     pub(in crate::cli) via: Via,
+}
+
+/// A hash instead of a password.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct PasswordHash {
+    /// Take over the hash of a password that was made elsewhere (bcrypt, scrypt, PBKDF2, argon2), from standard input
+    #[arg(long, value_name = "-", value_parser = ["-"])]
+    pub(in crate::cli) password_hash: Option<String>,
 }
 
 /// What a principal is.
@@ -232,8 +242,10 @@ pub(in crate::cli) struct SetPassword {
     #[command(flatten)]
     pub(in crate::cli) which: WhichClient,
     /// Make a password, and show it once
-    #[arg(long)]
+    #[arg(long, conflicts_with = "password_hash")]
     pub(in crate::cli) generate: bool,
+    #[command(flatten)]
+    pub(in crate::cli) hash: PasswordHash,
     #[command(flatten)]
     pub(in crate::cli) showing: Showing,
     #[command(flatten)]
@@ -265,6 +277,17 @@ impl Verb {
     }
 
     pub(in crate::cli::admin) fn reads_input(&self) -> bool {
-        matches!(self, Self::SetPassword(args) if !args.generate)
+        match self {
+            Self::SetPassword(args) => !args.generate,
+            Self::Create(args) => args.hash.password_hash.is_some(),
+            Self::List(_)
+            | Self::Show(_)
+            | Self::Enable(_)
+            | Self::Unlock(_)
+            | Self::Update(_)
+            | Self::Disable(_)
+            | Self::RevokeSessions(_)
+            | Self::Delete(_) => false,
+        }
     }
 }

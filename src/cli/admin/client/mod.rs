@@ -95,6 +95,9 @@ async fn create(args: &Create, desk: &mut Desk<'_>) -> Result<(), Stop> {
     if !args.networks.is_empty() {
         body.insert("ip_allowlist".to_owned(), json!(args.networks));
     }
+    if args.hash.password_hash.is_some() {
+        body.insert("password_hash".to_owned(), hash(desk)?.into());
+    }
     let asking = Asking::post(&["clients"]).body(&Value::Object(body));
     let client = desk.ask(asking.idempotency_key(args.making.idempotency_key.as_deref())).await?;
     desk.show(&client)
@@ -165,6 +168,14 @@ async fn end(args: &End, verb: &str, desk: &mut Desk<'_>) -> Result<(), Stop> {
     desk.show(&changed)
 }
 
+/// The hash of a password, from standard input.
+fn hash(desk: &mut Desk<'_>) -> Result<String, Stop> {
+    if desk.person.is_there() {
+        desk.note("Hash of the password (Enter ends it):");
+    }
+    Ok(desk.person.secret()?.to_string())
+}
+
 async fn set_password(args: &SetPassword, desk: &mut Desk<'_>) -> Result<(), Stop> {
     if args.showing.output == Some(Output::Secret) && !args.generate {
         return Err(Stop::Wrong("--output secret shows a password that is made: it needs --generate".to_owned()));
@@ -172,6 +183,8 @@ async fn set_password(args: &SetPassword, desk: &mut Desk<'_>) -> Result<(), Sto
     let found = resolve::client(desk, &args.which.id, args.which.realm.as_deref()).await?;
     let body = if args.generate {
         json!({})
+    } else if args.hash.password_hash.is_some() {
+        json!({ "password_hash": hash(desk)? })
     } else {
         if desk.person.is_there() {
             desk.note("New password (it is visible here; Enter ends it):");

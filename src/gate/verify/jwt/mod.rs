@@ -208,6 +208,14 @@ impl Issuer {
 }
 
 impl KeySource {
+    /// The key set, where it is fetched.
+    pub fn remote(&self) -> Option<&Arc<RemoteKeySet>> {
+        match self {
+            Self::Remote(set) => Some(set),
+            Self::Static(_) | Self::Own(_) => None,
+        }
+    }
+
     /// Changes whenever the keys do; 0 for keys of the configuration, which a reload replaces.
     pub fn generation(&self) -> u64 {
         match self {

@@ -228,7 +228,7 @@ impl StoredKeys {
     ) -> Known<SessionEntry> {
         let fresh = self.is_fresh(now);
         match self.sessions.look(realm, token.session_digest(), fresh) {
-            Known::There(entry) if !entry.is_current(at) => Known::Outdated { stale: false },
+            Known::There(entry) if !entry.is_current(at) || entry.is_behind(token) => Known::Outdated { stale: false },
             known => known,
         }
     }

@@ -131,6 +131,12 @@ impl SessionEntry {
         self.found.good_for.is_none_or(|(from, time)| from <= now && now < from.plus(time))
     }
 
+    /// Whether `token` is newer than what is known of the session: another node has renewed it, and the feed was slower
+    /// than the token.
+    pub(in crate::gate::verify) fn is_behind(&self, token: &OwnToken) -> bool {
+        self.found.record.session.current_jti.as_ref().is_some_and(|current| token.is_after(current))
+    }
+
     /// What `token`, one of this session, proves at `now`, if anything.
     pub(in crate::gate::verify) fn judge(&self, token: &OwnToken, realm: &Arc<Realm>, now: UnixMillis) -> Verification {
         match self.fault(token) {
@@ -142,6 +148,9 @@ impl SessionEntry {
     fn fault(&self, token: &OwnToken) -> Option<Verification> {
         let SessionInForce { session, subject, revoked_tokens, .. } = &self.found.record;
         let revoked = |why| Some(Verification::Rejected(Reason::TokenRevoked, why));
+        if !token.is_about(subject.subject.as_deref().unwrap_or(&subject.id)) {
+            return Some(Verification::Rejected(Reason::TokenInvalid, Why::Claims));
+        }
         if session.revoked_at.is_some() || revoked_tokens.iter().any(|jti| **jti == **token.id()) {
             return revoked(Why::Revoked);
         }

@@ -260,6 +260,52 @@ async fn a_password_is_hashed_and_only_one_that_was_made_is_shown() {
 }
 
 #[tokio::test]
+async fn a_hash_that_was_made_elsewhere_is_taken_over_and_never_told() {
+    let desk = Desk::open().await;
+    let hash = "$2b$05$HF3CnzWksCsKisqrZ9i82uYt4qdA4Wp.ZLbeqIX7dIe1PDN2RnEzG";
+    let made = desk.client("ada", json!({ "kind": "user", "password_hash": hash })).await;
+    assert_eq!(made["has_password"], true);
+    assert_eq!(desk.last_event().await.entry.detail["has_password"], true);
+    assert_eq!(desk.client("bob", json!({})).await["has_password"], false);
+    let id = text(&desk.client("cyd", json!({ "kind": "user" })).await["id"]);
+    let path = format!("/admin/v1/clients/{id}/password");
+    let other = "$scrypt$ln=10,r=8,p=2$EJ4AAQIDBAUGBwgJCgsMDQ$7IODqJw7l/HwccgSkfGGMuPkS24Dm1Jn20lW4XC3/TQ";
+    let answer = desk.post(&path, json!({ "password_hash": other })).await;
+    assert_eq!((&answer["has_password"], answer.get("password")), (&json!(true), None));
+    assert_eq!(desk.last_event().await.entry.detail, *json!({ "generated": false }).as_object().unwrap());
+
+    let dear = "$2b$20$HF3CnzWksCsKisqrZ9i82uYt4qdA4Wp.ZLbeqIX7dIe1PDN2RnEzG";
+    for bad in [dear, "hunter2-and-more", "$1$salt$hash", &"$2b$".repeat(200)] {
+        let new = json!({ "realm": "shop", "identifier": "dan", "password_hash": bad });
+        for (path, body) in [("/admin/v1/clients", new), (&path, json!({ "password_hash": bad }))] {
+            let (status, _, told) = desk.refused(Method::POST, path, body).await;
+            assert_eq!((status, faults(&told)[0].0.as_str()), (400, "password_hash"), "{bad}");
+            assert!(!told.to_string().contains(bad), "{told}");
+        }
+    }
+    let both = json!({ "password": "correct horse battery staple", "password_hash": hash });
+    assert_eq!(faults(&desk.refused(Method::POST, &path, both).await.2)[0].0, "password_hash");
+    let trail = format!("{:?}", desk.trail().await);
+    for secret in [hash, other, dear, "hunter2", "$2b$", "$scrypt$"] {
+        assert!(!trail.contains(secret), "{secret} in {trail}");
+    }
+}
+
+#[tokio::test]
+async fn an_identifier_that_nobody_could_sign_in_with_is_refused() {
+    let desk = Desk::open().await;
+    for bad in ["ann\u{ff20}example.org", "quac\u{212a}", "jose\u{301}", "ann\u{200b}"] {
+        let body = json!({ "realm": "shop", "identifier": bad });
+        assert_eq!(
+            faults(&desk.refused(Method::POST, "/admin/v1/clients", body).await.2)[0].0,
+            "identifier",
+            "{bad:?}"
+        );
+    }
+    desk.client("Jos\u{e9} \u{41f}\u{410}", json!({})).await;
+}
+
+#[tokio::test]
 async fn a_declared_client_is_read_and_never_written() {
     let desk = Desk::open().await;
     let shown = desk.get("/admin/v1/clients/cfg%3Alegacy").await;

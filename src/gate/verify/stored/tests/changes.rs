@@ -27,6 +27,33 @@ async fn a_change_of_the_owner_is_one_of_its_keys() {
 }
 
 #[tokio::test]
+async fn what_is_told_of_sessions_tokens_and_signing_keys_has_no_key_read_again() {
+    let stage = Stage::new();
+    let key = stage.key(|_| {});
+    assert_eq!(stage.ask(&key).await, "ok");
+    for (kind, value) in [
+        (ChangeKind::Session, "ses_1"),
+        (ChangeKind::Token, "tok_1"),
+        (ChangeKind::Token, "a slot"),
+        (ChangeKind::SigningKeys, ""),
+    ] {
+        stage.tell(kind, value);
+        assert_eq!(stage.ask(&key).await, "ok");
+    }
+    assert_eq!(stage.reads(), 1);
+    // They are remembered where keys are: by the id, which tells them apart.
+    let read = AtomicU64::new(stage.keys.ledger().now());
+    let holds = |id: &str| stage.keys.ledger().holds(&read, "shop", &[id, "usr_1"]);
+    assert!(holds("ses_2") && holds("tok_2") && holds("another slot"));
+    for (kind, value) in
+        [(ChangeKind::Session, "ses_2"), (ChangeKind::Token, "tok_2"), (ChangeKind::Token, "another slot")]
+    {
+        stage.tell(kind, value);
+        assert!(!holds(value), "{value}");
+    }
+}
+
+#[tokio::test]
 async fn a_key_that_is_gone_is_unknown() {
     let stage = Stage::new();
     let key = stage.key(|_| {});
