@@ -18,6 +18,7 @@ use super::route::{HostTable, OwnedHosts, RouteTable};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
 use super::verify::jwks::RemoteKeySet;
 use super::verify::jwt::{ClaimPath, Issuer};
+pub use super::verify::{OpaqueForm, OwnTokens};
 pub use crate::identity::Roles;
 use crate::secret::CredentialDigest;
 
@@ -239,38 +240,6 @@ pub struct Auth {
     pub api_key: bool,
     /// The realm's own opaque tokens, of this kind: an index into [`OwnTokens::opaque`].
     pub opaque: Option<usize>,
-}
-
-/// What the gate knows of the tokens that the realm issues itself.
-#[derive(Debug)]
-pub struct OwnTokens {
-    /// Index of the issuer `self`.
-    pub issuer: usize,
-    /// `token_use` of the tokens that routes take.
-    pub token_use: Box<str>,
-    /// Whether they end with their session. Else their claims alone decide.
-    pub revocable: bool,
-    /// Kinds of opaque tokens that routes may take.
-    pub opaque: Vec<OpaqueForm>,
-}
-
-/// What opaque tokens of one kind look like: what does not is not looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpaqueForm {
-    /// Name of the kind.
-    pub kind: Arc<str>,
-    /// Characters.
-    pub length: usize,
-    /// Whether they are lower-case hexadecimal digits; else digits and letters.
-    pub hex: bool,
-}
-
-impl OpaqueForm {
-    /// Whether `text` can be one.
-    pub fn fits(&self, text: &str) -> bool {
-        let digit = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
-        text.len() == self.length && text.bytes().all(|b| if self.hex { digit(b) } else { b.is_ascii_alphanumeric() })
-    }
 }
 
 /// A place of a route and what may stand there.

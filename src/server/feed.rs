@@ -161,6 +161,11 @@ impl Feed {
         Ok(())
     }
 
+    /// The hosts of owners, as far as the feed is known.
+    pub(super) fn hosts(&self) -> &OwnerHosts {
+        &self.hosts
+    }
+
     /// Notified when signing keys, or hosts of owners, may have changed.
     pub(super) fn issuing(&self) -> Arc<Notify> {
         Arc::clone(&self.issuing)

@@ -34,12 +34,12 @@ impl Settled for Feed {
 }
 
 /// The token service on an open store.
-pub(super) fn tokens(store: &Store, runtime: &Handle, feed: &Arc<Feed>) -> Tokens {
+pub(super) fn tokens(store: &Store, runtime: &Handle, feed: &Arc<Feed>, hasher: Hasher) -> Tokens {
     Tokens::new(Parts {
         store: store.clone(),
         runtime: runtime.clone(),
         callback: Arc::new(HttpCallback::new(runtime.clone())),
-        hasher: Hasher::new(),
+        hasher,
         settled: Arc::clone(feed) as Arc<dyn Settled>,
     })
 }
@@ -151,13 +151,7 @@ impl OwnerHosts {
 }
 
 /// Keeps keys and hosts as the store has them, for ever.
-pub(super) async fn keep(
-    store: Store,
-    around: Around,
-    keys: Arc<StoredKeys>,
-    hosts: Arc<OwnerHosts>,
-    (feed, in_force): (Arc<Feed>, Arc<Notify>),
-) {
+pub(super) async fn keep(store: Store, around: Around, keys: Arc<StoredKeys>, feed: Arc<Feed>, in_force: Arc<Notify>) {
     let changed = feed.issuing();
     let mut due = true;
     loop {
@@ -169,7 +163,7 @@ pub(super) async fn keep(
             }
             if due {
                 let position = feed.position();
-                due = match refresh(&store, &hosts, &live.issuing, &live.snapshot).await {
+                due = match refresh(&store, feed.hosts(), &live.issuing, &live.snapshot).await {
                     Ok(()) => {
                         feed.signing_keys_read(position);
                         false

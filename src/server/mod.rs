@@ -245,7 +245,10 @@ impl Server {
         let resolver = Arc::new(Resolver::default());
         let in_force = Arc::new(Notify::new());
         let issuing_in_force = Arc::new(Notify::new());
-        let tokens = store.as_ref().map(|store| issuing::tokens(&store.store, &store.handle(), &store.feed));
+        // One for the process: its bounds are the machine's.
+        let hasher = Hasher::new();
+        let tokens =
+            store.as_ref().map(|store| issuing::tokens(&store.store, &store.handle(), &store.feed, hasher.clone()));
         if let Some(store) = &store {
             store.issue(&issuing, &snapshot, Arc::clone(&issuing_in_force))?;
         }
@@ -312,7 +315,7 @@ impl Server {
             Some(store) => {
                 let feed = Arc::clone(&store.feed);
                 let here = Here { gateway: Arc::clone(&gateway), reloader: Arc::clone(&reloader), keys, feed };
-                let admin = Admin::new(store.store.clone(), Arc::new(here), Arc::clone(&gateway.clock), Hasher::new());
+                let admin = Admin::new(store.store.clone(), Arc::new(here), Arc::clone(&gateway.clock), hasher);
                 Api::new(Arc::new(admin), store.handle(), Arc::clone(&gateway.clock))
             }
         };

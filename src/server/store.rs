@@ -117,10 +117,9 @@ impl OpenStore {
         });
         prepared.unwrap_or_else(|| Err(panicked())).map_err(OpenError::Failed)?;
         let (store, around, keys) = (self.store.clone(), self.around.clone(), Arc::clone(&self.keys));
-        let (feed, hosts) = (Arc::clone(&self.feed), Arc::clone(&self.hosts));
+        let feed = Arc::clone(&self.feed);
         self.threads.handle.spawn(keep_running("issuing", move || {
-            let wakers = (Arc::clone(&feed), Arc::clone(&in_force));
-            issuing::keep(store.clone(), around.clone(), Arc::clone(&keys), Arc::clone(&hosts), wakers)
+            issuing::keep(store.clone(), around.clone(), Arc::clone(&keys), Arc::clone(&feed), Arc::clone(&in_force))
         }));
         Ok(())
     }

@@ -185,10 +185,10 @@ impl Write {
         // By the networks themselves: both identifiers and networks may have an `@` or anything else in them.
         Statement::new("DELETE FROM attempts")
             .bind(" WHERE realm = ", realm)
-            .bind(" AND (key = ", key.as_str())
-            .bind(" OR key IN (SELECT key || '@' || network FROM known_addresses WHERE realm = ", realm)
+            .bind(" AND key IN (SELECT ", key.as_str())
+            .bind(" UNION ALL SELECT key || '@' || network FROM known_addresses WHERE realm = ", realm)
             .bind(" AND key = ", key.as_str())
-            .push("))")
+            .push(")")
             .execute(&mut *self.transaction)
             .await?;
         Ok(())

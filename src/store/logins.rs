@@ -160,11 +160,50 @@ impl Write {
         created_by: &str,
         at: UnixMillis,
     ) -> Result<Client, StoreError> {
+        if self.find_subject(realm, &subject.subject).await?.is_none() {
+            self.insert_subject(realm, subject, created_by, at).await?;
+        }
+        let taken = || StoreError::new(Fault::Conflict, "a principal of the store has the name of the subject");
+        let found = self.find_subject(realm, &subject.subject).await?.ok_or_else(taken)?;
+        let told = (&subject.roles, &subject.plan, &subject.tenant, &subject.attributes);
+        if (&found.roles, &found.plan, &found.tenant, &found.attributes) == told {
+            return Ok(found);
+        }
+        Statement::new("UPDATE principals SET")
+            .bind(" roles = ", subject.roles.as_slice())
+            .bind(", plan = ", subject.plan.as_deref())
+            .bind(", tenant = ", subject.tenant.as_deref())
+            .bind(", attributes = ", &subject.attributes)
+            .bind(", updated_at = ", at)
+            .bind(" WHERE id = ", found.id.as_str())
+            .execute(&mut *self.transaction)
+            .await?;
+        self.change(realm, ChangeKind::Client, &found.id, at);
+        self.client(&found.id).await?.ok_or_else(|| StoreError::new(Fault::Conflict, "the principal was removed"))
+    }
+
+    async fn find_subject(&mut self, realm: &str, subject: &str) -> Result<Option<Client>, StoreError> {
+        let rows = clients::select()
+            .bind(" WHERE p.source = 'directory' AND p.realm = ", realm)
+            .bind(" AND p.subject = ", subject)
+            .fetch(&mut *self.transaction)
+            .await?;
+        rows.into_iter().next().as_mut().map(clients::read).transpose()
+    }
+
+    /// Unless there is one by now.
+    async fn insert_subject(
+        &mut self,
+        realm: &str,
+        subject: &DirectorySubject,
+        created_by: &str,
+        at: UnixMillis,
+    ) -> Result<(), StoreError> {
         let id = IdKind::User
             .generate(at)
             .map_err(|_| StoreError::new(Fault::Unreachable, "the system has no randomness to give"))?;
         let values = vec![
-            id.as_str().into(),
+            id.into(),
             realm.into(),
             ClientKind::User.as_str().into(),
             subject.subject.as_str().into(),
@@ -181,34 +220,16 @@ impl Write {
             at.into(),
             1.into(),
         ];
-        // Nothing is written where nothing is new.
-        let rows = Statement::new(
+        // No index is named: PostgreSQL would take a conflict in the other for an error, where two come at once.
+        Statement::new(
             "INSERT INTO principals (id, realm, kind, identifier, identifier_norm, subject, source, status, roles, plan, \
              tenant, attributes, created_by, created_at, updated_at, version)",
         )
         .bind_rows(" VALUES ", [values])
-        .push(
-            " ON CONFLICT (realm, identifier_norm) DO UPDATE SET roles = excluded.roles, plan = excluded.plan, \
-             tenant = excluded.tenant, attributes = excluded.attributes, updated_at = excluded.updated_at \
-             WHERE principals.source = 'directory' AND (principals.roles <> excluded.roles \
-             OR principals.plan IS DISTINCT FROM excluded.plan OR principals.tenant IS DISTINCT FROM excluded.tenant \
-             OR principals.attributes <> excluded.attributes) RETURNING id",
-        )
-        .fetch(&mut *self.transaction)
+        .push(" ON CONFLICT DO NOTHING")
+        .execute(&mut *self.transaction)
         .await?;
-        if let Some(mut row) = rows.into_iter().next() {
-            let written = row.text()?;
-            if written != id {
-                self.change(realm, ChangeKind::Client, &written, at);
-            }
-        }
-        let rows = clients::select()
-            .bind(" WHERE p.source = 'directory' AND p.realm = ", realm)
-            .bind(" AND p.subject = ", subject.subject.as_str())
-            .fetch(&mut *self.transaction)
-            .await?;
-        let taken = || StoreError::new(Fault::Conflict, "a principal of the store has the name of the subject");
-        clients::read(&mut rows.into_iter().next().ok_or_else(taken)?)
+        Ok(())
     }
 
     /// Makes a principal of the application one of the store, which signs in with this password from now on. Its id, what

@@ -14,6 +14,7 @@ use super::session::Beginner;
 use super::throttle::Turn;
 use super::trace::{Target, with};
 use super::{Reply, Service};
+use crate::clock::UnixMillis;
 use crate::password::{Attempted, HashFault, Phc, needs_rehash};
 use crate::store::{Client, ClientKind, DirectorySubject, IdKind, LoginRecord, NewClient};
 
@@ -151,9 +152,7 @@ impl<'a> Service<'a> {
             }
             write.commit().await?;
             if let (Some(principal), Some(until)) = (principal, locked) {
-                let mut write = self.inner.store.begin().await?;
-                write.mirror_lock(principal, Some(until), attempts.failed, self.ask.now).await?;
-                write.commit().await?;
+                self.show_lock(principal.to_owned(), until, attempts.failed);
             }
             Ok::<_, Refusal>(())
         };
@@ -161,6 +160,22 @@ impl<'a> Service<'a> {
             Ok(()) => Refusal::InvalidCredentials(cause),
             Err(refusal) => refusal,
         }
+    }
+
+    /// Lets administrators see that an account is locked. Nobody waits for it: by the time an answer takes, a name that is
+    /// somebody's shall not differ from one that is not.
+    fn show_lock(self, principal: String, until: UnixMillis, failed: u32) {
+        let (store, now) = (self.inner.store.clone(), self.ask.now);
+        tokio::spawn(async move {
+            let shown = async {
+                let mut write = store.begin().await?;
+                write.mirror_lock(&principal, Some(until), failed, now).await?;
+                write.commit().await
+            };
+            if let Err(error) = shown.await {
+                tracing::warn!(%error, "a lock is in force, but not shown");
+            }
+        });
     }
 
     /// At the application, unless the password has moved here already.

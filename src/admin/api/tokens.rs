@@ -247,11 +247,7 @@ fn of_refresh_token(call: &Call<'_>, tokens: &RealmTokens, found: &RefreshInForc
     State { what: "refresh_token", standing: of_refresh(found, call.now), body }
 }
 
-async fn of_issued_token(
-    call: &Call<'_>,
-    tokens: &RealmTokens,
-    found: &IssuedInForce,
-) -> Result<State, Refusal> {
+async fn of_issued_token(call: &Call<'_>, tokens: &RealmTokens, found: &IssuedInForce) -> Result<State, Refusal> {
     let IssuedInForce { token, owner, session, .. } = found;
     let mut standing = of_issued(found, call.now);
     let mut body = json!({

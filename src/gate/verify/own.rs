@@ -14,6 +14,38 @@ use crate::gate::policy::Realm;
 use crate::identity::{CredentialKind, Principal, ScopeSet, renewals};
 use crate::secret::CredentialDigest;
 
+/// What the gate knows of the tokens that the realm issues itself.
+#[derive(Debug)]
+pub struct OwnTokens {
+    /// Index of the issuer `self`.
+    pub issuer: usize,
+    /// `token_use` of the tokens that routes take.
+    pub token_use: Box<str>,
+    /// Whether they end with their session. Else their claims alone decide.
+    pub revocable: bool,
+    /// Kinds of opaque tokens that routes may take.
+    pub opaque: Vec<OpaqueForm>,
+}
+
+/// What opaque tokens of one kind look like: what does not is not looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpaqueForm {
+    /// Name of the kind.
+    pub kind: Arc<str>,
+    /// Characters.
+    pub length: usize,
+    /// Whether they are lower-case hexadecimal digits; else digits and letters.
+    pub hex: bool,
+}
+
+impl OpaqueForm {
+    /// Whether `text` can be one.
+    pub fn fits(&self, text: &str) -> bool {
+        let digit = |b: u8| b.is_ascii_digit() || matches!(b, b'a'..=b'f');
+        text.len() == self.length && text.bytes().all(|b| if self.hex { digit(b) } else { b.is_ascii_alphanumeric() })
+    }
+}
+
 /// A token whose signature and claims are good, or whose text is in the store: what remains is whether its session lives.
 #[derive(Debug)]
 pub(super) struct OwnToken {

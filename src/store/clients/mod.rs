@@ -134,15 +134,18 @@ impl Store {
             let quoted = Value::from(role.as_str()).to_string();
             statement = statement.bind(" AND p.roles <> REPLACE(p.roles, ", quoted).push(", '')");
         }
+        let (mut behind, mut ordered) = (" AND p.id > ", " ORDER BY p.id LIMIT ");
         if let Some(identifier) = &filter.identifier {
             statement = called(statement, identifier);
+            // Else SQLite walks through all ids of the realm, which are in the order that is asked for.
+            (behind, ordered) = (" AND p.id || '' > ", " ORDER BY p.id || '' LIMIT ");
         }
         let rows = statement
             .bind_some(" AND p.kind = ", filter.kind.map(ClientKind::as_str))
             .bind_some(" AND p.status = ", filter.status.map(ClientStatus::as_str))
             .bind_some(" AND p.tenant = ", filter.tenant.as_deref())
-            .bind_some(" AND p.id > ", page.after.as_deref())
-            .bind(" ORDER BY p.id LIMIT ", page.rows())
+            .bind_some(behind, page.after.as_deref())
+            .bind(ordered, page.rows())
             .read(&*self.inner.database)
             .await?;
         rows.into_iter().map(|mut row| read(&mut row)).collect()
@@ -301,12 +304,13 @@ pub(super) fn directory_norm(subject: &str) -> String {
     format!("={subject}")
 }
 
-/// Adds that principals are called so.
+/// Adds that principals are called so: in words by which both databases look the two names up.
 fn called(statement: Statement, identifier: &str) -> Statement {
+    let (local, directory) = (norm(identifier), directory_norm(identifier));
     statement
-        .bind(" AND ((p.source = 'local' AND p.identifier_norm = ", norm(identifier))
-        .bind(") OR (p.source = 'directory' AND p.identifier_norm = ", directory_norm(identifier))
-        .push("))")
+        .bind_list(" AND p.identifier_norm IN ", [local.as_str(), directory.as_str()])
+        .bind(" AND (p.source = 'local') = (p.identifier_norm = ", local.as_str())
+        .push(")")
 }
 
 pub(super) fn select() -> Statement {

@@ -20,6 +20,9 @@ use crate::store::{AddressEntry, Client, ClientKind, ClientSource, Holder, Sessi
 /// Subjects that are remembered.
 const MOST: usize = 100_000;
 
+/// That nobody is called so is believed for no longer.
+const GONE_STAYS: Duration = Duration::from_secs(5);
+
 /// What a directory says of a principal.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Attributes {
@@ -50,6 +53,7 @@ impl Memory {
     fn get(&self, realm: &str, subject: &str, most: Duration, now: UnixMillis) -> Option<Arc<Option<Attributes>>> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, answer) = answers.get(&(realm.to_owned(), subject.to_owned()))?;
+        let most = if answer.is_none() { most.min(GONE_STAYS) } else { most };
         (*at <= now && now < at.plus(most)).then(|| Arc::clone(answer))
     }
 

@@ -27,8 +27,6 @@ pub struct Grant {
     pub response: Option<Template>,
     /// Text of a refusal of the fields, instead of the dialect's.
     pub invalid: Option<Box<str>>,
-    /// Header fields of every answer.
-    pub cors: Option<Arc<[(Box<str>, Box<str>)]>>,
 }
 
 /// What a grant does.

@@ -207,19 +207,18 @@ fn sessions_are_found_by_whose_they_are_and_ended_once() {
 
         let shown = desk.get_good(&format!("{SESSIONS}/{second}")).await;
         assert_eq!((&shown["client"], &shown["client_id"]), (&json!("ann@shop.test"), &json!(ann)));
-        assert_eq!((&shown["state"], &shown["grant"], &shown["client_ip"]), (
-            &json!("live"),
-            &json!("password"),
-            &json!("192.0.2.7")
-        ));
+        assert_eq!(
+            (&shown["state"], &shown["grant"], &shown["client_ip"]),
+            (&json!("live"), &json!("password"), &json!("192.0.2.7"))
+        );
 
         let delete = |query: &str| ask(Method::DELETE, &format!("{SESSIONS}/{second}{query}"), &Value::Null);
         let ended = Desk::good(&desk.ask(&desk.root, delete("?reason=lost+laptop")).await);
         assert_eq!((&ended["ended"], &ended["state"]), (&json!(true), &json!("revoked")));
-        assert_eq!((&ended["revoke_reason"], &ended["effective"]["other_nodes_within_ms"]), (
-            &json!("lost laptop"),
-            &json!(1500)
-        ));
+        assert_eq!(
+            (&ended["revoke_reason"], &ended["effective"]["other_nodes_within_ms"]),
+            (&json!("lost laptop"), &json!(1500))
+        );
         assert_eq!(desk.around.applied.lock().unwrap().len(), 1, "the answer waits until it counts");
         let event = desk.last_event().await.entry;
         assert_eq!((event.action.as_str(), event.target_id.as_deref()), ("session.revoked", Some(&*second)));
@@ -505,16 +504,14 @@ fn a_token_is_told_for_what_it_is_and_never_repeated() {
             told
         };
         let good = told(&access).await;
-        assert_eq!((&good["active"], &good["what"], &good["code"]), (
-            &json!(true),
-            &json!("access_token"),
-            &json!("VALID")
-        ));
-        assert_eq!((&good["client"], &good["id"], &good["kind"]), (
-            &json!("ann@shop.test"),
-            &json!("jti-1"),
-            &json!("access")
-        ));
+        assert_eq!(
+            (&good["active"], &good["what"], &good["code"]),
+            (&json!(true), &json!("access_token"), &json!("VALID"))
+        );
+        assert_eq!(
+            (&good["client"], &good["id"], &good["kind"]),
+            (&json!("ann@shop.test"), &json!("jti-1"), &json!("access"))
+        );
         assert_eq!((&good["session"]["id"], &good["claims"]["sid"]), (&json!(session), &json!(session)));
         assert_eq!(good["scopes"], json!(["orders:read"]), "as its principal has them, narrowed by the token");
         let good = told(&refresh).await;
@@ -524,11 +521,10 @@ fn a_token_is_told_for_what_it_is_and_never_repeated() {
         let forged = format!("{}A", &access[..access.len() - 1]);
         for unknown in [forged.as_str(), "rubbish", "a.b.c"] {
             let told = told(unknown).await;
-            assert_eq!((&told["active"], &told["what"], &told["claims"]), (
-                &json!(false),
-                &json!("unknown"),
-                &Value::Null
-            ));
+            assert_eq!(
+                (&told["active"], &told["what"], &told["claims"]),
+                (&json!(false), &json!("unknown"), &Value::Null)
+            );
         }
         let (_, code, _) = desk.post_refused("/admin/v1/tokens/introspect", &json!({ "token": "rubbish" })).await;
         assert_eq!(code, "validation_failed", "a text that names no realm");
@@ -600,11 +596,10 @@ fn opaque_tokens_and_keys_are_known_by_their_texts() {
         write.commit().await.unwrap();
         let body = json!({ "realm": "notes", "token": text_of_it });
         let told = desk.post_good("/admin/v1/tokens/introspect", &body).await;
-        assert_eq!((&told["what"], &told["code"], &told["kind"]), (
-            &json!("issued_token"),
-            &json!("VALID"),
-            &json!("machine")
-        ));
+        assert_eq!(
+            (&told["what"], &told["code"], &told["kind"]),
+            (&json!("issued_token"), &json!("VALID"), &json!("machine"))
+        );
         assert_eq!((&told["session"]["id"], &told["id"]), (&json!(session), &json!(issued.id)));
         assert_eq!(desk.post_good("/admin/v1/tokens/revoke", &body).await["ended"], true);
         assert_eq!(desk.post_good("/admin/v1/tokens/introspect", &body).await["code"], "REVOKED");

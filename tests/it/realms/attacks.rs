@@ -256,7 +256,12 @@ fn t14_every_failed_login_looks_the_same_and_takes_as_long() {
     ];
     let mut looks = BTreeSet::new();
     let mut times = [u128::MAX; 4];
-    for _ in 0..6 {
+    // The fastest of each, as often as it takes on a machine that does other things as well.
+    for round in 0..40 {
+        let alike = times.iter().max() < times.iter().min().map(|least| least * 2).as_ref();
+        if round >= 4 && alike {
+            break;
+        }
         world.pass_secs(3600); // nobody is locked
         for (at, (what, email, password)) in cases.iter().enumerate() {
             let watch = Stopwatch::start();

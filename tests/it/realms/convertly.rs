@@ -294,7 +294,7 @@ fn somebody_who_is_suspended_upstream_is_refused_within_the_cache_time() {
 #[test]
 fn a_directory_that_says_something_else_is_an_outage() {
     let world = house();
-    for said in ["", "{}", "[]", "{\"subject\":7}"] {
+    for said in ["", "{}", "[]", "{\"subject\":[7]}", "{\"subject\":\"\"}", "{\"subject\":\"abc123\""] {
         world.app.mood(Mood::Says(said.to_owned()));
         in_dialect(&world, &login(&world), 503, "Service Unavailable");
     }

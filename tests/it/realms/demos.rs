@@ -46,8 +46,8 @@ fn does_what_it_says(realm: &str, least: usize) {
     let out = String::from_utf8(ended.stdout).expect("UTF-8");
     assert!(ended.status.success(), "{script}\n{out}");
     let said: Vec<_> = script.lines().filter_map(|line| line.strip_prefix("# ")?.rsplit_once(": ")).collect();
-    let codes: Vec<_> =
-        out.lines().filter_map(|line| line.strip_prefix("HTTP/1.1 ")).filter_map(|line| line.get(..3)).collect();
+    // A body may end without the end of a line.
+    let codes: Vec<_> = out.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3)).collect();
     assert_eq!(codes.len(), said.len(), "{script}\n{out}");
     for ((what, says), code) in said.iter().zip(&codes) {
         assert_eq!(says, code, "{what}\n{out}");

@@ -58,7 +58,6 @@ pub(super) fn grants(
                 status: 200,
                 response: None,
                 invalid: None,
-                cors: None,
             },
         });
     }

@@ -25,7 +25,6 @@ fn grant(fields: Vec<Field>) -> Grant {
         status: 200,
         response: None,
         invalid: None,
-        cors: None,
     }
 }
 

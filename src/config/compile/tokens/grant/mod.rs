@@ -147,7 +147,6 @@ pub(super) fn grant<'r>(
         status: made.status.unwrap_or(status),
         response: response?,
         invalid: raw.invalid.value().map(|text| text.as_str().into()),
-        cors: None,
     };
     Some(Granted { route, grant })
 }
