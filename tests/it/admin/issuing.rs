@@ -110,7 +110,6 @@ impl Desk {
             scopes: None,
             attributes: serde_json::Map::new(),
             password_phc: None,
-            subject: None,
             created_by: "test".to_owned(),
             at: NOW,
         };
