@@ -28,8 +28,11 @@ pub struct Grant {
     /// Text of a refusal of the fields, instead of the dialect's.
     pub invalid: Option<Box<str>>,
     /// Header fields of every answer.
-    pub cors: Option<Arc<[(Box<str>, Box<str>)]>>,
+    pub cors: Option<Arc<HeaderFields>>,
 }
+
+/// Names and values of header fields.
+pub type HeaderFields = [(Box<str>, Box<str>)];
 
 /// What a grant does.
 #[derive(Debug)]
