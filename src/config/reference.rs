@@ -27,6 +27,27 @@ Unknown keys are errors. `portcullis check` tells all problems at once, and exit
 | secret | a reference, as below |
 ";
 
+const TEMPLATES: &str = "\
+## Templates
+
+Bodies of answers, of refusals and of questions to the application are tables in which some text stands for a value. Text
+that is exactly `$name` becomes the value with its own type; `{name}` inside other text is replaced; `$$` and `{{` are a
+dollar and a brace. `{ first = [a, b] }` is the first alternative whose names all have a value; a member whose name has
+none is left out. A name that can never have a value is an error.
+
+* `token.KIND`: the token (a `response`, of the kinds that the grant makes)
+* `token.KIND.expires_at`, `.issued_at`, `.expires_in`: its times, as `timestamps` says, and the seconds it lives (likewise)
+* `principal.subject`, `.id`, `.client`, `.identifier`, `.plan`, `.tenant`, `.role`, `.roles`, `.scopes`: who signs in, or whose token or key it is (every grant)
+* `principal.NAME`: an attribute (every grant)
+* `owner.id`, `.identifier`, `.plan`, `.tenant`, `owner.NAME`: the owner of the key, and attributes (`delegate`, `redeem`)
+* `subject.id`, `subject.NAME`: for whom the token is, and its `fields` (`response` and `bind` of `delegate`; `response` of `redeem`)
+* `request.FIELD`, `request.FIELD.MEMBER`, `request`: what stands in the body, as far as `schema` has it; never a password or a token (grants with a body)
+* `path.NAME`: a name of the path (every grant)
+* `key.id`, `key.owner`: the API key (grants with `api_key` in `auth`)
+* `realm`, `request_id`, `client_ip`: the realm, the request, its sender (every grant)
+* `identifier`, `password`: what was sent to sign in (`body` of `[directory]`)
+";
+
 /// Renders the reference as Markdown.
 pub fn reference() -> String {
     let mut page = String::from(PREFACE);
@@ -34,6 +55,8 @@ pub fn reference() -> String {
     if let Kind::Table(section) = SecretKeys::kind() {
         table(&mut page, "", &section);
     }
+    page.push('\n');
+    page.push_str(TEMPLATES);
     page.push_str("\n## portcullis.toml\n\n");
     if let Kind::Table(section) = Root::kind() {
         table(&mut page, "", &section);
@@ -144,6 +167,8 @@ mod tests {
             "| `server.listen[].address` |",
             "| `admin.listen.address` |",
             "| `keys.jwks_url` |",
+            "| `KIND.use` |",
+            "| `request.token` |",
             "| `keys[].sha256` |",
         ] {
             assert!(page.contains(row), "{row}");

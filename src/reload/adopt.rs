@@ -1,4 +1,4 @@
-//! What a new snapshot takes over from the old one: keys that were fetched, requests that were counted.
+//! What a new snapshot takes over from the old one: keys that were fetched or read, requests that were counted.
 //!
 //! Without it a reload would forgive everybody who has used up a limit, and every issuer out of reach would be lost.
 
@@ -22,9 +22,10 @@ pub(super) fn adopt(new: &mut Snapshot, old: &Snapshot) {
         match Arc::get_mut(realm) {
             Some(realm) => {
                 adopt_key_sets(realm, before);
+                adopt_own_keys(realm, before);
                 adopt_limits(realm, before);
             }
-            None => tracing::warn!(realm = &*realm.name, "fetched keys and counted requests were not taken over"),
+            None => tracing::warn!(realm = &*realm.name, "keys and counted requests were not taken over"),
         }
     }
 }
@@ -51,6 +52,15 @@ fn adopt_key_sets(realm: &mut Realm, before: &Realm) {
     }
 }
 
+/// Keys of the realm's own are put into the new handle, which the token service shares: until the store is asked again,
+/// they sign and verify on.
+fn adopt_own_keys(realm: &Realm, before: &Realm) {
+    let own = |realm: &Realm| realm.issuers.iter().find_map(|issuer| issuer.keys.own().cloned());
+    if let (Some(keys), Some(known)) = (own(realm), own(before).filter(|known| known.is_loaded())) {
+        keys.replace(known.all().to_vec());
+    }
+}
+
 fn adopt_limits(realm: &mut Realm, before: &Realm) {
     let known: HashMap<&str, &Arc<Limiter>> =
         before.routes.iter().flat_map(|route| &route.limits).map(|limit| (&*limit.spec().name, limit)).collect();
@@ -69,4 +79,31 @@ fn continued(limit: &Arc<Limiter>, before: &Arc<Limiter>) -> Arc<Limiter> {
         return Arc::clone(before);
     }
     Arc::new(Limiter::new(limit.spec().clone()).adopting(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    fn snapshot() -> Snapshot {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("one.toml");
+        let text = "[realms.shop]\nhosts = ['shop.example']\ntokens = { access = { ttl = '1h' } }\ndirectory = { type = 'local' }\n\
+                    grants = [{ type = 'password', path = '/login' }]\n";
+        std::fs::write(&path, text).unwrap();
+        load(&path, &Sources { env: &|_| None, secrets: true }).unwrap_or_else(|problems| panic!("{problems}")).snapshot
+    }
+
+    #[test]
+    fn keys_that_were_read_outlive_a_reload() {
+        let (old, mut new) = (snapshot(), snapshot());
+        let keys = |snapshot: &Snapshot| snapshot.realms[0].issuers[0].keys.own().cloned().unwrap();
+        adopt(&mut new, &old);
+        assert!(!keys(&new).is_loaded(), "what was never read is not known");
+        keys(&old).replace(Vec::new());
+        adopt(&mut new, &old);
+        assert!(keys(&new).is_loaded());
+        assert!(!Arc::ptr_eq(&keys(&new), &keys(&old)), "what the token service has is the new handle");
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
-pub use self::grant::{Action, Field, FieldKind, Grant, Revokes, UnknownFields};
+pub use self::grant::{Action, Field, FieldKind, Grant, HeaderFields, Revokes, UnknownFields};
 use crate::identity::Roles;
 use crate::jwt::{Algorithm, OwnKeys};
 use crate::reply::Template;
@@ -179,6 +179,7 @@ impl Kind {
 
 /// `[directory]`
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant)] // there is one a realm
 pub enum Directory {
     /// Principals and passwords of the store.
     Local {

@@ -68,7 +68,7 @@ section! {
         /// `delegate`: further values that the token is bound to: name to template.
         default bind: Named<String> = "{}";
         /// `logout`: ends the request's token (`token` or `self`), its `session`, or every session of its `subject`.
-        optional revokes: RevokesWord;
+        default revokes: RevokesWord = r#""session""#;
         /// `redeem`: where the browser is sent (303): a path, or an https URL.
         optional location: String;
         /// `redeem`: the cookie that signs the browser in.

@@ -1,5 +1,8 @@
 //! The realms of the five public documents, as the design sketches them.
 
+/// All of them.
+pub(super) const ALL: [&str; 4] = [AFFILYNC, CONVERTLY, AFFONSO, GIFTCARDS];
+
 /// Affilync.
 pub(super) const AFFILYNC: &str = r#"
 realm    = "affilync"

@@ -232,4 +232,15 @@ proptest::proptest! {
             proptest::prop_assert!(!problems.0.is_empty());
         }
     }
+
+    #[test]
+    fn a_damaged_realm_that_issues_is_never_a_panic_either(which in 0..4_usize, at in 0.0..1.0_f64, length in 0_usize..60, by in "\\PC{0,6}") {
+        let text: Vec<char> = documented::ALL[which].chars().collect();
+        let from = (text.len() as f64 * at) as usize;
+        let rest = text.iter().skip(from + length);
+        let damaged: String = text.iter().take(from).copied().chain(by.chars()).chain(rest.copied()).collect();
+        if let Err(problems) = load_files(&[("realms/one.toml", &damaged)], true) {
+            proptest::prop_assert!(!problems.0.is_empty());
+        }
+    }
 }

@@ -168,8 +168,8 @@ pub(in crate::config::compile) struct Service {
 pub(in crate::config::compile) fn named(grants: &[Item<RawGrant>]) -> impl Iterator<Item = Named<'_>> {
     grants.iter().map(|item| {
         let RawGrant { name, path, method, .. } = &item.value;
-        let method = method.value().map(|method| method.as_str());
-        Named { at: &item.at, name, path, methods: Some(vec![method.unwrap_or("POST")]) }
+        let method = method.value().map_or_else(|| grant::default_method(&item.value), |method| method.as_str());
+        Named { at: &item.at, name, path, methods: Some(vec![method]) }
     })
 }
 

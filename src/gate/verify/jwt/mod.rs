@@ -216,6 +216,14 @@ impl KeySource {
         }
     }
 
+    /// The realm's own keys, where these are they.
+    pub fn own(&self) -> Option<&Arc<OwnKeys>> {
+        match self {
+            Self::Own(keys) => Some(keys),
+            Self::Static(_) | Self::Remote(_) => None,
+        }
+    }
+
     /// Changes whenever the keys do; 0 for keys of the configuration, which a reload replaces.
     pub fn generation(&self) -> u64 {
         match self {

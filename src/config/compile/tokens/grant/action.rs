@@ -12,7 +12,7 @@ use crate::config::value::issuing::GrantType;
 use crate::config::walk::{Item, Slot};
 use crate::gate::verify::jwks::acceptable_url;
 use crate::reply::Template;
-use crate::tokens::policy::{Action, Format, Revokes};
+use crate::tokens::policy::{Action, Format};
 
 /// Claims that every token has: nothing else may be bound under these names.
 const CLAIMS: [&str; 14] = [
@@ -95,10 +95,7 @@ pub(super) fn action(
         }
         GrantType::Delegate => delegate(work, item, names, around),
         GrantType::Redeem => redeem(work, item, body, around),
-        GrantType::Logout => {
-            let revokes = raw.revokes.value().map_or(Revokes::Session, |word| (*word).into());
-            Some(Made::of(Action::Logout { revokes }, Vec::new()))
-        }
+        GrantType::Logout => Some(Made::of(Action::Logout { revokes: raw.revokes.value.into() }, Vec::new())),
         GrantType::Revoke => Some(Made::of(Action::Revoke, Vec::new())),
         GrantType::Introspect => Some(Made::of(Action::Introspect, Vec::new())),
     }

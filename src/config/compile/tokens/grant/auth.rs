@@ -62,7 +62,7 @@ pub(super) fn guarded(
     let auth = kinds(raw, kind);
     let (fitting, why) = fitting(kind);
     if let Some(odd) = auth.iter().find(|auth| !fitting.contains(&auth.value)) {
-        work.fault(&odd.at, format!("means nothing for a `{}` grant: {why}", kind.as_str()));
+        work.fault(&odd.at, format!("means nothing for `{}`: {why}", kind.as_str()));
         return None;
     }
     let takes_own = auth.iter().any(|auth| auth.value == AuthKind::Jwt);

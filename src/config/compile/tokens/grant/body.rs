@@ -33,8 +33,8 @@ impl Body {
 
 /// Compiles `request` and `schema`.
 pub(super) fn body(work: &mut Compiler<'_>, raw: &Raw, kind: GrantType, source: Option<&Source<'_>>) -> Body {
-    let mut body = Body::default();
-    body.fields = raw.schema.value().map(|schema| fields(work, schema)).unwrap_or_default();
+    let fields = raw.schema.value().map(|schema| fields(work, schema)).unwrap_or_default();
+    let mut body = Body { fields, ..Body::default() };
     let request = raw.request.value();
     if let Some(request) = request {
         misplaced(work, request, kind);

@@ -23,7 +23,7 @@ pub(super) fn misplaced(work: &mut Compiler<'_>, raw: &Raw, kind: GrantType) {
         ("token", place(&raw.token), &[Delegate, Redeem, Logout]),
         ("subject", place(&raw.subject), &[Delegate]),
         ("bind", said(&raw.bind), &[Delegate]),
-        ("revokes", place(&raw.revokes), &[Logout]),
+        ("revokes", said(&raw.revokes), &[Logout]),
         ("location", place(&raw.location), &[Redeem]),
         ("cookie", place(&raw.cookie), &[Redeem]),
         ("session", place(&raw.session), &[Redeem]),
@@ -32,7 +32,7 @@ pub(super) fn misplaced(work: &mut Compiler<'_>, raw: &Raw, kind: GrantType) {
     for (key, at, types) in given.into_iter().chain([single]) {
         let Some(at) = at.filter(|_| !types.contains(&kind)) else { continue };
         let types: Vec<_> = types.iter().map(|kind| format!("`{}`", kind.as_str())).collect();
-        let text = format!("`{key}` means nothing for a `{}` grant; it is for {}", kind.as_str(), types.join(", "));
+        let text = format!("`{key}` means nothing for `{}`; it is for {}", kind.as_str(), types.join(", "));
         work.fault(at, text);
     }
     if !has_fields(raw, kind) && BODIES.contains(&kind) {
@@ -66,18 +66,26 @@ fn said<T>(item: &Item<T>) -> Option<&At> {
     item.given.then_some(&item.at)
 }
 
-/// The method: what is given, else POST, or GET for a token that does not stand in the body.
+/// The method where none is given: GET for a token that does not stand in the body.
+pub(in crate::config::compile::tokens) fn default_method(raw: &Raw) -> &'static str {
+    if in_body(raw) { "POST" } else { "GET" }
+}
+
+fn in_body(raw: &Raw) -> bool {
+    raw.r#type.value() != Some(&Redeem) || raw.request.absent().is_none()
+}
+
+/// The method.
 pub(super) fn method(work: &mut Compiler<'_>, raw: &Raw, kind: GrantType) -> Method {
-    let in_body = kind != Redeem || raw.request.get().is_some();
     let Some(given) = raw.method.get() else {
-        return if in_body { Method::POST } else { Method::GET };
+        return if in_body(raw) { Method::POST } else { Method::GET };
     };
     let method = given.value.method();
     let fault = match method {
         Method::GET if kind != Redeem => {
             "a GET must change nothing, for it is repeated and followed by machines; leave this out"
         }
-        Method::GET if in_body => "a GET has no body, in which `request` looks for the token",
+        Method::GET if in_body(raw) => "a GET has no body, in which `request` looks for the token",
         Method::DELETE if kind != Logout => "DELETE is for a `logout` only",
         ref other if kind.is_oauth() && *other != Method::POST => "the standard has POST here; leave this out",
         _ => return method,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use self::action::Made;
 use self::body::Body;
+pub(super) use self::fit::default_method;
 use super::directory::Source;
 use super::kind::Kinds;
 use super::subject::Subjects;
@@ -79,7 +80,7 @@ pub(super) fn grant<'r>(
     fit::misplaced(work, raw, kind);
     let method = fit::method(work, raw, kind);
     if let Some(pattern) = &pattern {
-        parts.lookup.add(work, &item.at, &raw.hosts, (pattern, &[method.clone()]), position.route);
+        parts.lookup.add(work, &item.at, &raw.hosts, (pattern, std::slice::from_ref(&method)), position.route);
     }
     let path = raw.path.value().map_or("", String::as_str);
     let place = format!("the grant `{path}`");

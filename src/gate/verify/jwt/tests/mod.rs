@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::identity::{Principal, ScopeSet};
-use crate::jwt::{SigningKey, sign, test_keys};
+use crate::jwt::{OwnKey, SigningKey, sign, test_keys};
 use crate::secret::Secret;
 
 const NOW: i64 = 1_763_682_354;
@@ -301,4 +301,45 @@ fn a_key_set_is_asked_for_key_id_then_algorithm_then_signature() {
         let issuer = issuer(0, "https://good", algorithms, ring);
         assert_eq!(why_of(judged(&token, vec![issuer], &[0], UnixMillis(NOW * 1000))), expected, "{header}");
     }
+}
+
+/// A key of the realm's own, for HS256.
+fn own_key(kid: &str, bytes: std::ops::Range<u8>, retire_at: Option<UnixMillis>) -> Arc<OwnKey> {
+    let secret = Secret::new(bytes.collect());
+    Arc::new(OwnKey {
+        kid: kid.into(),
+        algorithm: Algorithm::HS256,
+        signing: SigningKey::from_secret(&secret).unwrap(),
+        verify: Arc::new(VerifyKey::from_secret(&secret, &[Algorithm::HS256]).unwrap()),
+        public: None,
+        activate_at: UnixMillis(0),
+        retire_at,
+    })
+}
+
+#[test]
+fn keys_of_the_realms_own_are_those_of_the_moment() {
+    let keys: Arc<OwnKeys> = Arc::default();
+    let now = UnixMillis(NOW * 1000);
+    let token = |header: &str| signed(header, &claims_with(&json!({})));
+    let judged = |token: &str| {
+        let own = Issuer { keys: KeySource::Own(Arc::clone(&keys)), ..hmac_issuer() };
+        judged(token, vec![own], &[0], now)
+    };
+    let source = KeySource::Own(Arc::clone(&keys));
+    assert!(!source.usable(now) && source.remote().is_none());
+    let outage = Failure::Unavailable(Why::KeySetNeverLoaded);
+    assert_eq!(judged(&token(HEADER)).unwrap_err(), outage, "an outage is no refusal");
+
+    let before = source.generation();
+    keys.replace(vec![own_key("old", 1..65, None), own_key("now", 0..64, None)]);
+    assert!(source.usable(now) && source.generation() > before);
+    assert_eq!(judged(&token(HEADER)).map(|token| token.issuer.index), Ok(0), "every key is tried");
+    let named = |kid: &str| token(&format!("{{\"alg\":\"HS256\",\"kid\":{kid:?}}}"));
+    assert_eq!(why_of(judged(&named("now"))), "ok");
+    assert_eq!(why_of(judged(&named("old"))), "signature");
+    assert_eq!(why_of(judged(&named("never"))), "kid");
+
+    keys.replace(vec![own_key("now", 0..64, Some(now))]);
+    assert_eq!(why_of(judged(&token(HEADER))), "kid", "its time is over");
 }
