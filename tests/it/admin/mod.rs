@@ -22,6 +22,7 @@ use portcullis::gate::policy::Realm;
 use portcullis::gate::request::RequestId;
 use portcullis::password::Hasher;
 use portcullis::store::{AuditEvent, AuditFilter, Store};
+use portcullis::tokens::policy::Issuing;
 use serde_json::{Value, json};
 
 use crate::store::{Ground, run};
@@ -75,6 +76,10 @@ impl Surroundings for Around {
         self.realms.clone()
     }
 
+    fn issuing(&self) -> Arc<Issuing> {
+        Arc::default()
+    }
+
     fn generation(&self) -> Option<u64> {
         Some(self.generation.load(Ordering::SeqCst))
     }
@@ -104,6 +109,10 @@ impl Surroundings for Around {
     }
 
     async fn applied(&self, seq: i64) {
+        self.applied.lock().unwrap().push(seq);
+    }
+
+    async fn signing_keys_applied(&self, seq: i64) {
         self.applied.lock().unwrap().push(seq);
     }
 
