@@ -116,11 +116,11 @@ fn the_schema_is_json_and_knows_every_key_of_the_reference() {
     let rows: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert!(rows.len() > 80, "{}", rows.len());
     for row in rows {
-        let last = row
-            .rsplit('.')
-            .find(|step| !["NAME", "WORD", "KIND"].contains(step))
-            .expect("a name")
-            .trim_end_matches("[]");
+        // A name that whoever writes the file chooses is in no schema.
+        let chosen = |step: &&str| ["NAME", "WORD", "KIND"].contains(step);
+        let Some(last) = row.rsplit('.').map(|step| step.trim_end_matches("[]")).find(|step| !chosen(step)) else {
+            continue;
+        };
         assert!(known.contains(last), "{row} is not in the schema");
     }
 }
