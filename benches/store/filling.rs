@@ -51,7 +51,6 @@ impl<'p> Filled<'p> {
                 scopes: Some(vec!["orders:read".to_owned(), "orders:write".to_owned()]),
                 attributes: Map::new(),
                 password_phc: None,
-                subject: None,
                 created_by: "bench".to_owned(),
                 at: now,
             };

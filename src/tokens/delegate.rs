@@ -17,7 +17,9 @@ use crate::store::{NewIssued, random_id};
 pub(super) struct Bearer<'a> {
     /// `sub`
     pub(super) subject: &'a str,
-    /// The key that asks for it.
+    /// What asks for it.
+    pub(super) actor: Option<&'a str>,
+    /// The key that asks for it, if it is one of the store: the token ends with it.
     pub(super) issued_by: Option<&'a str>,
     /// The key's owner, in the store.
     pub(super) owner_id: Option<&'a str>,
@@ -54,7 +56,8 @@ impl<'a> Service<'a> {
         ]);
         let bearer = Bearer {
             subject: &found.id,
-            issued_by: caller.credential_id.as_deref(),
+            actor: caller.credential_id.as_deref(),
+            issued_by: caller.account.as_ref().and(caller.credential_id.as_deref()),
             owner_id: caller.account.as_ref().map(|account| &*account.id),
             owner,
             claims,
@@ -84,7 +87,7 @@ impl<'a> Service<'a> {
                     client: Some(bearer.owner),
                     session: None,
                     scope: None,
-                    actor: bearer.issued_by,
+                    actor: bearer.actor,
                     issued,
                     expires,
                 };

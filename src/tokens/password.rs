@@ -16,7 +16,7 @@ use super::trace::{Target, with};
 use super::{Reply, Service};
 use crate::clock::UnixMillis;
 use crate::password::{Attempted, HashFault, Phc, needs_rehash};
-use crate::store::{Client, ClientKind, DirectorySubject, IdKind, LoginRecord, NewClient};
+use crate::store::{Client, DirectorySubject, LoginRecord};
 
 /// Somebody whose password was found good.
 struct Proven {
@@ -215,34 +215,18 @@ impl<'a> Service<'a> {
     /// The first good sign-in of somebody who is to live here from now on.
     async fn move_in(self, name: &str, password: &Attempted, attributes: Attributes) -> Result<Proven, Refusal> {
         let phc = self.inner.hasher.hash(password).await.map_err(busy)?;
-        let (realm, now) = (&*self.realm.realm, self.ask.now);
-        let record = self.inner.store.login_record(realm, name).await?;
-        let mut write = self.inner.store.begin().await?;
-        if let Some(record) = record {
+        let (store, realm, now) = (&self.inner.store, &*self.realm.realm, self.ask.now);
+        let entered = store.login_record(realm, name).await?;
+        let newcomer = self.remember(&attributes).await?;
+        let mut write = store.begin().await?;
+        match &entered {
             // Somebody was entered here without a password.
-            write.set_password_phc(&record.client.id, None, phc.expose(), now).await?;
-        } else {
-            let Attributes { subject, roles, plan, tenant, attributes, .. } = attributes;
-            let new = NewClient {
-                id: IdKind::User.generate(now)?,
-                realm: realm.to_owned(),
-                kind: ClientKind::User,
-                identifier: name.to_owned(),
-                subject: Some(subject),
-                roles,
-                plan,
-                tenant,
-                scopes: None,
-                attributes,
-                password_phc: Some(phc.clone()),
-                created_by: "directory".to_owned(),
-                at: now,
-            };
-            write.create_client(&new).await?;
+            Some(record) => _ = write.set_password_phc(&record.client.id, None, phc.expose(), now).await?,
+            None => _ = write.adopt_principal(&newcomer.id, name, phc.expose(), now).await?,
         }
         write.commit().await?;
-        let record = self.inner.store.login_record(realm, name).await?.ok_or(Refusal::StoreUnavailable)?;
         // Of two that came at once, either's hash is of the password that the directory has just found good.
+        let record = store.login_record(realm, name).await?.ok_or(Refusal::StoreUnavailable)?;
         Ok(Proven { client: record.client, password_phc: None })
     }
 

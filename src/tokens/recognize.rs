@@ -159,7 +159,7 @@ pub fn of_issued(found: &IssuedInForce, now: UnixMillis) -> Standing {
     let key_off = found.key.as_ref().is_some_and(|(status, _)| *status == KeyStatus::Disabled);
     let owner_off = found.owner.as_ref().is_some_and(|owner| owner.status != ClientStatus::Active);
     Standing::first(&[
-        (found.key_gone, Standing::Gone),
+        (found.key_gone || token.owner_id.is_some() && found.owner.is_none(), Standing::Gone),
         (owner_off || key_off, Standing::Disabled),
         (token.revoked_at.is_some() || key_ended, Standing::Revoked),
         (token.used_at.is_some(), Standing::Spent),

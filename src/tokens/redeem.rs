@@ -10,11 +10,12 @@ use super::facts::{Facts, Person};
 use super::mint::Minted;
 use super::own;
 use super::policy::{Action, Format, Kind};
+use super::recognize::{self, Standing};
 use super::refusal::{Cause, Refusal};
 use super::trace::{Target, with};
 use super::{Reply, Service};
 use crate::identity::ScopeSet;
-use crate::store::{IssuedInForce, KeyStatus, NewIssued, Write};
+use crate::store::{IssuedInForce, NewIssued, Write};
 
 impl<'a> Service<'a> {
     pub(super) async fn redeem(self) -> Result<Reply, Refusal> {
@@ -75,17 +76,13 @@ impl<'a> Service<'a> {
         if caller.is_some_and(|account| token.owner_id.as_deref() != Some(&*account.id)) {
             return Err(Refusal::TokenInvalid(Cause::Unknown));
         }
-        if token.used_at.is_some() {
-            return Err(self.replayed(&token.id).await);
+        match recognize::of_issued(&found, self.ask.now) {
+            Standing::Good => Ok(found),
+            Standing::Spent => Err(self.replayed(&token.id).await),
+            Standing::Expired => Err(Refusal::TokenExpired),
+            Standing::Disabled => Err(Refusal::TokenRevoked(Cause::Disabled)),
+            Standing::Revoked | Standing::Replaced | Standing::Gone => Err(Refusal::TokenRevoked(Cause::Revoked)),
         }
-        if token.revoked_at.is_some() || found.key_gone {
-            return Err(Refusal::TokenRevoked(Cause::Revoked));
-        }
-        let key_in_force = found.key.as_ref().is_none_or(|(status, _)| *status == KeyStatus::Active);
-        if !key_in_force || found.owner.as_ref().is_some_and(|owner| !owner.status.may_act()) {
-            return Err(Refusal::TokenRevoked(Cause::Disabled));
-        }
-        if self.ask.now >= token.expires_at { Err(Refusal::TokenExpired) } else { Ok(found) }
     }
 
     /// Whoever the token is about may still.
@@ -152,6 +149,7 @@ fn bearer(found: &IssuedInForce) -> Bearer<'_> {
     let bound = claims.remove("bound");
     Bearer {
         subject: &token.subject,
+        actor: token.issued_by.as_deref(),
         issued_by: token.issued_by.as_deref(),
         owner_id: token.owner_id.as_deref(),
         owner: token.claims.get("owner").and_then(Value::as_str).unwrap_or_default(),

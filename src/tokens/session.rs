@@ -255,7 +255,7 @@ impl RealmTokens {
     }
 
     /// What a principal may do.
-    pub(super) fn scopes_of(&self, client: &Client) -> ScopeSet {
+    pub fn scopes_of(&self, client: &Client) -> ScopeSet {
         let roles = (!client.roles.is_empty()).then(|| self.roles.expand(&client.roles));
         OwnerScopes::new(client.scopes.as_ref().map(ScopeSet::patterns), roles).granted().clone()
     }

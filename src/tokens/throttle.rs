@@ -142,12 +142,12 @@ impl Turn<'_> {
         principal: &str,
         now: UnixMillis,
     ) -> Result<(), Refusal> {
-        write.clear_failures(realm, &self.account).await?;
-        write.forgive_one(realm, &format!("address:{}", self.network)).await?;
-        write.know_address(realm, &self.name, &self.network, now).await?;
         if self.account == self.name {
             write.mirror_lock(principal, None, 0, now).await?;
         }
+        write.clear_failures(realm, &self.account).await?;
+        write.forgive_one(realm, &format!("address:{}", self.network)).await?;
+        write.know_address(realm, &self.name, &self.network, now).await?;
         Ok(())
     }
 }

@@ -143,8 +143,7 @@ pub(super) fn effective(realm: &Realm, owner: &Client, scopes: Option<&[String]>
     granted(realm, owner).of_key(scopes.map(ScopeSet::patterns))
 }
 
-/// What a principal may do.
-pub(super) fn granted(realm: &Realm, owner: &Client) -> OwnerScopes {
+fn granted(realm: &Realm, owner: &Client) -> OwnerScopes {
     let roles = (!owner.roles.is_empty()).then(|| realm.roles.expand(&owner.roles));
     OwnerScopes::new(owner.scopes.as_ref().map(ScopeSet::patterns), roles)
 }

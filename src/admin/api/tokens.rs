@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::endpoint::Endpoint;
 use super::fields::{Field, Kind};
-use super::{Answer, Refusal, find, json, keys, rules};
+use super::{Answer, Refusal, find, json, keys};
 use crate::gate::policy::Realm;
 use crate::identity::ScopeSet;
 use crate::jwt::Compact;
@@ -130,9 +130,9 @@ async fn introspect(call: &Call<'_>) -> Result<Answer, Refusal> {
     }
     let (tokens, known) = (presented.tokens.as_deref(), presented.known(call).await?);
     let state = match (&known, tokens) {
-        (Known::Access(claims), Some(tokens)) => of_access(call, &presented.realm, tokens, claims).await?,
+        (Known::Access(claims), Some(tokens)) => of_access(call, tokens, claims).await?,
         (Known::Refresh(found), Some(tokens)) => of_refresh_token(call, tokens, found),
-        (Known::Issued(found), Some(tokens)) => of_issued_token(call, &presented.realm, tokens, found).await?,
+        (Known::Issued(found), Some(tokens)) => of_issued_token(call, tokens, found).await?,
         (Known::Nothing, _) | (_, None) => return Ok(Answer::ok(told("unknown", "NOT_FOUND", json!({})))),
     };
     let claims = tokens.and_then(|tokens| claims_of(tokens, presented.text, call.now));
@@ -189,10 +189,10 @@ async fn key_state(call: &Call<'_>, presented: &Presented<'_>) -> Result<Value, 
 }
 
 /// What is told of the principal of a token: `{ client_id, client, scopes }`, and what was not asked.
-fn of_principal(realm: &Realm, tokens: &RealmTokens, client: &Client, narrowed: Option<&str>) -> Value {
+fn of_principal(tokens: &RealmTokens, client: &Client, narrowed: Option<&str>) -> Value {
     let mut standing = client.clone();
     tokens.default_roles(&mut standing);
-    let granted = rules::granted(realm, &standing).granted().clone();
+    let granted = tokens.scopes_of(&standing);
     let scopes = match narrowed {
         Some(scope) => granted.intersection(&ScopeSet::literal(scope.split(' '))),
         None => granted,
@@ -210,7 +210,7 @@ fn of_principal(realm: &Realm, tokens: &RealmTokens, client: &Client, narrowed: 
     }
 }
 
-async fn of_access(call: &Call<'_>, realm: &Realm, tokens: &RealmTokens, claims: &Claims) -> Result<State, Refusal> {
+async fn of_access(call: &Call<'_>, tokens: &RealmTokens, claims: &Claims) -> Result<State, Refusal> {
     let session = match &claims.session {
         Some(session) => call.store().session_in_force(&tokens.realm, session).await?,
         None => None,
@@ -225,7 +225,7 @@ async fn of_access(call: &Call<'_>, realm: &Realm, tokens: &RealmTokens, claims:
     });
     if let Some(found) = &session {
         let scope = claims.all.get("scope").and_then(Value::as_str);
-        extend(&mut body, of_principal(realm, tokens, &found.subject, scope));
+        extend(&mut body, of_principal(tokens, &found.subject, scope));
         let session = json::session(&found.session, Some(&found.subject.identifier), call.now);
         extend(&mut body, json!({ "session": session }));
     }
@@ -247,12 +247,7 @@ fn of_refresh_token(call: &Call<'_>, tokens: &RealmTokens, found: &RefreshInForc
     State { what: "refresh_token", standing: of_refresh(found, call.now), body }
 }
 
-async fn of_issued_token(
-    call: &Call<'_>,
-    realm: &Realm,
-    tokens: &RealmTokens,
-    found: &IssuedInForce,
-) -> Result<State, Refusal> {
+async fn of_issued_token(call: &Call<'_>, tokens: &RealmTokens, found: &IssuedInForce) -> Result<State, Refusal> {
     let IssuedInForce { token, owner, session, .. } = found;
     let mut standing = of_issued(found, call.now);
     let mut body = json!({
@@ -272,7 +267,7 @@ async fn of_issued_token(
         let name = record.as_ref().map(|found| found.subject.identifier.as_str());
         extend(&mut body, json!({ "session": json::session(session, name, call.now) }));
         if let Some(found) = &record {
-            extend(&mut body, of_principal(realm, tokens, &found.subject, None));
+            extend(&mut body, of_principal(tokens, &found.subject, None));
         }
     }
     Ok(State { what: "issued_token", standing, body })

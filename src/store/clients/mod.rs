@@ -33,8 +33,6 @@ pub struct NewClient {
     pub attributes: Map<String, Value>,
     /// Its password, if it has one.
     pub password_phc: Option<Phc>,
-    /// What its tokens are about; none: its id.
-    pub subject: Option<String>,
     /// Who makes it.
     pub created_by: String,
     /// When.
@@ -215,7 +213,6 @@ impl Write {
             client.scopes.as_deref().into(),
             (&client.attributes).into(),
             client.password_phc.as_ref().map(Phc::expose).into(),
-            client.subject.as_deref().into(),
             client.created_by.as_str().into(),
             client.at.into(),
             client.at.into(),
@@ -223,7 +220,7 @@ impl Write {
         ];
         Statement::new(
             "INSERT INTO principals (id, realm, kind, identifier, identifier_norm, status, roles, plan, tenant, \
-             scopes, attributes, password_phc, subject, created_by, created_at, updated_at, version) VALUES ",
+             scopes, attributes, password_phc, created_by, created_at, updated_at, version) VALUES ",
         )
         .bind_list("", values)
         .execute(&mut *self.transaction)

@@ -3,7 +3,7 @@
 use super::*;
 use portcullis::store::AuditOutcome;
 
-const ALL: &[&str] = &["admin:read", "admin:clients", "admin:keys", "admin:reload"];
+const ALL: &[&str] = &["admin:read", "admin:clients", "admin:keys", "admin:sessions", "admin:signing", "admin:reload"];
 
 /// A request that fits the endpoint's path.
 fn some_request(endpoint: &Endpoint) -> Ask {

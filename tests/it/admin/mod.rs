@@ -1,6 +1,7 @@
 //! The admin API on a real store, by its own dispatcher and over HTTP. One file a subject.
 
 mod access;
+mod issuing;
 mod nouns;
 mod repeats;
 mod trail;
@@ -63,7 +64,10 @@ scopes = ["links:read"]
 #[derive(Default)]
 pub(crate) struct Around {
     realms: Vec<Arc<Realm>>,
+    issuing: Arc<Issuing>,
     applied: Mutex<Vec<i64>>,
+    /// What was waited for of signing keys.
+    signing_keys: Mutex<Vec<i64>>,
     refused: Mutex<HashMap<String, Value>>,
     /// What a reload says; none = fine.
     broken: Mutex<Option<Vec<String>>>,
@@ -77,7 +81,7 @@ impl Surroundings for Around {
     }
 
     fn issuing(&self) -> Arc<Issuing> {
-        Arc::default()
+        Arc::clone(&self.issuing)
     }
 
     fn generation(&self) -> Option<u64> {
@@ -113,7 +117,7 @@ impl Surroundings for Around {
     }
 
     async fn signing_keys_applied(&self, seq: i64) {
-        self.applied.lock().unwrap().push(seq);
+        self.signing_keys.lock().unwrap().push(seq);
     }
 
     fn propagation(&self) -> Duration {
@@ -134,11 +138,18 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) async fn open(ground: Ground) -> Self {
+        Self::with(ground, CONFIGURATION).await
+    }
+
+    /// With another configuration.
+    async fn with(ground: Ground, configuration: &str) -> Self {
         let store = ground.open().await;
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("portcullis.toml");
-        std::fs::write(&path, CONFIGURATION).unwrap();
-        let around = Arc::new(Around { realms: load(&path), ..Around::default() });
+        std::fs::write(&path, configuration).unwrap();
+        let config = load_whole(&path);
+        let (realms, issuing) = (config.snapshot.realms, Arc::new(config.issuing));
+        let around = Arc::new(Around { realms, issuing, ..Around::default() });
         let clock = Arc::new(SettableClock::new(NOW));
         let surroundings = Arc::clone(&around) as Arc<dyn Surroundings>;
         let admin = Arc::new(Admin::new(store.clone(), surroundings, Arc::clone(&clock) as _, Hasher::new()));
@@ -192,8 +203,12 @@ impl Desk {
 }
 
 fn load(path: &Path) -> Vec<Arc<Realm>> {
+    load_whole(path).snapshot.realms
+}
+
+fn load_whole(path: &Path) -> config::Config {
     let sources = Sources { env: &|_| None, secrets: true };
-    config::load(path, &sources).unwrap_or_else(|problems| panic!("{problems}")).snapshot.realms
+    config::load(path, &sources).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
 pub(crate) fn endpoints() -> impl Iterator<Item = &'static Endpoint> {

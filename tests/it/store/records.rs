@@ -42,7 +42,6 @@ pub(crate) fn client(identifier: &str) -> NewClient {
         scopes: None,
         attributes: Map::new(),
         password_phc: None,
-        subject: None,
         created_by: "cli:root".to_owned(),
         at: NOW,
     }

@@ -36,7 +36,6 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, Refusal> {
         scopes,
         attributes: call.body.object("attributes").cloned().unwrap_or_default(),
         password_phc,
-        subject: None,
         created_by: call.actor.id.clone(),
         at: call.now,
     };

@@ -109,6 +109,8 @@ impl TokenEntry {
         let ended = token.revoked_at.is_some()
             || token.used_at.is_some()
             || *key_gone
+            || token.owner_id.is_some() && owner.is_none()
+            || token.sid.is_some() && session.is_none()
             || session.as_ref().is_some_and(|session| session.revoked_at.is_some());
         if ended {
             return Some((Reason::TokenRevoked, Why::Revoked));

@@ -3,6 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::support::administrator::ALL_SCOPES;
+
 use super::{DAY, Desk, at, faults, ids, later, problem, text, token};
 
 const PATH: &str = "/admin/v1/admin-tokens";
@@ -38,7 +40,7 @@ async fn a_token_lets_in_as_it_was_made_and_no_longer_once_it_is_revoked() {
 #[tokio::test]
 async fn no_token_makes_lists_or_ends_tokens() {
     let desk = Desk::open().await;
-    let almighty = token(&["admin:read", "admin:clients", "admin:keys", "admin:reload"], None);
+    let almighty = token(ALL_SCOPES, None);
     let calls = [
         (Method::GET, PATH.to_owned(), Value::Null),
         (Method::POST, PATH.to_owned(), json!({ "name": "x", "scopes": ["admin:read"] })),
@@ -68,6 +70,6 @@ async fn what_is_wrong_with_a_token_is_told_at_once() {
         assert_eq!(desk.refused(Method::POST, PATH, body).await.0, 400);
     }
     let all = desk.create(PATH, json!({ "name": "x", "scopes": ["admin:*"], "expires_at": null })).await;
-    assert_eq!(all["scopes"], json!(["admin:read", "admin:clients", "admin:keys", "admin:reload"]));
+    assert_eq!(all["scopes"], json!(ALL_SCOPES));
     assert!(all["warnings"][0].as_str().unwrap().contains("never expires"), "{all}");
 }

@@ -43,7 +43,7 @@ async fn what_is_told_of_sessions_tokens_and_signing_keys_has_no_key_read_again(
     assert_eq!(stage.reads(), 1);
     // They are remembered where keys are: by the id, which tells them apart.
     let read = AtomicU64::new(stage.keys.ledger().now());
-    let holds = |id: &str| stage.keys.ledger().holds(&read, "shop", id, "usr_1");
+    let holds = |id: &str| stage.keys.ledger().holds(&read, "shop", &[id, "usr_1"]);
     assert!(holds("ses_2") && holds("tok_2") && holds("another slot"));
     for (kind, value) in
         [(ChangeKind::Session, "ses_2"), (ChangeKind::Token, "tok_2"), (ChangeKind::Token, "another slot")]
