@@ -115,10 +115,12 @@ fn the_schema_is_json_and_knows_every_key_of_the_reference() {
     let page = portcullis::config::reference();
     let rows: Vec<_> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert!(rows.len() > 80, "{}", rows.len());
-    // What stands for any name is no property.
-    for row in rows.into_iter().filter(|row| *row != "KIND") {
-        let last =
-            row.rsplit('.').find(|step| !["NAME", "WORD"].contains(step)).expect("a name").trim_end_matches("[]");
+    for row in rows {
+        // A name that whoever writes the file chooses is in no schema.
+        let chosen = |step: &&str| ["NAME", "WORD", "KIND"].contains(step);
+        let Some(last) = row.rsplit('.').map(|step| step.trim_end_matches("[]")).find(|step| !chosen(step)) else {
+            continue;
+        };
         assert!(known.contains(last), "{row} is not in the schema");
     }
 }
