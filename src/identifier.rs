@@ -8,17 +8,19 @@ const MAX_EMAIL: usize = 254;
 const MAX_LOCAL: usize = 64;
 /// Most octets of a part of a domain (RFC 1035 section 2.3.4).
 const MAX_LABEL: usize = 63;
+/// Octets of the longest identifier: it becomes a key of tables.
+const MAX_IDENTIFIER: usize = 256;
 
 /// The one key of all spellings that are the same identifier: blanks at both ends do not count, nor does the case of
 /// ASCII letters, nor how an accent is composed. Nothing else is folded: `K` for kelvin does not become a `k`, and those
 /// who own the one do not own the other.
 ///
-/// None: it is empty, or holds what cannot be seen or passes for something else — controls, marks of direction, what
+/// None: it is empty, has more than 256 octets, or holds what cannot be seen or passes for something else — controls, marks of direction, what
 /// has no width, another `@`, another way to write an ASCII character.
 pub fn canonical_identifier(text: &str) -> Option<String> {
     let text = text.trim();
     let odd = |c: char| c.is_control() || is_hidden(c) || matches!(c, '\u{ff20}' | '\u{fe6b}') || composes_ascii(c);
-    if text.is_empty() || text.chars().any(odd) {
+    if text.is_empty() || text.len() > MAX_IDENTIFIER || text.chars().any(odd) {
         return None;
     }
     // Composed first, so that an accent keeps its letter's case either way; and again, for some letters take an accent

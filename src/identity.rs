@@ -68,6 +68,8 @@ pub struct Account {
     pub id: Arc<str>,
     /// Session of the token; none for keys.
     pub session: Option<Arc<str>>,
+    /// Scopes that the token was narrowed to, joined by blanks; none: it was not.
+    pub narrowed: Option<Arc<str>>,
 }
 
 /// One granted scope. Where wildcards are understood, a segment (between colons) that is `*` stands for any segment and

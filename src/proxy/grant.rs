@@ -110,7 +110,6 @@ fn ask(
     let identity = permit.identity();
     Ok(Ask {
         params: permit.params().into(),
-        host: adapt::host(header)?.unwrap_or_default().to_owned(),
         caller: identity.map(|identity| identity.principal.clone()),
         caller_expires: identity.and_then(|identity| identity.expires),
         presented,

@@ -226,6 +226,8 @@ impl Feed {
         if tokio::time::timeout(PATIENCE, position.wait_for(|known| *known >= seq)).await.is_err() {
             let ledger = self.keys.ledger();
             ledger.restart(ledger.position().max(seq));
+            // Rows were passed over that nobody has read.
+            self.issuing.notify_one();
         }
     }
 

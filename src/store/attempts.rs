@@ -133,17 +133,17 @@ impl Write {
         Ok(attempts)
     }
 
-    /// Forgets all failures under a key.
+    /// Forgets all failures under a key. False: there were none.
     ///
     /// # Errors
     /// The store is out of reach.
-    pub async fn clear_failures(&mut self, realm: &str, key: &str) -> Result<(), StoreError> {
-        Statement::new("DELETE FROM attempts")
+    pub async fn clear_failures(&mut self, realm: &str, key: &str) -> Result<bool, StoreError> {
+        let cleared = Statement::new("DELETE FROM attempts")
             .bind(" WHERE realm = ", realm)
             .bind(" AND key = ", key)
             .execute(&mut *self.transaction)
             .await?;
-        Ok(())
+        Ok(cleared > 0)
     }
 
     /// Takes back one failure. A lock stays as it is.

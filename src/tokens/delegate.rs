@@ -126,16 +126,7 @@ impl<'a> Service<'a> {
         };
         Ok(match stored {
             Some(client) => Person::of(&client, &caller.scopes),
-            None => Person {
-                subject: caller.subject.to_string(),
-                id: None,
-                identifier: caller.client.as_deref().unwrap_or(&caller.subject).to_owned(),
-                plan: caller.plan.as_deref().map(str::to_owned),
-                tenant: caller.tenant.as_deref().map(str::to_owned),
-                roles: caller.roles.iter().map(|role| role.to_string()).collect(),
-                scopes: String::new(),
-                attributes: (*caller.attributes).clone(),
-            },
+            None => Person::proven(caller),
         })
     }
 }

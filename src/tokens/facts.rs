@@ -1,17 +1,19 @@
 //! What the templates of a grant's answer may use. A name that has no value leaves its member out; which names there can
 //! be is checked when the configuration is read.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::Ask;
 use super::mint::Minted;
 use super::policy::{Grant, RealmTokens, Timestamps};
 use crate::clock::UnixMillis;
-use crate::identity::ScopeSet;
+use crate::identity::{Principal, ScopeSet};
 use crate::store::Client;
 
 /// Values by name.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Facts<'a> {
     realm: &'a RealmTokens,
     grant: &'a Grant,
@@ -59,6 +61,21 @@ impl Person {
             roles: client.roles.clone(),
             scopes: scopes.iter().collect::<Vec<_>>().join(" "),
             attributes: client.attributes.clone(),
+        }
+    }
+
+    /// Whoever proved to be asking.
+    pub(super) fn proven(caller: &Principal) -> Self {
+        let text = |text: &Option<Arc<str>>| text.as_deref().map(str::to_owned);
+        Self {
+            subject: caller.subject.to_string(),
+            id: caller.account.as_ref().map(|account| account.id.to_string()),
+            identifier: caller.client.as_deref().unwrap_or(&caller.subject).to_owned(),
+            plan: text(&caller.plan),
+            tenant: text(&caller.tenant),
+            roles: caller.roles.iter().map(|role| role.to_string()).collect(),
+            scopes: caller.scopes.iter().collect::<Vec<_>>().join(" "),
+            attributes: (*caller.attributes).clone(),
         }
     }
 

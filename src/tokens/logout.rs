@@ -6,11 +6,15 @@ use super::policy::Revokes;
 use super::refusal::Refusal;
 use super::trace::{Target, with};
 use super::{Reply, Service};
+use crate::identity::{CredentialKind, Principal};
 
 impl Service<'_> {
     pub(super) async fn logout(self, revokes: Revokes) -> Result<Reply, Refusal> {
-        let (session, jti) = self.own_token()?;
         let caller = self.ask.caller.as_ref().ok_or(Refusal::NoSession)?;
+        if caller.kind == CredentialKind::Opaque {
+            return self.end_opaque(caller).await;
+        }
+        let (session, jti) = self.own_token()?;
         let account = caller.account.as_ref().ok_or(Refusal::NoSession)?;
         let now = self.ask.now;
         let mut write = self.inner.store.begin().await?;
@@ -28,16 +32,21 @@ impl Service<'_> {
         write.audit(with(event, "count", ended.into()));
         let seq = write.commit().await?;
         self.settle(seq).await;
-        let person = Person {
-            subject: caller.subject.to_string(),
-            id: Some(account.id.to_string()),
-            identifier: caller.client.as_deref().unwrap_or(&caller.subject).to_owned(),
-            plan: caller.plan.as_deref().map(str::to_owned),
-            tenant: caller.tenant.as_deref().map(str::to_owned),
-            roles: caller.roles.iter().map(|role| role.to_string()).collect(),
-            scopes: caller.scopes.iter().collect::<Vec<_>>().join(" "),
-            attributes: (*caller.attributes).clone(),
-        };
-        Ok(self.answer(&self.facts().principal(person)).about(&caller.subject))
+        Ok(self.goodbye(caller))
+    }
+
+    /// A token that is a session by itself.
+    async fn end_opaque(self, caller: &Principal) -> Result<Reply, Refusal> {
+        let id = caller.credential_id.as_deref().ok_or(Refusal::NoSession)?;
+        let mut write = self.inner.store.begin().await?;
+        write.revoke_token(&self.realm.realm, id, self.ask.now).await?;
+        write.audit(self.done("logout", Target { kind: "token", id: Some(id) }));
+        let seq = write.commit().await?;
+        self.settle(seq).await;
+        Ok(self.goodbye(caller))
+    }
+
+    fn goodbye(self, caller: &Principal) -> Reply {
+        self.answer(&self.facts().principal(Person::proven(caller))).about(&caller.subject)
     }
 }

@@ -90,12 +90,9 @@ struct Inner {
 }
 
 /// A request to a grant, after the gate has allowed it.
-#[derive(Debug)]
 pub struct Ask {
     /// Values of the path's names, in their order.
     pub params: Box<[Box<str>]>,
-    /// `Host`, as the client sent it.
-    pub host: String,
     /// Who asks; none where the grant itself finds out.
     pub caller: Option<Principal>,
     /// When the caller's credential ends.
@@ -120,8 +117,14 @@ pub struct Ask {
     pub now: UnixMillis,
 }
 
+impl fmt::Debug for Ask {
+    /// Without what may be secret: the body, and the credentials of the head.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ask").field("request_id", &self.request_id).finish_non_exhaustive()
+    }
+}
+
 /// A good answer.
-#[derive(Debug)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
@@ -131,6 +134,13 @@ pub struct Reply {
     pub body: Option<Zeroizing<Vec<u8>>>,
     /// Whom it is about, for the log.
     pub subject: Option<String>,
+}
+
+impl fmt::Debug for Reply {
+    /// Without what may be secret: the body, and fields such as cookies.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 impl Reply {

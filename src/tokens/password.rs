@@ -16,21 +16,24 @@ use super::trace::{Target, with};
 use super::{Reply, Service};
 use crate::clock::UnixMillis;
 use crate::password::{Attempted, HashFault, Phc, needs_rehash};
-use crate::store::{Client, DirectorySubject, LoginRecord};
+use crate::store::{Client, ClientKind, DirectorySubject, Holder, LoginRecord};
+
+/// What failures are counted by of names that nobody can have: no canonical name is a blank.
+pub(super) const NOBODY: &str = " ";
 
 /// Somebody whose password was found good.
-struct Proven {
-    client: Client,
-    password_phc: Option<String>,
+pub(super) struct Proven {
+    pub(super) client: Client,
+    pub(super) password_phc: Option<String>,
 }
 
 /// What was typed.
-struct Typed {
+pub(super) struct Typed {
     /// As it came.
-    identifier: String,
+    pub(super) identifier: String,
     /// By which it is counted and looked for; none: nobody can be called so.
-    canonical: Option<String>,
-    password: Attempted,
+    pub(super) canonical: Option<String>,
+    pub(super) password: Attempted,
 }
 
 impl<'a> Service<'a> {
@@ -42,7 +45,7 @@ impl<'a> Service<'a> {
         let fields = self.fields()?;
         let typed = self.typed(&fields, identifier, password)?;
         // Names that nobody can have are counted, too, all together.
-        let turn = self.turn(typed.canonical.as_deref().unwrap_or("\u{0}")).await?;
+        let turn = self.turn(typed.canonical.as_deref().unwrap_or(NOBODY)).await?;
         let proven = match &self.realm.directory {
             Some(Directory::Local { .. }) => self.sign_in_here(&typed, &turn).await?,
             Some(Directory::Http(directory)) => self.sign_in_there(directory, &typed, &fields, &turn).await?,
@@ -60,8 +63,11 @@ impl<'a> Service<'a> {
             write.revoke_sessions_of(&client.id, "another session began", None, self.ask.now).await?;
         }
         self.begin(&mut write, &beginning).await?;
-        turn.succeeded(&mut write, &self.realm.realm, &client.id, self.ask.now).await?;
+        turn.succeeded(&mut write, &self.realm.realm, self.ask.now).await?;
         let seq = write.commit().await?;
+        if !turn.is_clean() {
+            self.show_lock(client.id.clone(), None, 0);
+        }
         self.settle(seq.filter(|_| *single_session)).await;
         let person = Person::of(&client, &self.realm.scopes_of(&client));
         Ok(self.welcome(person, beginning.minted, None))
@@ -87,7 +93,12 @@ impl<'a> Service<'a> {
     }
 
     /// Compares with what the store has of whoever it may be.
-    async fn judge(self, typed: &Typed, found: Option<LoginRecord>, turn: &Turn<'_>) -> Result<Proven, Refusal> {
+    pub(super) async fn judge(
+        self,
+        typed: &Typed,
+        found: Option<LoginRecord>,
+        turn: &Turn<'_>,
+    ) -> Result<Proven, Refusal> {
         if self.realm.addresses_first
             && let Some(record) = &found
         {
@@ -109,15 +120,15 @@ impl<'a> Service<'a> {
         let Some(LoginRecord { client, addresses, .. }) = record else { return Err(Refusal::Internal) };
         self.check_addresses(&addresses)?;
         let password_phc = match phc {
-            Some(phc) if needs_rehash(&phc) => Some(self.rehash(&client, &typed.password, phc).await),
+            Some(phc) if needs_rehash(&phc) => self.rehash(&client, &typed.password, phc).await,
             phc => phc.map(Phc::into_text),
         };
         Ok(Proven { client, password_phc })
     }
 
     /// Keeps the password by the current parameters from now on. Returns what is kept; where that failed, as it was: the
-    /// next sign-in tries again.
-    async fn rehash(self, client: &Client, password: &Attempted, old: Phc) -> String {
+    /// next sign-in tries again. None: somebody else has changed it meanwhile, most likely to the same.
+    async fn rehash(self, client: &Client, password: &Attempted, old: Phc) -> Option<String> {
         let replaced = async {
             let new = self.inner.hasher.hash(password).await.map_err(busy)?;
             let mut write = self.inner.store.begin().await?;
@@ -127,9 +138,18 @@ impl<'a> Service<'a> {
             Ok::<_, Refusal>(replaced.then(|| new.expose().to_owned()))
         };
         match replaced.await {
-            Ok(Some(new)) => new,
-            Ok(None) | Err(_) => old.into_text(),
+            Ok(Some(new)) => Some(new),
+            Ok(None) => self.replaced(client, password).await,
+            Err(_) => Some(old.into_text()),
         }
+    }
+
+    /// The hash that is kept now, if the password fits it; else one that no session begins with.
+    async fn replaced(self, client: &Client, password: &Attempted) -> Option<String> {
+        let found = self.inner.store.login_record(&self.realm.realm, &client.identifier).await.ok()??;
+        let phc = Phc::stored(found.password_phc?.expose());
+        let fits = self.inner.hasher.verify(password, Some(&phc)).await.unwrap_or(false);
+        Some(if fits { phc.into_text() } else { String::new() })
     }
 
     /// Counts a failure and leaves its trace. What cannot be counted is not answered: else an outage of the store would
@@ -152,7 +172,7 @@ impl<'a> Service<'a> {
             }
             write.commit().await?;
             if let (Some(principal), Some(until)) = (principal, locked) {
-                self.show_lock(principal.to_owned(), until, attempts.failed);
+                self.show_lock(principal.to_owned(), Some(until), attempts.failed);
             }
             Ok::<_, Refusal>(())
         };
@@ -162,14 +182,14 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Lets administrators see that an account is locked. Nobody waits for it: by the time an answer takes, a name that is
+    /// Lets administrators see whether an account is locked. Nobody waits for it: by the time an answer takes, a name that is
     /// somebody's shall not differ from one that is not.
-    fn show_lock(self, principal: String, until: UnixMillis, failed: u32) {
+    pub(super) fn show_lock(self, principal: String, until: Option<UnixMillis>, failed: u32) {
         let (store, now) = (self.inner.store.clone(), self.ask.now);
         tokio::spawn(async move {
             let shown = async {
                 let mut write = store.begin().await?;
-                write.mirror_lock(&principal, Some(until), failed, now).await?;
+                write.mirror_lock(&principal, until, failed, now).await?;
                 write.commit().await
             };
             if let Err(error) = shown.await {
@@ -205,6 +225,8 @@ impl<'a> Service<'a> {
             Some(name) if directory.migrate => self.move_in(name, &typed.password, attributes).await?,
             Some(_) | None => Proven { client: self.remember(&attributes).await?, password_phc: None },
         };
+        let addresses = self.inner.store.addresses(Holder::Client, &proven.client.id).await?;
+        self.check_addresses(&addresses)?;
         if proven.client.status.may_act() {
             Ok(proven)
         } else {
@@ -217,7 +239,14 @@ impl<'a> Service<'a> {
         let phc = self.inner.hasher.hash(password).await.map_err(busy)?;
         let (store, realm, now) = (&self.inner.store, &*self.realm.realm, self.ask.now);
         let entered = store.login_record(realm, name).await?;
-        let newcomer = self.remember(&attributes).await?;
+        if entered.as_ref().is_some_and(|record| record.client.kind != ClientKind::User) {
+            tracing::error!(realm, identifier = name, "a user of the directory is called like a client of the store");
+            return Err(Refusal::DirectoryUnavailable);
+        }
+        let newcomer = match &entered {
+            Some(record) => record.client.clone(),
+            None => self.remember(&attributes).await?,
+        };
         let mut write = store.begin().await?;
         match &entered {
             // Somebody was entered here without a password.

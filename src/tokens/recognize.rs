@@ -156,12 +156,13 @@ pub fn of_refresh(found: &RefreshInForce, now: UnixMillis) -> Standing {
 pub fn of_issued(found: &IssuedInForce, now: UnixMillis) -> Standing {
     let token = &found.token;
     let key_ended = found.key.as_ref().is_some_and(|(status, _)| *status == KeyStatus::Revoked);
+    let key_over = found.key.as_ref().is_some_and(|(_, end)| end.is_some_and(|end| now >= end));
     let key_off = found.key.as_ref().is_some_and(|(status, _)| *status == KeyStatus::Disabled);
     let owner_off = found.owner.as_ref().is_some_and(|owner| owner.status != ClientStatus::Active);
     Standing::first(&[
         (found.key_gone || token.owner_id.is_some() && found.owner.is_none(), Standing::Gone),
         (owner_off || key_off, Standing::Disabled),
-        (token.revoked_at.is_some() || key_ended, Standing::Revoked),
+        (token.revoked_at.is_some() || key_ended || key_over, Standing::Revoked),
         (token.used_at.is_some(), Standing::Spent),
         (!lasts(token.expires_at, now), Standing::Expired),
     ])

@@ -14,8 +14,8 @@ use super::recognize::{self, Standing};
 use super::refusal::{Cause, Refusal};
 use super::trace::{Target, with};
 use super::{Reply, Service};
-use crate::identity::ScopeSet;
-use crate::store::{IssuedInForce, NewIssued, Write};
+use crate::identity::{Principal, ScopeSet};
+use crate::store::{IssuedInForce, IssuedToken, NewIssued, Write};
 
 impl<'a> Service<'a> {
     pub(super) async fn redeem(self) -> Result<Reply, Refusal> {
@@ -72,8 +72,7 @@ impl<'a> Service<'a> {
             return Err(Refusal::TokenInvalid(Cause::TokenUse));
         }
         // A back end spends what its own keys have asked for, whatever else it gets hold of.
-        let caller = self.ask.caller.as_ref().and_then(|caller| caller.account.as_ref());
-        if caller.is_some_and(|account| token.owner_id.as_deref() != Some(&*account.id)) {
+        if self.ask.caller.as_ref().is_some_and(|caller| !made_for(token, caller)) {
             return Err(Refusal::TokenInvalid(Cause::Unknown));
         }
         match recognize::of_issued(&found, self.ask.now) {
@@ -101,6 +100,7 @@ impl<'a> Service<'a> {
         let name = claims.get("looked_up_as").and_then(Value::as_str);
         let subject = name.and_then(|name| self.realm.subjects.iter().find(|subject| *subject.name == *name));
         match subject {
+            None if name.is_some() => Err(Refusal::TokenRevoked(Cause::Revoked)), // it is not configured any more
             // A look-up that makes somebody is not asked twice.
             Some(subject) if subject.method == http::Method::GET => {
                 let again = self.look_up(subject, &|name| facts.find(name)).await?;
@@ -138,6 +138,17 @@ impl<'a> Service<'a> {
         match noted.await {
             Ok(_) => Refusal::TokenRevoked(Cause::Spent),
             Err(error) => error.into(),
+        }
+    }
+}
+
+/// Whether the token was asked for by a key of the same owner.
+fn made_for(token: &IssuedToken, caller: &Principal) -> bool {
+    match &caller.account {
+        Some(account) => token.owner_id.as_deref() == Some(&*account.id),
+        None => {
+            let owner = token.claims.get("owner").and_then(Value::as_str);
+            token.owner_id.is_none() && owner.is_some() && owner == caller.client.as_deref()
         }
     }
 }

@@ -79,10 +79,10 @@ impl Service<'_> {
             ClientSource::Local => None,
             ClientSource::Directory => directory::live(self.inner, self.realm, name_of(subject), self.ask.now).await?,
         };
-        if let Some(live) = &live {
+        if let Some((live, _)) = &live {
             self.check_addresses(&directory::as_entries(live))?;
         }
-        if subject.status.may_act() && live.is_none_or(|live| live.active) {
+        if subject.status.may_act() && live.is_none_or(|(live, _)| live.active) {
             Ok(())
         } else {
             Err(Refusal::RefreshInvalid(Cause::Disabled))
@@ -125,7 +125,7 @@ impl Service<'_> {
         mut write: Write,
     ) -> Result<Reply, Refusal> {
         let RefreshInForce { session, subject, .. } = found;
-        let made = self.access_token(access, &random_id()?, name_of(subject), &session.id, None)?;
+        let made = self.access_token(access, &random_id()?, name_of(subject), &session.id, (None, None))?;
         if let Some(mut row) = made.row {
             row.owner_id = Some(subject.id.clone());
             write.issue_token(&row).await?;

@@ -19,10 +19,17 @@ impl Service<'_> {
         let found = found.ok_or(Refusal::TokenRevoked(Cause::Revoked))?;
         let mut subject = found.subject;
         let next = renewed_id(&random_id()?, renewals(jti).saturating_add(1));
-        let made = self.access_token(access, &next, name_of(&subject), session, None)?;
+        // What a token was narrowed to, so is the next one.
+        let account = self.ask.caller.as_ref().and_then(|caller| caller.account.as_ref());
+        let narrowed = account.and_then(|account| account.narrowed.as_deref());
         let now = self.ask.now;
+        let last = access.max_session.map(|most| mint::whole_seconds(found.session.created_at.plus(most)));
+        if last.is_some_and(|last| now >= last) {
+            return Err(Refusal::TokenExpired);
+        }
+        let made = self.access_token(access, &next, name_of(&subject), session, (narrowed, last))?;
         let mut write = self.inner.store.begin().await?;
-        if !write.renew_session(session, jti, &next, mint::end(access, now), now).await? {
+        if !write.renew_session(session, jti, &next, made.minted.expires, now).await? {
             return Err(Refusal::TokenRevoked(Cause::Replaced));
         }
         if let Some(mut row) = made.row {

@@ -18,7 +18,6 @@ use crate::store::{AddressEntry, Client, Expected, IdKind, NewIssued, NewRefresh
 const AGENT: usize = 256;
 
 /// Whom a session is for.
-#[derive(Debug)]
 pub(super) struct Beginner<'a> {
     /// The principal, as it is now.
     pub(super) client: &'a Client,
@@ -50,7 +49,7 @@ impl<'a> Service<'a> {
         let id = IdKind::Session.generate(now)?;
         let jti = random_id()?;
         let subject = name_of(who.client);
-        let made = self.access_token(access, &jti, subject, &id, who.scope.as_deref())?;
+        let made = self.access_token(access, &jti, subject, &id, (who.scope.as_deref(), None))?;
         let mut minted = vec![(&*access.name, made.minted)];
         let mut issued = made.row;
         if let Some(issued) = &mut issued {
@@ -109,17 +108,18 @@ impl<'a> Service<'a> {
         self.answer(&self.facts().principal(person).tokens(minted).scope(scope)).about(&subject)
     }
 
-    /// An access token of a session.
+    /// An access token of a session: narrowed to some scopes, and over at `last`, where there are any.
     pub(super) fn access_token(
         self,
         kind: &Kind,
         jti: &str,
         subject: &str,
         session: &str,
-        scope: Option<&str>,
+        (scope, last): (Option<&str>, Option<UnixMillis>),
     ) -> Result<Access, Refusal> {
         let now = self.ask.now;
-        let (issued, expires) = (mint::whole_seconds(now), mint::end(kind, now));
+        let end = mint::end(kind, now);
+        let (issued, expires) = (mint::whole_seconds(now), last.map_or(end, |last| last.min(end)));
         match kind.format {
             Format::Jwt { .. } => {
                 let content = Content {

@@ -1,8 +1,8 @@
 //! Guessing is slow: failures are counted by account and by address, in the store, so that all nodes count together.
 //!
 //! Unknown names are counted like known ones. An address from which the account has signed in before has a count of its
-//! own: whoever locks an account from elsewhere does not lock out its owner. On one node, tries at one account come one
-//! after the other: else many at once would all be judged by the count before any of them.
+//! own: whoever locks an account from elsewhere does not lock out its owner. On one node, only as many tries at one account
+//! are under way as may fail before it is locked: else many at once would all be judged by the count before any of them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ipnet::{IpNet, Ipv6Net};
-use tokio::sync::{Mutex as Lane, OwnedMutexGuard};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::refusal::Refusal;
 use super::{Ask, Inner, Service};
@@ -32,14 +32,14 @@ const ADDRESS: AttemptRule = AttemptRule { free: 50, ..ACCOUNT };
 const KNOWN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// So many tries at one account may wait for their turn.
-const MOST_WAITING: usize = 8;
+const MOST_WAITING: usize = 64;
 /// Whoever is too many may come again after that.
 const SOON: Duration = Duration::from_secs(1);
 
 /// Tries that are under way on this node.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    lanes: Mutex<HashMap<String, Arc<Lane<()>>>>,
+    lanes: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
 /// The right to try once, and what the outcome is counted by.
@@ -49,7 +49,9 @@ pub(super) struct Turn<'a> {
     network: String,
     /// The plain key of the account, by which addresses are known.
     name: String,
-    lane: Option<OwnedMutexGuard<()>>,
+    /// There is nothing to forgive, and the address is known already.
+    clean: bool,
+    lane: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Turn<'_> {
@@ -87,12 +89,14 @@ impl<'a> Service<'a> {
         let account = if seen.known_address { from_here.clone() } else { name.clone() };
         // An address that is known for this account is not held up by what others do there.
         locked(&seen.attempts, &account, &by_address, seen.known_address, *now)?;
-        let lane = throttle.enter(&account).await?;
+        let (name, network) = (name.clone(), network.clone());
+        let mut turn = Turn { throttle, account, network, name, clean: false, lane: None };
+        turn.lane = Some(throttle.enter(&turn.account).await?);
         // Whoever was before may have locked it.
-        let seen = store.attempts(realm, &keys, (&name, &network), since).await?;
-        let locked = locked(&seen.attempts, &account, &by_address, seen.known_address, *now);
-        let turn = Turn { throttle, account, network, name, lane: Some(lane) };
-        locked.map(|()| turn)
+        let seen = store.attempts(realm, &keys, (&turn.name, &turn.network), since).await?;
+        locked(&seen.attempts, &turn.account, &by_address, seen.known_address, *now)?;
+        turn.clean = seen.known_address && seen.attempts.iter().all(|attempts| attempts.key != turn.account);
+        Ok(turn)
     }
 }
 
@@ -112,16 +116,17 @@ fn locked(
 }
 
 impl Throttle {
-    async fn enter(&self, account: &str) -> Result<OwnedMutexGuard<()>, Refusal> {
+    async fn enter(&self, account: &str) -> Result<OwnedSemaphorePermit, Refusal> {
         let lane = {
             let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-            let lane = lanes.entry(account.to_owned()).or_default();
+            let at_once = usize::try_from(ACCOUNT.free).unwrap_or(1);
+            let lane = lanes.entry(account.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(at_once)));
             if Arc::strong_count(lane) > MOST_WAITING {
                 return Err(Refusal::Overloaded(SOON));
             }
             Arc::clone(lane)
         };
-        Ok(lane.lock_owned().await)
+        lane.acquire_owned().await.map_err(|_| Refusal::Internal) // nobody closes it
     }
 }
 
@@ -133,20 +138,20 @@ impl Turn<'_> {
         Ok(by_account)
     }
 
+    /// Whether a good try has anything to write.
+    pub(super) fn is_clean(&self) -> bool {
+        self.clean
+    }
+
     /// The try was good: the account's failures are forgotten, and its address is known from now on. Of the address's
-    /// failures one is, so that nobody wipes them out by signing in to an account of their own in between.
-    pub(super) async fn succeeded(
-        &self,
-        write: &mut Write,
-        realm: &str,
-        principal: &str,
-        now: UnixMillis,
-    ) -> Result<(), Refusal> {
-        if self.account == self.name {
-            write.mirror_lock(principal, None, 0, now).await?;
+    /// failures one is, if this account had any: nobody wipes them out by signing in to an account of their own.
+    pub(super) async fn succeeded(&self, write: &mut Write, realm: &str, now: UnixMillis) -> Result<(), Refusal> {
+        if self.clean {
+            return Ok(());
         }
-        write.clear_failures(realm, &self.account).await?;
-        write.forgive_one(realm, &format!("address:{}", self.network)).await?;
+        if write.clear_failures(realm, &self.account).await? {
+            write.forgive_one(realm, &format!("address:{}", self.network)).await?;
+        }
         write.know_address(realm, &self.name, &self.network, now).await?;
         Ok(())
     }
@@ -167,18 +172,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn tries_at_one_account_come_one_after_the_other_and_not_without_end() {
+    async fn no_more_tries_at_one_account_are_under_way_than_may_fail() {
         let throttle = Throttle::default();
-        let first = throttle.enter("a").await.unwrap();
-        assert!(tokio::time::timeout(Duration::from_millis(20), throttle.enter("a")).await.is_err());
-        throttle.enter("b").await.unwrap();
-        let waiting: Vec<_> = (0..MOST_WAITING - 1).map(|_| Box::pin(throttle.enter("a"))).collect();
-        let mut waiting = waiting;
+        let mut under_way = Vec::new();
+        for _ in 0..ACCOUNT.free {
+            under_way.push(throttle.enter("a").await.unwrap());
+        }
+        drop(throttle.enter("b").await.unwrap());
+        let mut waiting: Vec<_> = (under_way.len()..MOST_WAITING).map(|_| Box::pin(throttle.enter("a"))).collect();
         for one in &mut waiting {
             assert!(tokio::time::timeout(Duration::from_millis(1), one).await.is_err());
         }
         assert_eq!(throttle.enter("a").await.err(), Some(Refusal::Overloaded(SOON)));
-        drop(first);
-        waiting.remove(0).await.unwrap();
+        under_way.clear();
+        drop(waiting.remove(0).await.unwrap());
     }
 }

@@ -155,6 +155,9 @@ impl OwnToken {
         }
         if let Some(scopes) = &self.scopes {
             principal.scopes = principal.scopes.intersection(scopes);
+            if let Some(account) = &mut principal.account {
+                account.narrowed = Some(scopes.iter().collect::<Vec<_>>().join(" ").into());
+            }
         }
         let verified = Arc::new(Verified {
             headers: realm.identity_headers.prepare(&realm.name, &principal),

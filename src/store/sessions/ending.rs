@@ -65,6 +65,11 @@ impl Write {
         expires_at: UnixMillis,
         at: UnixMillis,
     ) -> Result<(), StoreError> {
+        // The session's row first: whoever renews the token at the same time is before this, or finds it.
+        Statement::new("UPDATE sessions SET last_seen_at = last_seen_at")
+            .bind(" WHERE id = ", sid)
+            .execute(&mut *self.transaction)
+            .await?;
         Statement::new("INSERT INTO revoked_tokens (jti, realm, sid, expires_at)")
             .bind_rows(" VALUES ", [vec![jti.into(), realm.into(), sid.into(), expires_at.into()]])
             .push(" ON CONFLICT (jti) DO NOTHING")

@@ -51,8 +51,9 @@ pub fn read_form(content_type: Option<&str>, body: &[u8]) -> Result<Form, BodyFa
     problems.none_or().map(|()| Form(form))
 }
 
-/// `+` is a blank, `%XX` a byte, and everything else itself.
-fn decode(text: &[u8]) -> Option<String> {
+/// Undoes the encoding of a name or a value: `+` is a blank, `%XX` a byte, and everything else itself. None: it is broken,
+/// or no UTF-8.
+pub(in crate::tokens) fn decode(text: &[u8]) -> Option<String> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.iter();

@@ -10,6 +10,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
+pub(in crate::tokens) use self::form::decode;
 pub use self::form::{Form, read_form};
 pub use crate::identifier::canonical_identifier;
 use crate::jwt::json::any_value;

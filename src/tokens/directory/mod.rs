@@ -50,11 +50,17 @@ pub(super) struct Memory {
 
 impl Memory {
     /// What was said, if it is no older than `most`. A clock that was put back makes it old.
-    fn get(&self, realm: &str, subject: &str, most: Duration, now: UnixMillis) -> Option<Arc<Option<Attributes>>> {
+    fn get(
+        &self,
+        realm: &str,
+        subject: &str,
+        most: Duration,
+        now: UnixMillis,
+    ) -> Option<(Arc<Option<Attributes>>, Duration)> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, answer) = answers.get(&(realm.to_owned(), subject.to_owned()))?;
-        let most = if answer.is_none() { most.min(GONE_STAYS) } else { most };
-        (*at <= now && now < at.plus(most)).then(|| Arc::clone(answer))
+        let stays = stay(answer, most);
+        (*at <= now && now < at.plus(stays)).then(|| (Arc::clone(answer), stays.saturating_sub(now.since(*at))))
     }
 
     fn keep(&self, realm: &str, subject: &str, answer: Arc<Option<Attributes>>, now: UnixMillis) {
@@ -66,7 +72,8 @@ impl Memory {
     }
 }
 
-/// What the directory says of `subject` at the moment, at most `cache` old; none: the store knows all there is.
+/// What the directory says of `subject` at the moment, at most `cache` old, and how long that is to be believed from now
+/// on; none: the store knows all there is.
 ///
 /// # Errors
 /// The directory does not answer.
@@ -75,15 +82,24 @@ pub(super) async fn live(
     realm: &RealmTokens,
     subject: &str,
     now: UnixMillis,
-) -> Result<Option<Attributes>, Refusal> {
+) -> Result<Option<(Attributes, Duration)>, Refusal> {
     let Some(Directory::Http(directory)) = &realm.directory else { return Ok(None) };
     let Some(lookup) = &directory.lookup else { return Ok(None) };
-    if let Some(known) = inner.directory.get(&realm.realm, subject, directory.cache, now) {
-        return Ok(Some(known.as_ref().clone().unwrap_or_else(|| gone(subject))));
-    }
-    let answer = Arc::new(http::look_up(inner, directory, lookup, subject, now).await?);
-    inner.directory.keep(&realm.realm, subject, Arc::clone(&answer), now);
-    Ok(Some(answer.as_ref().clone().unwrap_or_else(|| gone(subject))))
+    let (answer, stays) = match inner.directory.get(&realm.realm, subject, directory.cache, now) {
+        Some(known) => known,
+        None => {
+            let answer = Arc::new(http::look_up(inner, directory, lookup, subject, now).await?);
+            inner.directory.keep(&realm.realm, subject, Arc::clone(&answer), now);
+            let stays = stay(&answer, directory.cache);
+            (answer, stays)
+        }
+    };
+    Ok(Some((answer.as_ref().clone().unwrap_or_else(|| gone(subject)), stays)))
+}
+
+/// How long an answer is believed.
+fn stay(answer: &Option<Attributes>, most: Duration) -> Duration {
+    if answer.is_none() { most.min(GONE_STAYS) } else { most }
 }
 
 /// How a principal stands.
@@ -106,17 +122,17 @@ pub enum Live {
 pub(super) async fn stand(inner: &Inner, realm: &RealmTokens, record: &mut SessionInForce, now: UnixMillis) -> Live {
     let subject = &mut record.subject;
     realm.default_roles(subject);
-    let Some(Directory::Http(directory)) = &realm.directory else { return Live::Stored };
+    let Some(Directory::Http(_)) = &realm.directory else { return Live::Stored };
     if subject.source == ClientSource::Local {
         return Live::Stored;
     }
     match live(inner, realm, name_of(subject), now).await {
         Ok(None) => Live::Stored,
-        Ok(Some(told)) => {
+        Ok(Some((told, stays))) => {
             record.addresses.extend(as_entries(&told));
             (subject.roles, subject.plan, subject.tenant) = (told.roles, told.plan, told.tenant);
             subject.attributes = told.attributes;
-            Live::Told { active: told.active, good_for: directory.cache }
+            Live::Told { active: told.active, good_for: stays }
         }
         Err(_) => Live::Silent,
     }

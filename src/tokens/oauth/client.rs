@@ -4,64 +4,55 @@ use data_encoding::BASE64;
 use zeroize::Zeroizing;
 
 use super::standard;
-use crate::password::{Attempted, Phc};
-use crate::store::{Client, ClientKind};
+use crate::password::Attempted;
+use crate::store::ClientKind;
 use crate::tokens::Service;
-use crate::tokens::body::{Form, canonical_identifier};
-use crate::tokens::password::busy;
+use crate::tokens::body::{Form, canonical_identifier, decode};
+use crate::tokens::password::{NOBODY, Proven, Typed};
 use crate::tokens::refusal::{Cause, Refusal};
 use crate::tokens::throttle::Turn;
 
 /// A client that proved who it is.
-pub(super) struct Proven<'a> {
-    pub(super) client: Client,
-    pub(super) password_phc: Option<String>,
+pub(super) struct Client<'a> {
+    pub(super) proven: Proven,
     pub(super) turn: Turn<'a>,
 }
 
 impl<'a> Service<'a> {
-    /// The client of the request. Guessing is as slow as at a sign-in.
+    /// The client of the request. Guessing is as slow as at a sign-in, and ends alike.
     ///
     /// # Errors
     /// [`Refusal::InvalidClient`]: unknown, wrong, disabled, or not there at all.
-    pub(super) async fn client(self, form: &Form) -> Result<Proven<'a>, Refusal> {
-        let (id, secret) = self.credentials(form)?;
-        let canonical = canonical_identifier(&id);
-        let turn = self.turn(canonical.as_deref().unwrap_or("\u{0}")).await?;
+    pub(super) async fn client(self, form: &Form) -> Result<Client<'a>, Refusal> {
+        let (identifier, secret) = self.credentials(form)?;
+        let canonical = canonical_identifier(&identifier);
+        let turn = self.turn(canonical.as_deref().unwrap_or(NOBODY)).await?;
         let found = match &canonical {
             Some(name) => self.inner.store.login_record(&self.realm.realm, name).await?,
             None => None,
         };
         let found = found.filter(|record| record.client.kind == ClientKind::Client);
-        if self.realm.addresses_first
-            && let Some(record) = &found
-        {
-            self.check_addresses(&record.addresses)?;
-        }
-        let phc = found.as_ref().and_then(|record| record.password_phc.as_ref());
-        let phc = phc.map(|stored| Phc::stored(stored.expose()));
-        let fits = match Attempted::new(secret.to_string()) {
-            Ok(secret) => self.inner.hasher.verify(&secret, phc.as_ref()).await.map_err(busy)?,
-            Err(_) => false,
+        let judged = match Attempted::new(secret.to_string()) {
+            Ok(password) => self.judge(&Typed { identifier, canonical, password }, found, &turn).await,
+            Err(_) => Err(self.failed(&turn, None, Cause::Password).await),
         };
-        match found {
-            Some(record) if fits && record.client.status.may_act() => {
-                self.check_addresses(&record.addresses)?;
-                Ok(Proven { client: record.client, password_phc: phc.map(Phc::into_text), turn })
-            }
-            found => {
-                let principal = found.as_ref().map(|record| record.client.id.as_str());
-                let cause = match (&found, fits) {
-                    (None, _) => Cause::Unknown,
-                    (Some(_), true) => Cause::Disabled,
-                    (Some(_), false) => Cause::Password,
-                };
-                Err(match self.failed(&turn, principal, cause).await {
-                    Refusal::InvalidCredentials(_) => Refusal::InvalidClient,
-                    refusal => refusal,
-                })
-            }
+        match judged {
+            Ok(proven) => Ok(Client { proven, turn }),
+            Err(Refusal::InvalidCredentials(_)) => Err(Refusal::InvalidClient),
+            Err(refusal) => Err(refusal),
         }
+    }
+
+    /// Forgives the client its failures.
+    pub(super) async fn welcome_client(self, client: &Client<'_>) -> Result<(), Refusal> {
+        if client.turn.is_clean() {
+            return Ok(());
+        }
+        let mut write = self.inner.store.begin().await?;
+        client.turn.succeeded(&mut write, &self.realm.realm, self.ask.now).await?;
+        write.commit().await?;
+        self.show_lock(client.proven.client.id.clone(), None, 0);
+        Ok(())
     }
 
     fn credentials(self, form: &Form) -> Result<(String, Zeroizing<String>), Refusal> {
@@ -92,23 +83,7 @@ fn basic(header: &str) -> Option<(String, Zeroizing<String>)> {
     let decoded = Zeroizing::new(BASE64.decode(rest.trim_matches(' ').as_bytes()).ok()?);
     let text = std::str::from_utf8(&decoded).ok()?;
     let (id, secret) = text.split_once(':')?;
-    Some((decode(id)?, Zeroizing::new(decode(secret)?)))
-}
-
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
+    Some((decode(id.as_bytes())?, Zeroizing::new(decode(secret.as_bytes())?)))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::{joined, standard};
 use crate::clock::UnixMillis;
 use crate::identity::ScopeSet;
 use crate::store::{IssuedInForce, RefreshInForce};
-use crate::tokens::directory;
+use crate::tokens::directory::{self, Live};
 use crate::tokens::recognize::{Claims, Known, Standing, of_issued, of_refresh, of_session, recognize};
 use crate::tokens::refusal::Refusal;
 use crate::tokens::session::name_of;
@@ -15,7 +15,7 @@ use crate::tokens::{Reply, Service};
 impl Service<'_> {
     pub(in crate::tokens) async fn introspect(self) -> Result<Reply, Refusal> {
         let form = self.form()?;
-        let proven = self.client(&form).await?;
+        let client = self.client(&form).await?;
         let token = form.get("token").ok_or_else(|| standard("invalid_request", "token is missing."))?;
         let told = match recognize(&self.inner.store, self.realm, token, self.ask.now).await? {
             Known::Access(claims) => self.tell_access(&claims).await?,
@@ -23,11 +23,9 @@ impl Service<'_> {
             Known::Issued(found) => self.tell_issued(&found).await?,
             Known::Nothing => None,
         };
-        let mut write = self.inner.store.begin().await?;
-        proven.turn.succeeded(&mut write, &self.realm.realm, &proven.client.id, self.ask.now).await?;
-        write.commit().await?;
+        self.welcome_client(&client).await?;
         let body = told.map_or_else(|| json!({ "active": false }), Value::Object);
-        Ok(Reply::json(200, &body).about(&proven.client.identifier))
+        Ok(Reply::json(200, &body).about(&client.proven.client.identifier))
     }
 
     async fn tell_access(self, claims: &Claims) -> Result<Option<Map<String, Value>>, Refusal> {
@@ -57,11 +55,11 @@ impl Service<'_> {
             return Ok(None);
         }
         let Some(mut found) = found else { return Ok(None) };
-        let live = directory::live(self.inner, self.realm, name_of(&found.subject), self.ask.now).await?;
-        if live.is_some_and(|live| !live.active) {
-            return Ok(None);
+        match directory::stand(self.inner, self.realm, &mut found, self.ask.now).await {
+            Live::Stored | Live::Told { active: true, .. } => {}
+            Live::Told { active: false, .. } => return Ok(None),
+            Live::Silent => return Err(Refusal::DirectoryUnavailable),
         }
-        self.realm.default_roles(&mut found.subject);
         let granted = self.realm.scopes_of(&found.subject);
         let scopes = narrowed.map_or_else(|| granted.clone(), |narrowed| granted.intersection(&narrowed));
         let mut told = active("Bearer", name_of(&found.subject), jti);

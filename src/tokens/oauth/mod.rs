@@ -30,7 +30,8 @@ impl Service<'_> {
             Some(_) => return Err(standard("unsupported_grant_type", "Only client_credentials is supported here.")),
             None => return Err(standard("invalid_request", "grant_type is missing.")),
         }
-        let proven = self.client(&form).await?;
+        let client = self.client(&form).await?;
+        let proven = &client.proven;
         let granted = self.realm.scopes_of(&proven.client);
         let scope = form.get("scope").map(|scope| narrow(&granted, scope)).transpose()?;
         let who = Beginner { client: &proven.client, password_phc: proven.password_phc.clone(), scope };
@@ -40,8 +41,8 @@ impl Service<'_> {
             Refusal::InvalidCredentials(_) => Refusal::InvalidClient,
             refusal => refusal,
         })?;
-        proven.turn.succeeded(&mut write, &self.realm.realm, &proven.client.id, self.ask.now).await?;
         write.commit().await?;
+        self.welcome_client(&client).await?;
         let scope = who.scope.or_else(|| Some(joined(&granted)).filter(|scope| !scope.is_empty()));
         let person = Person::of(&proven.client, &granted);
         Ok(self.welcome(person, beginning.minted, scope))

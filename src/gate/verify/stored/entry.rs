@@ -174,7 +174,7 @@ impl Entry {
             roles: owner.roles.to_vec(),
             scopes: granted.of_key(scopes.as_ref().map(ScopeSet::patterns)),
             attributes: Arc::clone(attributes),
-            account: Some(Account { id: Arc::clone(&owner.id), session: None }),
+            account: Some(Account { id: Arc::clone(&owner.id), session: None, narrowed: None }),
         };
         Verified {
             headers: realm.identity_headers.prepare(&realm.name, &principal),

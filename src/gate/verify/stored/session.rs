@@ -194,7 +194,11 @@ impl SessionEntry {
                 roles,
                 scopes: granted.granted().clone(),
                 attributes: Arc::new(subject.attributes.clone()),
-                account: Some(Account { id: Arc::clone(&self.account), session: Some(Arc::clone(&self.id)) }),
+                account: Some(Account {
+                    id: Arc::clone(&self.account),
+                    session: Some(Arc::clone(&self.id)),
+                    narrowed: None,
+                }),
             },
             allow_ips: live(&self.addresses, now).into_iter().collect(),
         });

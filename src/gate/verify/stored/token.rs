@@ -106,7 +106,9 @@ impl TokenEntry {
         if *token.kind != *kind {
             return Some((Reason::TokenInvalid, Why::TokenUse));
         }
+        let key_over = key.as_ref().is_some_and(|(_, end)| end.is_some_and(|end| now >= end));
         let ended = token.revoked_at.is_some()
+            || key_over
             || token.used_at.is_some()
             || *key_gone
             || token.owner_id.is_some() && owner.is_none()
@@ -150,7 +152,7 @@ impl TokenEntry {
             roles: Vec::new(),
             scopes: ScopeSet::default(),
             attributes: Arc::new(bound(&token.claims)),
-            account: token.owner_id.as_deref().map(|id| Account { id: id.into(), session: None }),
+            account: token.owner_id.as_deref().map(|id| Account { id: id.into(), session: None, narrowed: None }),
         };
         Verified {
             headers: realm.identity_headers.prepare(&realm.name, &principal),
