@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
-pub use self::grant::{Action, Field, FieldKind, Grant, HeaderFields, Revokes, UnknownFields};
+pub use self::grant::{Action, Field, FieldKind, Grant, Revokes, UnknownFields};
 use crate::identity::Roles;
 use crate::jwt::{Algorithm, OwnKeys};
 use crate::reply::Template;
