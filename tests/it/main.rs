@@ -8,6 +8,7 @@ mod api_keys;
 mod client_address;
 mod commands;
 mod commands_admin;
+mod commands_issuing;
 mod config_files;
 mod contract;
 mod coverage;

@@ -212,24 +212,79 @@ fn what_ends_is_told_and_asked_for() {
         let old = json!({ "last_used_at": UnixMillis(NOW.0 - 3_700_000).to_string(), "expired": false });
         list(json!([key(), old, { "expired": true }]))
     };
-    let before = || vec![Answer::ok(owner()), keys()];
+    let sessions = || list(json!([{ "id": "ses_1" }, { "id": "ses_2" }]));
+    let before = || vec![Answer::ok(owner()), keys(), sessions()];
     let refused = play(&["client", "delete", OWNER], before(), nobody());
     assert_eq!(refused.code, WRONG);
-    assert!(refused.err.contains("ends 2 keys, 1 used in the last hour; it cannot"), "{}", refused.err);
+    assert!(
+        refused.err.contains("ends 2 keys, 1 used in the last hour, and 2 live sessions; it cannot"),
+        "{}",
+        refused.err
+    );
     assert!(refused.err.contains("--yes"), "{}", refused.err);
     assert_eq!(refused.request(1), format!("GET /keys?owner_id={OWNER}&status=active&limit=200"));
+    assert_eq!(refused.request(2), format!("GET /sessions?live=true&limit=200&client={OWNER}"));
 
     let declined = play(&["client", "disable", OWNER], before(), Sitting(Some("\n")));
-    assert_eq!((declined.code, declined.asked.len()), (FAILED, 2));
+    assert_eq!((declined.code, declined.asked.len()), (FAILED, 3));
     assert!(declined.err.contains("[y/N]") && declined.err.contains("nothing was changed"), "{}", declined.err);
 
     let gone = [before(), vec![Answer::ok(json!({ "deleted": OWNER }))]].concat();
     let done = play(&["client", "delete", OWNER], gone, Sitting(Some("y\n")));
-    assert_eq!((done.code, done.request(2)), (FINE, format!("DELETE /clients/{OWNER}")));
+    assert_eq!((done.code, done.request(3)), (FINE, format!("DELETE /clients/{OWNER}")));
 
     let revoked = play(&["key", "revoke", KEY, "--yes"], vec![Answer::ok(key()), Answer::ok(key())], nobody());
     assert_eq!((revoked.code, revoked.body(1)), (FINE, json!({})));
     assert!(revoked.err.contains("(CRM, sk_live_…91c4) of team_42, last used 3 min ago"), "{}", revoked.err);
+}
+
+fn session() -> Value {
+    json!({
+        "id": "ses_1", "realm": "shop", "client": "ann\u{1b}", "client_id": OWNER, "grant": "password",
+        "client_ip": "192.0.2.7", "last_seen_at": UnixMillis(NOW.0 - 180_000).to_string(),
+    })
+}
+
+#[test]
+fn a_session_is_told_before_it_ends_and_of_several_one_must_be_meant() {
+    let words = ["session", "revoke", "ses_1", "--reason", "lost & found"];
+    let asked = play(&words, vec![Answer::ok(session())], nobody());
+    assert_eq!((asked.code, asked.request(0).as_str()), (WRONG, "GET /sessions/ses_1"));
+    let told =
+        "ends the session ses_1 of ann\\u{1b} (password, from 192.0.2.7, last seen 3 min ago), with all its tokens";
+    assert!(asked.err.contains(told), "{}", asked.err);
+    let meant = play(&words, vec![Answer::ok(session()), Answer::ok(session())], Sitting(Some("y")));
+    assert_eq!((meant.code, meant.request(1).as_str()), (FINE, "DELETE /sessions/ses_1?reason=lost%20%26%20found"));
+
+    let words = ["session", "revoke", "--client", OWNER];
+    let several = play(&words, vec![list(json!([session(), session()]))], nobody());
+    assert_eq!(several.code, FAILED);
+    assert!(several.err.contains("more than one live session") && several.err.contains("--all"), "{}", several.err);
+    let none = play(&words, vec![list(json!([]))], nobody());
+    assert!(none.code == FAILED && none.err.contains("no live session"), "{}", none.err);
+    let all = [&words[..], &["--all", "--yes"]].concat();
+    let ended = json!({ "client_id": OWNER, "sessions_ended": 2 });
+    let all = play(&all, vec![list(json!([session(), session()])), Answer::ok(ended)], nobody());
+    assert_eq!((all.code, all.request(1)), (FINE, format!("POST /clients/{OWNER}/revoke-sessions")));
+    assert!(all.err.contains("ends 2 live sessions"), "{}", all.err);
+}
+
+#[test]
+fn a_token_goes_into_a_body_and_nowhere_else() {
+    let state = |active: bool| {
+        Answer::ok(json!({ "active": active, "what": "access_token", "code": "VALID", "id": "j", "client": "ann" }))
+    };
+    let good = play(&["token", "introspect", "--realm", "shop"], vec![state(true)], nobody());
+    assert_eq!((good.code, good.request(0).as_str()), (FINE, "POST /tokens/introspect"));
+    assert_eq!(good.body(0), json!({ "token": "sk_live_secret", "realm": "shop" }));
+    assert!(!good.out.contains("sk_live_secret") && !good.err.contains("sk_live_secret"));
+    assert_eq!(play(&["token", "introspect"], vec![state(false)], nobody()).code, FAILED);
+    let asked = play(&["token", "revoke"], vec![state(true)], nobody());
+    assert_eq!((asked.code, asked.asked.len()), (WRONG, 1));
+    let done = play(&["token", "revoke", "--yes"], vec![state(true), Answer::ok(json!({ "ended": true }))], nobody());
+    assert_eq!((done.code, done.request(1).as_str()), (FINE, "POST /tokens/revoke"));
+    let inspected = play(&["token", "inspect"], vec![state(true)], nobody());
+    assert!(inspected.code == FINE && !inspected.out.contains("Header"), "{}", inspected.out);
 }
 
 #[test]
@@ -346,6 +401,12 @@ fn usage_that_cannot_be_meant_is_refused_before_anything_is_asked() {
         &["admin-token", "create", "ci"],
         &["admin-token", "create", "ci", "--scope", "admin:everything"],
         &["admin-token", "list", "--admin", "http://127.0.0.1"],
+        &["session", "revoke"],
+        &["session", "revoke", "ses_1", "--client", "a"],
+        &["session", "revoke", "ses_1", "--all"],
+        &["signing-key", "rotate", "--activate-in", "soon"],
+        &["signing-key", "disable"],
+        &["token", "introspect", "a.b.c"],
         &["audit", "prune"],
         &["explain", "GET"],
         &["explain", "--log", "x", "GET", "http://a/"],
