@@ -31,8 +31,10 @@ const ADDRESS: AttemptRule = AttemptRule { free: 50, ..ACCOUNT };
 /// An address counts as known so long after the last sign-in from there.
 const KNOWN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// So many tries at one account may wait for their turn.
-const MOST_WAITING: usize = 64;
+/// So many tries at one account may be under way or wait for their turn.
+const MOST_WAITING: usize = 32;
+/// And so long one may wait.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// Whoever is too many may come again after that.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -126,7 +128,10 @@ impl Throttle {
             }
             Arc::clone(lane)
         };
-        lane.acquire_owned().await.map_err(|_| Refusal::Internal) // nobody closes it
+        match tokio::time::timeout(PATIENCE, lane.acquire_owned()).await {
+            Ok(permit) => permit.map_err(|_| Refusal::Internal), // nobody closes it
+            Err(_) => Err(Refusal::Overloaded(SOON)),
+        }
     }
 }
 
