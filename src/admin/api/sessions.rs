@@ -49,7 +49,7 @@ pub(super) static ENDPOINTS: &[Endpoint] = &[
         path: "/admin/v1/sessions/{id}",
         scope: READ,
         name: "show_session",
-        about: "A session.",
+        about: "A session, whatever its state.",
         query: &[],
         body: None,
         status: 200,

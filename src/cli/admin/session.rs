@@ -66,10 +66,10 @@ pub(in crate::cli) struct Revoke {
     #[arg(long, value_name = "ID", conflicts_with = "id")]
     pub(in crate::cli) client: Option<String>,
     /// Of that client every session
-    #[arg(long, requires = "client")]
+    #[arg(long, requires = "client", conflicts_with = "id")]
     pub(in crate::cli) all: bool,
     /// The client's realm, where several have one of that name
-    #[arg(long, requires = "client")]
+    #[arg(long, requires = "client", conflicts_with = "id")]
     pub(in crate::cli) realm: Option<String>,
     /// For the audit trail
     #[arg(long, value_name = "TEXT")]
