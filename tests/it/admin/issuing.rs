@@ -10,6 +10,7 @@ use portcullis::tokens::policy::RealmTokens;
 use portcullis::tokens::signing;
 
 use super::*;
+use crate::store::on_both;
 
 /// `shop` signs by secrets that its tokens do not name, `notes` by key pairs and has an opaque kind, `plain` not at all.
 const ISSUING: &str = r#"
@@ -62,13 +63,23 @@ const KEYS: &str = "/admin/v1/signing-keys";
 const SESSIONS: &str = "/admin/v1/sessions";
 const DAY: i64 = 86_400;
 
+on_both!(
+    sessions_are_found_by_whose_they_are_and_ended_once,
+    every_session_of_somebody_ends_at_once_and_they_are_counted,
+    no_realm_is_left_without_a_key_that_signs,
+    a_token_is_ended_as_far_as_it_reaches,
+    opaque_tokens_and_keys_are_known_by_their_texts,
+);
+
 /// An administration whose realms have keys, as a gateway makes them when it starts.
+async fn issuing(ground: Ground) -> Desk {
+    let desk = Desk::with(ground, ISSUING).await;
+    signing::ensure(&desk.store, &desk.around.issuing, NOW).await.unwrap();
+    desk
+}
+
 fn on_issuing<F: Future<Output = ()>>(case: impl FnOnce(Desk) -> F) {
-    run(async {
-        let desk = Desk::with(Ground::sqlite(), ISSUING).await;
-        signing::ensure(&desk.store, &desk.around.issuing, NOW).await.unwrap();
-        case(desk).await;
-    });
+    run(async { case(issuing(Ground::sqlite()).await).await });
 }
 
 impl Desk {
@@ -184,79 +195,75 @@ fn key_path(kid: &str, verb: &str) -> String {
     format!("{KEYS}/{kid}/{verb}")
 }
 
-#[test]
-fn sessions_are_found_by_whose_they_are_and_ended_once() {
-    on_issuing(async |desk| {
-        let (ann, bob) = (desk.user("shop", "ann@shop.test").await, desk.user("shop", "bob@shop.test").await);
-        let (first, _) = desk.sign_in("shop", &ann).await;
-        desk.clock.advance(Duration::from_secs(1));
-        let (second, refresh) = desk.sign_in("shop", &ann).await;
-        let (of_bob, _) = desk.sign_in("shop", &bob).await;
-        let ids = async |query: &str| -> Vec<String> {
-            let list = desk.get_good(&format!("{SESSIONS}{query}")).await;
-            list["data"].as_array().unwrap().iter().map(|session| text(&session["id"])).collect()
-        };
-        assert_eq!(ids("").await.len(), 3);
-        assert_eq!(ids(&format!("?client={ann}")).await, [first.clone(), second.clone()]);
-        assert_eq!(ids("?client=BOB@shop.test&realm=shop").await, [of_bob]);
-        assert_eq!(ids("?client=nobody&realm=shop").await, [""; 0]);
-        assert_eq!(ids("?realm=notes").await, [""; 0]);
-        let part = desk.get_good(&format!("{SESSIONS}?limit=2")).await;
-        assert_eq!(ids(&format!("?limit=2&cursor={}", text(&part["next_cursor"]))).await.len(), 1);
+async fn sessions_are_found_by_whose_they_are_and_ended_once(ground: Ground) {
+    let desk = issuing(ground).await;
+    let (ann, bob) = (desk.user("shop", "ann@shop.test").await, desk.user("shop", "bob@shop.test").await);
+    let (first, _) = desk.sign_in("shop", &ann).await;
+    desk.clock.advance(Duration::from_secs(1));
+    let (second, refresh) = desk.sign_in("shop", &ann).await;
+    let (of_bob, _) = desk.sign_in("shop", &bob).await;
+    let ids = async |query: &str| -> Vec<String> {
+        let list = desk.get_good(&format!("{SESSIONS}{query}")).await;
+        list["data"].as_array().unwrap().iter().map(|session| text(&session["id"])).collect()
+    };
+    assert_eq!(ids("").await.len(), 3);
+    assert_eq!(ids(&format!("?client={ann}")).await, [first.clone(), second.clone()]);
+    assert_eq!(ids("?client=BOB@shop.test&realm=shop").await, [of_bob]);
+    assert_eq!(ids("?client=nobody&realm=shop").await, [""; 0]);
+    assert_eq!(ids("?realm=notes").await, [""; 0]);
+    let part = desk.get_good(&format!("{SESSIONS}?limit=2")).await;
+    assert_eq!(ids(&format!("?limit=2&cursor={}", text(&part["next_cursor"]))).await.len(), 1);
 
-        let shown = desk.get_good(&format!("{SESSIONS}/{second}")).await;
-        assert_eq!((&shown["client"], &shown["client_id"]), (&json!("ann@shop.test"), &json!(ann)));
-        assert_eq!(
-            (&shown["state"], &shown["grant"], &shown["client_ip"]),
-            (&json!("live"), &json!("password"), &json!("192.0.2.7"))
-        );
+    let shown = desk.get_good(&format!("{SESSIONS}/{second}")).await;
+    assert_eq!((&shown["client"], &shown["client_id"]), (&json!("ann@shop.test"), &json!(ann)));
+    assert_eq!(
+        (&shown["state"], &shown["grant"], &shown["client_ip"]),
+        (&json!("live"), &json!("password"), &json!("192.0.2.7"))
+    );
 
-        let delete = |query: &str| ask(Method::DELETE, &format!("{SESSIONS}/{second}{query}"), &Value::Null);
-        let ended = Desk::good(&desk.ask(&desk.root, delete("?reason=lost+laptop")).await);
-        assert_eq!((&ended["ended"], &ended["state"]), (&json!(true), &json!("revoked")));
-        assert_eq!(
-            (&ended["revoke_reason"], &ended["effective"]["other_nodes_within_ms"]),
-            (&json!("lost laptop"), &json!(1500))
-        );
-        assert_eq!(desk.around.applied.lock().unwrap().len(), 1, "the answer waits until it counts");
-        let event = desk.last_event().await.entry;
-        assert_eq!((event.action.as_str(), event.target_id.as_deref()), ("session.revoked", Some(&*second)));
-        assert_eq!((event.reason.as_deref(), &event.detail["client"]), (Some("lost laptop"), &json!("ann@shop.test")));
-        let dead = desk.store.refresh_in_force("shop", &refresh).await.unwrap().expect("its refresh token");
-        assert_eq!(dead.token.state, portcullis::store::RefreshState::Revoked);
+    let delete = |query: &str| ask(Method::DELETE, &format!("{SESSIONS}/{second}{query}"), &Value::Null);
+    let ended = Desk::good(&desk.ask(&desk.root, delete("?reason=lost+laptop")).await);
+    assert_eq!((&ended["ended"], &ended["state"]), (&json!(true), &json!("revoked")));
+    assert_eq!(
+        (&ended["revoke_reason"], &ended["effective"]["other_nodes_within_ms"]),
+        (&json!("lost laptop"), &json!(1500))
+    );
+    assert_eq!(desk.around.applied.lock().unwrap().len(), 1, "the answer waits until it counts");
+    let event = desk.last_event().await.entry;
+    assert_eq!((event.action.as_str(), event.target_id.as_deref()), ("session.revoked", Some(&*second)));
+    assert_eq!((event.reason.as_deref(), &event.detail["client"]), (Some("lost laptop"), &json!("ann@shop.test")));
+    let dead = desk.store.refresh_in_force("shop", &refresh).await.unwrap().expect("its refresh token");
+    assert_eq!(dead.token.state, portcullis::store::RefreshState::Revoked);
 
-        desk.clock.advance(Duration::from_secs(9));
-        let events = desk.trail().await.len();
-        let again = Desk::good(&desk.ask(&desk.root, delete("?reason=other")).await);
-        assert_eq!((&again["ended"], &again["revoked_at"]), (&json!(false), &ended["revoked_at"]));
-        assert_eq!(desk.trail().await.len(), events, "what did not happen is not told");
-        assert_eq!(ids("?live=true").await.len(), 2);
-        desk.clock.advance(Duration::from_secs(3600));
-        assert_eq!(ids("?live=true").await, [""; 0]);
-        assert_eq!(desk.get_good(&format!("{SESSIONS}/{first}")).await["state"], "expired");
-        for id in ["ses_x", "ses_01J9ZK8Q6D7V3W2X1Y0ZABCDEF"] {
-            assert_eq!(desk.ask(&desk.root, get(&format!("{SESSIONS}/{id}"))).await.status, 404);
-        }
-    });
+    desk.clock.advance(Duration::from_secs(9));
+    let events = desk.trail().await.len();
+    let again = Desk::good(&desk.ask(&desk.root, delete("?reason=other")).await);
+    assert_eq!((&again["ended"], &again["revoked_at"]), (&json!(false), &ended["revoked_at"]));
+    assert_eq!(desk.trail().await.len(), events, "what did not happen is not told");
+    assert_eq!(ids("?live=true").await.len(), 2);
+    desk.clock.advance(Duration::from_secs(3600));
+    assert_eq!(ids("?live=true").await, [""; 0]);
+    assert_eq!(desk.get_good(&format!("{SESSIONS}/{first}")).await["state"], "expired");
+    for id in ["ses_x", "ses_01J9ZK8Q6D7V3W2X1Y0ZABCDEF"] {
+        assert_eq!(desk.ask(&desk.root, get(&format!("{SESSIONS}/{id}"))).await.status, 404);
+    }
 }
 
-#[test]
-fn every_session_of_somebody_ends_at_once_and_they_are_counted() {
-    on_issuing(async |desk| {
-        let (ann, bob) = (desk.user("shop", "ann@shop.test").await, desk.user("shop", "bob@shop.test").await);
-        for client in [&ann, &ann, &bob] {
-            desk.sign_in("shop", client).await;
-        }
-        let path = |client: &str| format!("/admin/v1/clients/{client}/revoke-sessions");
-        let ended = desk.post_good(&path(&ann), &json!({ "reason": "leak" })).await;
-        assert_eq!((&ended["sessions_ended"], &ended["client"]), (&json!(2), &json!("ann@shop.test")));
-        let event = desk.last_event().await.entry;
-        assert_eq!((event.action.as_str(), &event.detail["sessions_ended"]), ("session.revoked", &json!(2)));
-        assert_eq!(desk.post_good(&path(&ann), &Value::Null).await["sessions_ended"], 0);
-        let left = desk.get_good(&format!("{SESSIONS}?live=true")).await;
-        assert_eq!((left["data"].as_array().unwrap().len(), &left["data"][0]["client_id"]), (1, &json!(bob)));
-        assert_eq!(desk.post_refused(&path("usr_01J9ZK8Q6D7V3W2X1Y0ZABCDEF"), &Value::Null).await.0, 404);
-    });
+async fn every_session_of_somebody_ends_at_once_and_they_are_counted(ground: Ground) {
+    let desk = issuing(ground).await;
+    let (ann, bob) = (desk.user("shop", "ann@shop.test").await, desk.user("shop", "bob@shop.test").await);
+    for client in [&ann, &ann, &bob] {
+        desk.sign_in("shop", client).await;
+    }
+    let path = |client: &str| format!("/admin/v1/clients/{client}/revoke-sessions");
+    let ended = desk.post_good(&path(&ann), &json!({ "reason": "leak" })).await;
+    assert_eq!((&ended["sessions_ended"], &ended["client"]), (&json!(2), &json!("ann@shop.test")));
+    let event = desk.last_event().await.entry;
+    assert_eq!((event.action.as_str(), &event.detail["sessions_ended"]), ("session.revoked", &json!(2)));
+    assert_eq!(desk.post_good(&path(&ann), &Value::Null).await["sessions_ended"], 0);
+    let left = desk.get_good(&format!("{SESSIONS}?live=true")).await;
+    assert_eq!((left["data"].as_array().unwrap().len(), &left["data"][0]["client_id"]), (1, &json!(bob)));
+    assert_eq!(desk.post_refused(&path("usr_01J9ZK8Q6D7V3W2X1Y0ZABCDEF"), &Value::Null).await.0, 404);
 }
 
 #[test]
@@ -407,37 +414,35 @@ fn a_rotation_asked_for_twice_is_done_once() {
     });
 }
 
-#[test]
-fn no_realm_is_left_without_a_key_that_signs() {
-    on_issuing(async |desk| {
-        let only = desk.states("shop").await[0].0.clone();
-        for (verb, body, code) in [
-            ("retire", Value::Null, "wrong_state"),
-            ("retire", json!({ "at": later(3600).to_string() }), "wrong_state"),
-            ("disable", Value::Null, "confirmation_required"),
-        ] {
-            let (status, told, problem) = desk.post_refused(&key_path(&only, verb), &body).await;
-            assert_eq!((status, told.as_str()), (409, code), "{verb}: {problem}");
-        }
-        let next = text(&desk.post_good(&format!("{KEYS}/rotate"), &json!({ "realm": "shop" })).await["kid"]);
-        assert_eq!(desk.post_refused(&key_path(&only, "retire"), &Value::Null).await.0, 409, "the next signs later");
-        assert_eq!(desk.post_refused(&key_path(&next, "disable"), &Value::Null).await.0, 409, "the old one ends");
+async fn no_realm_is_left_without_a_key_that_signs(ground: Ground) {
+    let desk = issuing(ground).await;
+    let only = desk.states("shop").await[0].0.clone();
+    for (verb, body, code) in [
+        ("retire", Value::Null, "wrong_state"),
+        ("retire", json!({ "at": later(3600).to_string() }), "wrong_state"),
+        ("disable", Value::Null, "confirmation_required"),
+    ] {
+        let (status, told, problem) = desk.post_refused(&key_path(&only, verb), &body).await;
+        assert_eq!((status, told.as_str()), (409, code), "{verb}: {problem}");
+    }
+    let next = text(&desk.post_good(&format!("{KEYS}/rotate"), &json!({ "realm": "shop" })).await["kid"]);
+    assert_eq!(desk.post_refused(&key_path(&only, "retire"), &Value::Null).await.0, 409, "the next signs later");
+    assert_eq!(desk.post_refused(&key_path(&next, "disable"), &Value::Null).await.0, 409, "the old one ends");
 
-        let at = later(3600);
-        let past = json!({ "at": UnixMillis(NOW.0 - 1).to_string() });
-        assert_eq!(desk.post_refused(&key_path(&only, "retire"), &past).await.0, 400);
-        let planned = desk.post_good(&key_path(&only, "retire"), &json!({ "at": at.to_string() })).await;
-        assert_eq!((&planned["state"], &planned["retire_at"]), (&json!("active"), &json!(at.to_string())));
-        desk.clock.set(later(60));
-        let retired = desk.post_good(&key_path(&only, "retire"), &Value::Null).await;
-        assert_eq!((&retired["state"], &retired["retire_at"]), (&json!("retired"), &json!(later(60).to_string())));
-        assert_eq!(desk.last_event().await.entry.action, "signing_key.retired");
-        let events = desk.trail().await.len();
-        assert_eq!(desk.post_good(&key_path(&only, "retire"), &Value::Null).await["state"], "retired");
-        assert_eq!(desk.trail().await.len(), events);
-        assert_eq!(desk.post_refused(&key_path(&only, "activate"), &Value::Null).await.1, "wrong_state");
-        assert_eq!(desk.states("shop").await, [(only, "retired".to_owned()), (next, "active".to_owned())]);
-    });
+    let at = later(3600);
+    let past = json!({ "at": UnixMillis(NOW.0 - 1).to_string() });
+    assert_eq!(desk.post_refused(&key_path(&only, "retire"), &past).await.0, 400);
+    let planned = desk.post_good(&key_path(&only, "retire"), &json!({ "at": at.to_string() })).await;
+    assert_eq!((&planned["state"], &planned["retire_at"]), (&json!("active"), &json!(at.to_string())));
+    desk.clock.set(later(60));
+    let retired = desk.post_good(&key_path(&only, "retire"), &Value::Null).await;
+    assert_eq!((&retired["state"], &retired["retire_at"]), (&json!("retired"), &json!(later(60).to_string())));
+    assert_eq!(desk.last_event().await.entry.action, "signing_key.retired");
+    let events = desk.trail().await.len();
+    assert_eq!(desk.post_good(&key_path(&only, "retire"), &Value::Null).await["state"], "retired");
+    assert_eq!(desk.trail().await.len(), events);
+    assert_eq!(desk.post_refused(&key_path(&only, "activate"), &Value::Null).await.1, "wrong_state");
+    assert_eq!(desk.states("shop").await, [(only, "retired".to_owned()), (next, "active".to_owned())]);
 }
 
 #[test]
@@ -536,86 +541,82 @@ fn a_token_is_told_for_what_it_is_and_never_repeated() {
     });
 }
 
-#[test]
-fn a_token_is_ended_as_far_as_it_reaches() {
-    on_issuing(async |desk| {
-        let ann = desk.user("shop", "ann@shop.test").await;
-        let (session, refresh) = desk.sign_in("shop", &ann).await;
-        let access = desk.signed("shop", "access", "jti-1", &session, &ann).await;
-        let other = desk.signed("shop", "access", "jti-2", &session, &ann).await;
-        let refresh_text = desk.signed("shop", "refresh", &refresh, &session, &ann).await;
-        let code = async |token: &str| {
-            text(&desk.post_good("/admin/v1/tokens/introspect", &json!({ "token": token })).await["code"])
-        };
-        let revoke = async |token: &str| {
-            let body = json!({ "token": token, "reason": "found in a log" });
-            desk.post_good("/admin/v1/tokens/revoke", &body).await
-        };
-        let ended = revoke(&access).await;
-        assert_eq!((&ended["ended"], &ended["session_ended"]), (&json!(true), &json!(false)));
-        assert_eq!((code(&access).await.as_str(), code(&other).await.as_str()), ("REVOKED", "VALID"));
-        let event = desk.last_event().await.entry;
-        assert_eq!((event.action.as_str(), event.target_id.as_deref()), ("token.revoked", Some("jti-1")));
-        assert_eq!(event.reason.as_deref(), Some("found in a log"));
-        assert_eq!(revoke(&access).await["ended"], false);
+async fn a_token_is_ended_as_far_as_it_reaches(ground: Ground) {
+    let desk = issuing(ground).await;
+    let ann = desk.user("shop", "ann@shop.test").await;
+    let (session, refresh) = desk.sign_in("shop", &ann).await;
+    let access = desk.signed("shop", "access", "jti-1", &session, &ann).await;
+    let other = desk.signed("shop", "access", "jti-2", &session, &ann).await;
+    let refresh_text = desk.signed("shop", "refresh", &refresh, &session, &ann).await;
+    let code = async |token: &str| {
+        text(&desk.post_good("/admin/v1/tokens/introspect", &json!({ "token": token })).await["code"])
+    };
+    let revoke = async |token: &str| {
+        let body = json!({ "token": token, "reason": "found in a log" });
+        desk.post_good("/admin/v1/tokens/revoke", &body).await
+    };
+    let ended = revoke(&access).await;
+    assert_eq!((&ended["ended"], &ended["session_ended"]), (&json!(true), &json!(false)));
+    assert_eq!((code(&access).await.as_str(), code(&other).await.as_str()), ("REVOKED", "VALID"));
+    let event = desk.last_event().await.entry;
+    assert_eq!((event.action.as_str(), event.target_id.as_deref()), ("token.revoked", Some("jti-1")));
+    assert_eq!(event.reason.as_deref(), Some("found in a log"));
+    assert_eq!(revoke(&access).await["ended"], false);
 
-        let ended = revoke(&refresh_text).await;
-        assert_eq!((&ended["ended"], &ended["session_ended"]), (&json!(true), &json!(true)));
-        assert_eq!((code(&refresh_text).await.as_str(), code(&other).await.as_str()), ("REVOKED", "REVOKED"));
-        assert_eq!(desk.last_event().await.entry.target_id.as_deref(), Some(&*session));
-        assert_eq!(revoke(&refresh_text).await["ended"], false);
-        let nothing = json!({ "token": "rubbish", "realm": "shop" });
-        assert_eq!(desk.post_refused("/admin/v1/tokens/revoke", &nothing).await.0, 404);
-        assert!(!format!("{:?}", desk.trail().await).contains(&access));
-    });
+    let ended = revoke(&refresh_text).await;
+    assert_eq!((&ended["ended"], &ended["session_ended"]), (&json!(true), &json!(true)));
+    assert_eq!((code(&refresh_text).await.as_str(), code(&other).await.as_str()), ("REVOKED", "REVOKED"));
+    assert_eq!(desk.last_event().await.entry.target_id.as_deref(), Some(&*session));
+    assert_eq!(revoke(&refresh_text).await["ended"], false);
+    let nothing = json!({ "token": "rubbish", "realm": "shop" });
+    assert_eq!(desk.post_refused("/admin/v1/tokens/revoke", &nothing).await.0, 404);
+    assert!(!format!("{:?}", desk.trail().await).contains(&access));
 }
 
-#[test]
-fn opaque_tokens_and_keys_are_known_by_their_texts() {
-    on_issuing(async |desk| {
-        let ann = desk.user("notes", "ann@notes.test").await;
-        let (session, _) = desk.sign_in("notes", &ann).await;
-        let text_of_it = "ab".repeat(32);
-        let issued = NewIssued {
-            id: IdKind::Token.generate(NOW).unwrap(),
-            realm: "notes".to_owned(),
-            kind: "machine".to_owned(),
-            digest: Some(CredentialDigest::of(text_of_it.as_bytes())),
-            slot: None,
-            subject: ann.clone(),
-            issued_by: None,
-            owner_id: Some(ann.clone()),
-            sid: Some(session.clone()),
-            claims: serde_json::Map::new(),
-            issued_at: NOW,
-            expires_at: later(3600),
-        };
-        let mut write = desk.store.begin().await.unwrap();
-        write.issue_token(&issued).await.unwrap();
-        write.commit().await.unwrap();
-        let body = json!({ "realm": "notes", "token": text_of_it });
-        let told = desk.post_good("/admin/v1/tokens/introspect", &body).await;
-        assert_eq!(
-            (&told["what"], &told["code"], &told["kind"]),
-            (&json!("issued_token"), &json!("VALID"), &json!("machine"))
-        );
-        assert_eq!((&told["session"]["id"], &told["id"]), (&json!(session), &json!(issued.id)));
-        assert_eq!(desk.post_good("/admin/v1/tokens/revoke", &body).await["ended"], true);
-        assert_eq!(desk.post_good("/admin/v1/tokens/introspect", &body).await["code"], "REVOKED");
-        assert_eq!(desk.post_good("/admin/v1/tokens/revoke", &body).await["ended"], false);
+async fn opaque_tokens_and_keys_are_known_by_their_texts(ground: Ground) {
+    let desk = issuing(ground).await;
+    let ann = desk.user("notes", "ann@notes.test").await;
+    let (session, _) = desk.sign_in("notes", &ann).await;
+    let text_of_it = "ab".repeat(32);
+    let issued = NewIssued {
+        id: IdKind::Token.generate(NOW).unwrap(),
+        realm: "notes".to_owned(),
+        kind: "machine".to_owned(),
+        digest: Some(CredentialDigest::of(text_of_it.as_bytes())),
+        slot: None,
+        subject: ann.clone(),
+        issued_by: None,
+        owner_id: Some(ann.clone()),
+        sid: Some(session.clone()),
+        claims: serde_json::Map::new(),
+        issued_at: NOW,
+        expires_at: later(3600),
+    };
+    let mut write = desk.store.begin().await.unwrap();
+    write.issue_token(&issued).await.unwrap();
+    write.commit().await.unwrap();
+    let body = json!({ "realm": "notes", "token": text_of_it });
+    let told = desk.post_good("/admin/v1/tokens/introspect", &body).await;
+    assert_eq!(
+        (&told["what"], &told["code"], &told["kind"]),
+        (&json!("issued_token"), &json!("VALID"), &json!("machine"))
+    );
+    assert_eq!((&told["session"]["id"], &told["id"]), (&json!(session), &json!(issued.id)));
+    assert_eq!(desk.post_good("/admin/v1/tokens/revoke", &body).await["ended"], true);
+    assert_eq!(desk.post_good("/admin/v1/tokens/introspect", &body).await["code"], "REVOKED");
+    assert_eq!(desk.post_good("/admin/v1/tokens/revoke", &body).await["ended"], false);
 
-        let client = json!({ "realm": "shop", "identifier": "team_42" });
-        let owner = desk.ask(&desk.root, post("/admin/v1/clients", &client)).await;
-        let new = json!({ "owner_id": body_of(&owner)["id"], "name": "CRM" });
-        let made = desk.ask(&desk.root, post("/admin/v1/keys", &new)).await;
-        let key = body_of(&made);
-        let body = json!({ "realm": "shop", "token": key["secret"] });
-        let told = desk.post_good("/admin/v1/tokens/introspect", &body).await;
-        assert_eq!((&told["what"], &told["code"], &told["id"]), (&json!("api_key"), &json!("VALID"), &key["id"]));
-        assert!(!told.to_string().contains(&text(&key["secret"])));
-        let (status, code, problem) = desk.post_refused("/admin/v1/tokens/revoke", &body).await;
-        assert_eq!((status, code.as_str(), &problem["target"]), (409, "wrong_state", &key["id"]));
-    });
+    let client = json!({ "realm": "shop", "identifier": "team_42" });
+    let owner = desk.ask(&desk.root, post("/admin/v1/clients", &client)).await;
+    let new = json!({ "owner_id": body_of(&owner)["id"], "name": "CRM" });
+    let made = desk.ask(&desk.root, post("/admin/v1/keys", &new)).await;
+    let key = body_of(&made);
+    let body = json!({ "realm": "shop", "token": key["secret"] });
+    let told = desk.post_good("/admin/v1/tokens/introspect", &body).await;
+    assert_eq!((&told["what"], &told["code"], &told["id"]), (&json!("api_key"), &json!("VALID"), &key["id"]));
+    assert!(!told.to_string().contains(&text(&key["secret"])));
+    let (status, code, problem) = desk.post_refused("/admin/v1/tokens/revoke", &body).await;
+    assert_eq!((status, code.as_str(), &problem["target"]), (409, "wrong_state", &key["id"]));
 }
 
 #[test]

@@ -279,6 +279,12 @@ async fn a_list_holds_what_the_filter_asks_for(ground: Ground) {
         ("two realms", realms(&["blog", REALM]), vec![&ann, &bob, &cyd, &dan]),
         ("no realm", realms(&[]), vec![]),
         ("identifier", ClientFilter { identifier: Some("aNN".into()), ..all.clone() }, vec![&ann]),
+        (
+            "ids",
+            ClientFilter { ids: Some(vec![bob.clone(), dan.clone(), "cli_x".into()]), ..all.clone() },
+            vec![&bob, &dan],
+        ),
+        ("no id", ClientFilter { ids: Some(Vec::new()), ..all.clone() }, vec![]),
         ("kind", ClientFilter { kind: Some(ClientKind::User), ..all.clone() }, vec![&ann]),
         ("status", ClientFilter { status: Some(ClientStatus::Disabled), ..all.clone() }, vec![&cyd]),
         ("tenant", ClientFilter { tenant: Some("t1".into()), ..all.clone() }, vec![&dan]),

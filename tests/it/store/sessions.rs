@@ -398,6 +398,7 @@ async fn a_list_holds_what_the_filter_asks_for(ground: Ground) {
             page.after = Some(last.id.clone());
             found.extend(part.into_iter().map(|session| session.id));
         }
+        assert_eq!(store.session_count(&filter).await.unwrap(), found.len() as u64, "{what}");
         assert_eq!(found.iter().collect::<Vec<_>>(), expected, "{what}");
     }
 }
