@@ -9,6 +9,7 @@ mod delegate;
 mod directory;
 mod facts;
 mod logout;
+mod memory;
 mod mint;
 mod oauth;
 mod own;

@@ -1,7 +1,6 @@
 //! Asking the application who a subject is, and whether it may.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::Method;
 use serde_json::{Map, Value, json};
@@ -11,10 +10,7 @@ use super::callback::CallbackRequest;
 use super::directory::call;
 use super::policy::Subject;
 use super::refusal::Refusal;
-use crate::clock::UnixMillis;
 
-/// Answers that are remembered.
-const MOST: usize = 10_000;
 /// Longest id: it becomes a header field.
 const LONGEST: usize = 256;
 
@@ -27,11 +23,8 @@ pub(super) struct Found {
     pub(super) fields: Map<String, Value>,
 }
 
-/// Answers by realm and URL, each with the time it was given.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    answers: Mutex<HashMap<(String, String), (UnixMillis, Arc<Value>)>>,
-}
+/// Answers by their URL.
+pub(super) type Memory = super::memory::Memory<Value>;
 
 impl Service<'_> {
     /// Looks a subject up. `names`: values for its URL and body.
@@ -77,14 +70,14 @@ impl Service<'_> {
     async fn ask_about(self, subject: &Subject, url: String, body: Option<Value>) -> Result<Arc<Value>, Refusal> {
         let now = self.ask.now;
         let memory = &self.inner.subjects;
-        let key = (self.realm.realm.to_string(), url.clone());
+        let realm = &*self.realm.realm;
         let remembered = !subject.cache.is_zero() && subject.method == Method::GET;
-        if remembered && let Some(answer) = memory.get(&key, subject.cache, now) {
+        if remembered && let Some((answer, _)) = memory.get(realm, &url, |_| subject.cache, now) {
             return Ok(answer);
         }
         let request = CallbackRequest {
             method: subject.method.clone(),
-            url,
+            url: url.clone(),
             body: body.map(|body| body.to_string().into_bytes()),
             secret: subject.secret.clone(),
             timeout: subject.timeout,
@@ -111,7 +104,7 @@ impl Service<'_> {
         }
         let answer = Arc::new(answer);
         if remembered {
-            memory.keep(key, Arc::clone(&answer), now);
+            memory.keep(realm, &url, Arc::clone(&answer), now);
         }
         Ok(answer)
     }
@@ -125,20 +118,4 @@ fn member<'v>(answer: &'v Value, name: &str) -> Option<&'v Value> {
 fn unclear(subject: &Subject, what: &str) -> Refusal {
     tracing::warn!(subject = &*subject.name, what, "an application's answer to a look-up is not understood");
     Refusal::DirectoryUnavailable
-}
-
-impl Memory {
-    fn get(&self, key: &(String, String), most: std::time::Duration, now: UnixMillis) -> Option<Arc<Value>> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, answer) = answers.get(key)?;
-        (*at <= now && now < at.plus(most)).then(|| Arc::clone(answer))
-    }
-
-    fn keep(&self, key: (String, String), answer: Arc<Value>, now: UnixMillis) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= MOST {
-            answers.clear();
-        }
-        answers.insert(key, (now, answer));
-    }
 }

@@ -2,8 +2,7 @@
 
 mod http;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -16,9 +15,6 @@ use super::refusal::Refusal;
 use super::session::name_of;
 use crate::clock::UnixMillis;
 use crate::store::{AddressEntry, Client, ClientKind, ClientSource, Holder, SessionInForce};
-
-/// Subjects that are remembered.
-const MOST: usize = 100_000;
 
 /// That nobody is called so is believed for no longer.
 const GONE_STAYS: Duration = Duration::from_secs(5);
@@ -42,35 +38,8 @@ pub(super) struct Attributes {
     pub addresses: Vec<ipnet::IpNet>,
 }
 
-/// Answers of look-ups, each with the time it was given.
-#[derive(Debug, Default)]
-pub(super) struct Memory {
-    answers: Mutex<HashMap<(String, String), (UnixMillis, Arc<Option<Attributes>>)>>,
-}
-
-impl Memory {
-    /// What was said, if it is no older than `most`. A clock that was put back makes it old.
-    fn get(
-        &self,
-        realm: &str,
-        subject: &str,
-        most: Duration,
-        now: UnixMillis,
-    ) -> Option<(Arc<Option<Attributes>>, Duration)> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, answer) = answers.get(&(realm.to_owned(), subject.to_owned()))?;
-        let stays = stay(answer, most);
-        (*at <= now && now < at.plus(stays)).then(|| (Arc::clone(answer), stays.saturating_sub(now.since(*at))))
-    }
-
-    fn keep(&self, realm: &str, subject: &str, answer: Arc<Option<Attributes>>, now: UnixMillis) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= MOST {
-            answers.clear();
-        }
-        answers.insert((realm.to_owned(), subject.to_owned()), (now, answer));
-    }
-}
+/// Answers of look-ups; none: nobody is called so.
+pub(super) type Memory = super::memory::Memory<Option<Attributes>>;
 
 /// What the directory says of `subject` at the moment, at most `cache` old, and how long that is to be believed from now
 /// on; none: the store knows all there is.
@@ -85,7 +54,8 @@ pub(super) async fn live(
 ) -> Result<Option<(Attributes, Duration)>, Refusal> {
     let Some(Directory::Http(directory)) = &realm.directory else { return Ok(None) };
     let Some(lookup) = &directory.lookup else { return Ok(None) };
-    let (answer, stays) = match inner.directory.get(&realm.realm, subject, directory.cache, now) {
+    let known = inner.directory.get(&realm.realm, subject, |answer| stay(answer, directory.cache), now);
+    let (answer, stays) = match known {
         Some(known) => known,
         None => {
             let answer = Arc::new(http::look_up(inner, directory, lookup, subject, now).await?);
