@@ -95,13 +95,7 @@ impl Store {
     /// # Errors
     /// The store is out of reach, or a key does not open.
     pub async fn signing_keys(&self, realm: Option<&str>) -> Result<Vec<SigningKeyRecord>, StoreError> {
-        let rows = Statement::new("SELECT ")
-            .push(COLUMNS)
-            .push(" FROM signing_keys")
-            .bind_some(" WHERE realm = ", realm)
-            .push(" ORDER BY activate_at, kid")
-            .read(&*self.inner.database)
-            .await?;
+        let rows = select(realm).read(&*self.inner.database).await?;
         rows.into_iter().map(|mut row| self.unsealed(&mut row)).collect()
     }
 
@@ -133,7 +127,24 @@ impl Store {
     }
 }
 
+fn select(realm: Option<&str>) -> Statement {
+    Statement::new("SELECT ")
+        .push(COLUMNS)
+        .push(" FROM signing_keys")
+        .bind_some(" WHERE realm = ", realm)
+        .push(" ORDER BY activate_at, kid")
+}
+
 impl Write {
+    /// As [`Store::signing_keys`], as this transaction sees them.
+    ///
+    /// # Errors
+    /// The store is out of reach, or a key does not open.
+    pub async fn signing_keys(&mut self, realm: Option<&str>) -> Result<Vec<SigningKeyRecord>, StoreError> {
+        let rows = select(realm).fetch(&mut *self.transaction).await?;
+        rows.into_iter().map(|mut row| self.store.unsealed(&mut row)).collect()
+    }
+
     /// Adds a signing key, and tells nodes.
     ///
     /// # Errors

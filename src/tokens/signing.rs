@@ -25,7 +25,7 @@ pub async fn ensure(store: &Store, issuing: &Issuing, now: UnixMillis) -> Result
         }
         let mut write = store.begin_alone().await?;
         // Another node may have been faster.
-        for algorithm in lacking(&store.signing_keys(Some(&realm.realm)).await?, &missing) {
+        for algorithm in lacking(&write.signing_keys(Some(&realm.realm)).await?, &missing) {
             let made = make(algorithm)?;
             write.add_signing_key(&new_key(&made, &realm.realm, algorithm, "node", (now, now))).await?;
             tracing::info!(realm = &*realm.realm, kid = made.kid, %algorithm, "a signing key was made");

@@ -132,38 +132,38 @@ async fn names(call: &Call<'_>, sessions: &[Session]) -> Result<HashMap<String, 
     Ok(clients.into_iter().map(|client| (client.id, client.identifier)).collect())
 }
 
-/// A session as it is shown.
-pub(super) async fn shown(call: &Call<'_>, session: &Session) -> Result<Value, Refusal> {
-    let client = call.store().client(&session.subject_id).await?;
-    Ok(json::session(session, client.as_ref().map(|client| client.identifier.as_str()), call.now))
+/// What the principal of a session is called.
+async fn name(call: &Call<'_>, session: &Session) -> Result<Option<String>, Refusal> {
+    Ok(call.store().client(&session.subject_id).await?.map(|client| client.identifier))
 }
 
 async fn show(call: &Call<'_>) -> Result<Answer, Refusal> {
     let session = find::session(call, call.id(0)).await?;
-    Ok(Answer::ok(shown(call, &session).await?))
+    let client = name(call, &session).await?;
+    Ok(Answer::ok(json::session(&session, client.as_deref(), call.now)))
 }
 
 async fn revoke(call: &Call<'_>) -> Result<Answer, Refusal> {
     let id = call.id(0);
     let mut session = find::session(call, id).await?;
     let reason = call.query.text("reason");
+    let client = name(call, &session).await?;
     let mut write = call.store().begin().await?;
-    let ended = write.revoke_session(id, reason.unwrap_or(NO_REASON), call.now).await?;
-    if ended {
-        session.revoked_at = Some(call.now);
-        session.revoke_reason = Some(reason.unwrap_or(NO_REASON).to_owned());
-    } else {
+    if !write.revoke_session(id, reason.unwrap_or(NO_REASON), call.now).await? {
         // Somebody was faster, a moment or a week ago.
-        session = find::session(call, id).await?;
+        drop(write);
+        let session = find::session(call, id).await?;
+        let body = json::session(&session, client.as_deref(), call.now);
+        return Ok(Answer::ok(json::with(body, [("ended", false.into())])));
     }
-    let body = shown(call, &session).await?;
-    if ended {
-        let detail = json::members(&body, &["client_id", "client", "grant", "created_at", "expires_at"]);
-        let mut event = call.event("session.revoked", &session.realm, ("session", id), detail);
-        event.reason = reason.map(str::to_owned);
-        write.audit(event);
-    }
-    call.finish(write, None, false, Answer::ok(json::with(body, [("ended", ended.into())]))).await
+    session.revoked_at = Some(call.now);
+    session.revoke_reason = Some(reason.unwrap_or(NO_REASON).to_owned());
+    let body = json::session(&session, client.as_deref(), call.now);
+    let detail = json::members(&body, &["client_id", "client", "grant", "created_at", "expires_at"]);
+    let mut event = call.event("session.revoked", &session.realm, ("session", id), detail);
+    event.reason = reason.map(str::to_owned);
+    write.audit(event);
+    call.finish(write, None, false, Answer::ok(json::with(body, [("ended", true.into())]))).await
 }
 
 async fn revoke_all(call: &Call<'_>) -> Result<Answer, Refusal> {

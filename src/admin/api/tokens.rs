@@ -13,7 +13,7 @@ use super::{Answer, Refusal, find, json, keys};
 use crate::gate::policy::Realm;
 use crate::identity::ScopeSet;
 use crate::jwt::Compact;
-use crate::store::{Client, ClientSource, IssuedInForce, RefreshInForce, Write};
+use crate::store::{Client, ClientSource, IssuedInForce, RefreshInForce, SessionInForce, Write};
 use crate::tokens::policy::RealmTokens;
 use crate::tokens::recognize::{
     Claims, Known, Standing, Trouble, claims_of, of_issued, of_refresh, of_session, recognize,
@@ -295,8 +295,9 @@ async fn revoke(call: &Call<'_>) -> Result<Answer, Refusal> {
         return Err(refuse_key(call, &presented).await?);
     }
     let known = presented.known(call).await?;
+    let session = session_of(call, realm, &known).await?;
     let mut write = call.store().begin().await?;
-    let Some(ending) = end(call, &mut write, realm, &known).await? else {
+    let Some(ending) = end(call, &mut write, realm, &known, session.as_ref()).await? else {
         return Err(Refusal::NotFound(format!("this is no token of the realm {realm}")));
     };
     let Ending { what, id, session_id, ended, session_ended } = ending;
@@ -321,14 +322,30 @@ async fn revoke(call: &Call<'_>) -> Result<Answer, Refusal> {
     call.finish(write, None, false, Answer::ok(body)).await
 }
 
+/// The session of an access token, read before anything is begun.
+async fn session_of(call: &Call<'_>, realm: &str, known: &Known) -> Result<Option<SessionInForce>, Refusal> {
+    match known {
+        Known::Access(Claims { session: Some(session), .. }) => {
+            Ok(call.store().session_in_force(realm, session).await?)
+        }
+        Known::Access(_) | Known::Refresh(_) | Known::Issued(_) | Known::Nothing => Ok(None),
+    }
+}
+
 /// Ends what is known; none where that is nothing.
-async fn end(call: &Call<'_>, write: &mut Write, realm: &str, known: &Known) -> Result<Option<Ending>, Refusal> {
+async fn end(
+    call: &Call<'_>,
+    write: &mut Write,
+    realm: &str,
+    known: &Known,
+    session: Option<&SessionInForce>,
+) -> Result<Option<Ending>, Refusal> {
     let now = call.now;
     Ok(Some(match known {
         Known::Nothing => return Ok(None),
         Known::Access(claims) => {
-            let session = claims.session.clone().unwrap_or_default();
-            let Some(found) = call.store().session_in_force(realm, &session).await? else { return Ok(None) };
+            let Some(found) = session else { return Ok(None) };
+            let session = found.session.id.clone();
             let ended = found.session.revoked_at.is_none() && !found.revoked_tokens.contains(&claims.id);
             if ended {
                 write.revoke_jti(realm, &session, &claims.id, claims.expires, now).await?;

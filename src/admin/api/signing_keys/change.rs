@@ -51,6 +51,7 @@ pub(super) async fn retire(call: &Call<'_>) -> Result<Answer, Refusal> {
     if at < call.now {
         return Err(Refusal::field("at", format!("must not lie in the past; it is {} now", call.now)));
     }
+    let live = live_sessions(call).await?;
     let (mut write, mut keys) = begin(call).await?;
     let key = meant(call, &keys)?.clone();
     let doing = Doing::of(&key, &keys, call.now);
@@ -73,7 +74,6 @@ pub(super) async fn retire(call: &Call<'_>) -> Result<Answer, Refusal> {
         retire_at: Some(Some(at)),
     };
     apply(call, &mut write, &mut keys, &key.kid, &change).await?;
-    let live = live_sessions(call, &key.realm).await?;
     let detail = json!({ "alg": key.alg, "was": doing.as_str(), "retire_at": json::time(at), "live_sessions": live });
     audit(call, &mut write, "signing_key.retired", &key, &detail);
     let body = json::with(state::to_json(meant(call, &keys)?, &keys, call.now), [("live_sessions", live.into())]);
@@ -85,6 +85,7 @@ pub(super) async fn disable(call: &Call<'_>) -> Result<Answer, Refusal> {
     let forced = call.body.boolean("force").unwrap_or(false);
     // Made before anything is begun: that takes its time.
     let fresh = if forced { replacement(call).await? } else { None };
+    let live = live_sessions(call).await?;
     let (mut write, mut keys) = begin(call).await?;
     let key = meant(call, &keys)?.clone();
     let doing = Doing::of(&key, &keys, call.now);
@@ -92,7 +93,6 @@ pub(super) async fn disable(call: &Call<'_>) -> Result<Answer, Refusal> {
         return unchanged(call, write, &key, &keys).await;
     }
     let needed = is_needed(call, &key, &keys, call.now);
-    let live = live_sessions(call, &key.realm).await?;
     if needed && fresh.is_none() {
         return Err(Refusal::Conflict {
             code: "confirmation_required",
@@ -172,9 +172,12 @@ fn is_needed(call: &Call<'_>, key: &SigningKeyRecord, keys: &[SigningKeyRecord],
     in_use && works(key, call.now) && !has_successor(keys, key, at)
 }
 
-/// How many have something that may be signed with a key of the realm.
-async fn live_sessions(call: &Call<'_>, realm: &str) -> Result<u64, Refusal> {
-    let filter = SessionFilter { realms: Some(vec![realm.to_owned()]), subject_id: None, live_at: Some(call.now) };
+/// How many have something that may be signed with a key of the realm of the key that the path names. Asked before anything
+/// is begun, for it takes a connection of its own.
+async fn live_sessions(call: &Call<'_>) -> Result<u64, Refusal> {
+    let keys = call.store().signing_keys(None).await?;
+    let realm = &meant(call, &keys)?.realm;
+    let filter = SessionFilter { realms: Some(vec![realm.clone()]), subject_id: None, live_at: Some(call.now) };
     Ok(call.store().session_count(&filter).await?)
 }
 

@@ -125,8 +125,8 @@ async fn list(call: &Call<'_>) -> Result<Answer, Refusal> {
 
 /// Begins to change keys: nobody else does until the end, nor makes any.
 async fn begin(call: &Call<'_>) -> Result<(Write, Vec<SigningKeyRecord>), Refusal> {
-    let write = call.store().begin_alone().await?;
-    let keys = call.store().signing_keys(None).await?;
+    let mut write = call.store().begin_alone().await?;
+    let keys = write.signing_keys(None).await?;
     Ok((write, keys))
 }
 
