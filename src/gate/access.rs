@@ -157,7 +157,7 @@ pub(super) fn count(
                 trail.refuse("limits", || format!("{}: {} requests are used up", quota.name, quota.limit));
                 return Err(Denial {
                     retry_after: Some(quota.retry_after),
-                    quota: Some(quota),
+                    quota: Some(Box::new(quota)),
                     ..Reason::RateLimited.into()
                 });
             }

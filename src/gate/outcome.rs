@@ -86,7 +86,7 @@ pub struct Denial {
     /// Value of `Retry-After`, rounded up to seconds.
     pub retry_after: Option<Duration>,
     /// State of the rate limit that refused.
-    pub quota: Option<Quota>,
+    pub quota: Option<Box<Quota>>,
     /// What only this refusal has to say.
     pub detail: Option<Box<Detail>>,
 }

@@ -27,10 +27,13 @@ pub(super) struct Found {
     pub(super) fields: Map<String, Value>,
 }
 
+/// An answer, and when it was given.
+type Given = (UnixMillis, Arc<Value>);
+
 /// Answers by realm and URL, each with the time it was given.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    answers: Mutex<HashMap<(String, String), (UnixMillis, Arc<Value>)>>,
+    answers: Mutex<HashMap<(String, String), Given>>,
 }
 
 impl Service<'_> {

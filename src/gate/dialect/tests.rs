@@ -159,7 +159,7 @@ fn a_limit_and_the_allowed_methods_are_told() {
         headers: LimitHeaders::XRateLimit,
     };
     let dialect = Dialect::builtin("shop");
-    let limited = dialect.render(&Denial { quota: Some(quota), ..Reason::RateLimited.into() }, &id());
+    let limited = dialect.render(&Denial { quota: Some(Box::new(quota)), ..Reason::RateLimited.into() }, &id());
     assert_eq!(field(&limited, "x-ratelimit-limit").unwrap(), "600");
     assert_eq!(field(&limited, "x-ratelimit-remaining").unwrap(), "0");
     assert_eq!(field(&limited, "x-ratelimit-reset").unwrap(), "60");

@@ -42,10 +42,13 @@ pub(super) struct Attributes {
     pub addresses: Vec<ipnet::IpNet>,
 }
 
+/// What was said, and when.
+type Said = (UnixMillis, Arc<Option<Attributes>>);
+
 /// Answers of look-ups, each with the time it was given.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    answers: Mutex<HashMap<(String, String), (UnixMillis, Arc<Option<Attributes>>)>>,
+    answers: Mutex<HashMap<(String, String), Said>>,
 }
 
 impl Memory {
