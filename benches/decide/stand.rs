@@ -210,6 +210,7 @@ impl Call {
             host: self.headers.get(HOST).and_then(|host| host.to_str().ok()),
             headers: &self.headers,
             peer: Some(self.peer),
+            handshake: None,
             now: NOW,
         }
     }

@@ -115,6 +115,7 @@ impl Desk<'_> {
             host: Some("api.example.com"),
             headers,
             peer: Some([203, 0, 113, 9].into()),
+            handshake: None,
             now: self.now,
         }
     }

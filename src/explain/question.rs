@@ -118,6 +118,7 @@ impl Question {
             host: Some(&self.host),
             headers: &self.headers,
             peer: Some(self.peer),
+            handshake: None,
             now: self.now,
         }
     }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 use uuid::fmt::Hyphenated;
@@ -25,8 +26,32 @@ pub struct Request<'a> {
     pub headers: &'a HeaderMap,
     /// Address of the connection's other end; none on a Unix socket.
     pub peer: Option<IpAddr>,
+    /// What the handshake of its connection told; none without TLS.
+    pub handshake: Option<&'a Handshake>,
     /// The one clock reading of this request.
     pub now: UnixMillis,
+}
+
+/// What the TLS handshake of a connection told. True of the connection, whoever's requests come over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// The name that the client asked for (RFC 6066 section 3), in lower case and without a trailing dot; none: it named
+    /// none.
+    pub server_name: Option<Box<str>>,
+    /// The client's certificate, verified against the authorities of the listener; none: it showed none.
+    pub certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// A verified certificate of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Its names: `uri:…`, `dns:…` (lower case), `email:…` of the subject alternative names, in their order; where it has
+    /// none of any kind, `cn:…`.
+    pub names: Box<[Box<str>]>,
+    /// SHA-256 of the certificate in DER, in lower-case hexadecimal: safe to log.
+    pub fingerprint: Box<str>,
+    /// The end of its validity: the connection may outlive it, the identity does not.
+    pub not_after: UnixMillis,
 }
 
 /// Identifies a request in answers, logs and upstream: a UUIDv7, or what a trusted proxy sent.

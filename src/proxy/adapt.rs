@@ -1,6 +1,7 @@
 //! Between the engine's types and the gate's: the view of a request.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Version};
@@ -9,7 +10,7 @@ use pingora::proxy::Session;
 
 use crate::clock::UnixMillis;
 use crate::gate::outcome::{Denial, Reason, Why};
-use crate::gate::request::{Request, RequestId};
+use crate::gate::request::{Handshake, Request, RequestId};
 use crate::proxy::Live;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -19,9 +20,15 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// # Errors
 /// What the gate could not look at: a target or a host that is no text. Requests of HTTP/1 were checked before; this is
 /// for every other way in.
-pub(super) fn view(header: &RequestHeader, peer: Option<IpAddr>, now: UnixMillis) -> Result<Request<'_>, Denial> {
+pub(super) fn view<'a>(
+    header: &'a RequestHeader,
+    peer: Option<IpAddr>,
+    handshake: Option<&'a Handshake>,
+    now: UnixMillis,
+) -> Result<Request<'a>, Denial> {
     let (path, query) = split_query(target(header)?);
-    Ok(Request { method: &header.method, path, query, host: host(header)?, headers: &header.headers, peer, now })
+    let host = host(header)?;
+    Ok(Request { method: &header.method, path, query, host, headers: &header.headers, peer, handshake, now })
 }
 
 /// Path and query as received; of a target in absolute form what follows the authority.
@@ -73,6 +80,12 @@ pub(super) fn adopted_id(headers: &HeaderMap, peer: Option<IpAddr>, live: &Live)
 pub(super) fn peer(session: &Session) -> Option<SocketAddr> {
     let address = session.client_addr()?.as_inet()?;
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// What the handshake of the connection told: the front door leaves it where the engine keeps what it does not use itself.
+pub(super) fn handshake(session: &Session) -> Option<Arc<Handshake>> {
+    let kept = session.digest()?.proxy_digest.as_ref()?;
+    kept.user_data.as_ref()?.downcast_ref::<Arc<Handshake>>().cloned()
 }
 
 /// How the client reached the gateway.

@@ -14,7 +14,7 @@ use super::{Gateway, Live, adapt};
 use crate::clock::{Stopwatch, UnixMillis};
 use crate::gate::outcome::{Denial, Permit, Reason, Why};
 use crate::gate::policy::Timeouts;
-use crate::gate::request::RequestId;
+use crate::gate::request::{Handshake, RequestId};
 use crate::gate::trail::Trail;
 use crate::telemetry::{Ending, Outcome};
 
@@ -28,6 +28,8 @@ pub struct Exchange {
     pub(super) at: UnixMillis,
     /// What became known.
     pub(super) trail: Trail,
+    /// What the connection's TLS handshake told.
+    pub(super) handshake: Option<Arc<Handshake>>,
     /// The right to forward.
     pub(super) permit: Option<Permit>,
     /// How often an upstream was tried.
@@ -53,6 +55,7 @@ impl Exchange {
             live: gateway.live.load_full(),
             at: gateway.clock.now(),
             trail: Trail::default(),
+            handshake: None,
             permit: None,
             tries: 0,
             pace: None,
@@ -70,6 +73,7 @@ impl Exchange {
     pub(super) fn meet(&mut self, session: &Session) {
         let window = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>());
         self.arrived = Some(window.map_or_else(Stopwatch::start, Window::arrived));
+        self.handshake = adapt::handshake(session);
         self.trail.peer_ip = adapt::peer(session).map(|peer| peer.ip());
         self.id = adapt::adopted_id(&session.req_header().headers, self.trail.peer_ip, &self.live);
     }

@@ -98,7 +98,7 @@ fn ask(
     let text = |name: &HeaderName| Some(header.headers.get(name)?.to_str().ok()?.to_owned());
     let presented = match &grant.action {
         Action::Redeem { field: None, .. } => {
-            let request = adapt::view(header, exchange.trail.peer_ip, exchange.at)?;
+            let request = adapt::view(header, exchange.trail.peer_ip, exchange.handshake.as_deref(), exchange.at)?;
             match credential::find(&request, &permit.route().places)? {
                 Presented::One { text, .. } => Some(Zeroizing::new(text.into_owned())),
                 Presented::Nothing => return Err(Denial::new(Reason::MissingCredentials)),

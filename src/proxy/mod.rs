@@ -83,9 +83,9 @@ pub struct Forwarder(pub Arc<Gateway>);
 impl Forwarder {
     /// Asks the gate, then what only the edge can know.
     async fn judge(&self, session: &mut Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
-        let Exchange { live, trail, at, .. } = exchange;
+        let Exchange { live, trail, at, handshake, .. } = exchange;
         let header = session.req_header();
-        let request = adapt::view(header, trail.peer_ip, *at)?;
+        let request = adapt::view(header, trail.peer_ip, handshake.as_deref(), *at)?;
         let permit = self.0.gate.decide(&live.snapshot, &request, trail).await?;
         adapt::wants_websocket(header)?;
         if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {

@@ -27,8 +27,16 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 /// `ok TEXT`, `bad WHY`, `400 WHY` or `nothing`; with the place where there are several.
 fn look(from: &[&str], lines: &[(&str, &str)], query: Option<&str>) -> String {
     let map = headers(lines);
-    let request =
-        Request { method: &Method::GET, path: "/", query, host: None, headers: &map, peer: None, now: UnixMillis(0) };
+    let request = Request {
+        method: &Method::GET,
+        path: "/",
+        query,
+        host: None,
+        headers: &map,
+        peer: None,
+        handshake: None,
+        now: UnixMillis(0),
+    };
     let places = places(from);
     let position = |place: &RoutePlace| places.iter().position(|own| std::ptr::eq(own, place)).unwrap();
     match find(&request, &places) {
@@ -176,6 +184,7 @@ fn text_is_borrowed_where_nothing_had_to_be_decoded() {
         host: None,
         headers: &map,
         peer: None,
+        handshake: None,
         now: UnixMillis(0),
     };
     for from in ["header:authorization", "query:t"] {
@@ -227,7 +236,7 @@ proptest! {
     fn any_line_is_judged_and_a_text_is_always_visible(line in "(Bearer|Basic|[ -~]{0,6})[ -~\t]{0,20}") {
         let map = headers(&[("authorization", &line)]);
         let request =
-            Request { method: &Method::GET, path: "/", query: None, host: None, headers: &map, peer: None, now: UnixMillis(0) };
+            Request { method: &Method::GET, path: "/", query: None, host: None, headers: &map, peer: None, handshake: None, now: UnixMillis(0) };
         let places = places(AUTHORIZATION);
         if let Ok(Presented::One { text, .. }) = find(&request, &places) {
             prop_assert!(text.bytes().all(|b| b.is_ascii_graphic()));

@@ -81,6 +81,7 @@ impl Duel<'_> {
             host: Some("api.test"),
             headers: &headers,
             peer: Some([127, 0, 0, 1].into()),
+            handshake: None,
             now: self.gw.clock.now(),
         };
         let mut trail = Trail::default();

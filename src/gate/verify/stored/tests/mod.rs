@@ -148,6 +148,7 @@ impl Stage {
             host: Some(host),
             headers: &headers,
             peer: Some(IP.into()),
+            handshake: None,
             now: UnixMillis(self.now.load(Ordering::SeqCst)),
         };
         self.gate.decide(&self.snapshot, &request, trail).await
