@@ -29,6 +29,7 @@ use super::{DEADLINE, NOW, eventually};
 /// A gateway in the making.
 pub(crate) struct Builder {
     listen: Vec<String>,
+    admin: String,
     server: String,
     store: String,
     realms: Vec<String>,
@@ -47,9 +48,15 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Listens here instead of `127.0.0.1:0`; several times for several listeners.
+    /// Listens here instead of `127.0.0.1:0`; several times for several listeners. What begins with `{` is the whole table.
     pub(crate) fn listen(mut self, address: &str) -> Self {
         self.listen.push(address.to_owned());
+        self
+    }
+
+    /// Has its admin listener here instead of `127.0.0.1:0`; as for [`Builder::listen`].
+    pub(crate) fn admin_listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.admin);
         self
     }
 
@@ -233,12 +240,17 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
 
     fn main_file(&self, server: &str) -> String {
         let listen = if self.listen.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.listen.clone() };
-        let listen: Vec<_> = listen.iter().map(|address| format!("{{ address = \"{address}\" }}")).collect();
+        let table = |text: &String| match text.starts_with('{') {
+            true => text.clone(),
+            false => format!("{{ address = \"{text}\" }}"),
+        };
+        let listen: Vec<_> = listen.iter().map(table).collect();
         // A test that has to say it otherwise writes the table itself.
         let store = if self.store.is_empty() { String::new() } else { format!("[store]\n{}\n", self.store) };
         // `[server]` last: what a test adds may begin with keys of it and go on with other tables.
         format!(
-            "[admin]\nlisten = {{ address = \"127.0.0.1:0\" }}\n\n{store}[server]\nlisten = [{}]\n{server}\n",
+            "[admin]\nlisten = {}\n\n{store}[server]\nlisten = [{}]\n{server}\n",
+            table(&self.admin),
             listen.join(", ")
         )
     }
@@ -266,6 +278,7 @@ impl Gateway {
     pub(crate) fn builder() -> Builder {
         Builder {
             listen: Vec::new(),
+            admin: "127.0.0.1:0".to_owned(),
             server: String::new(),
             store: String::new(),
             realms: Vec::new(),
