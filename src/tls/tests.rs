@@ -63,7 +63,7 @@ fn a_key_belongs_to_its_certificate_and_is_readable() {
     let read = || Certificate::read("a.pem", cert.as_bytes()).unwrap();
     assert!(read().with_key(key.as_bytes()).is_ok());
     assert!(read().with_key(other.as_bytes()).unwrap_err().contains("another certificate"));
-    assert!(read().with_key(b"hunter2").unwrap_err().contains("no private key"));
+    assert!(read().with_key(b"hunter2").unwrap_err().contains("expected a private key"));
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
     assert!(read().with_key(encrypted.as_bytes()).unwrap_err().contains("encrypted"));
 }
