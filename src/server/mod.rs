@@ -6,10 +6,12 @@
 
 mod authorities;
 mod control;
+mod descriptors;
 mod feed;
 mod issuing;
 mod listen;
 mod shutdown;
+mod socket;
 mod store;
 mod surroundings;
 mod teller;
@@ -19,7 +21,6 @@ mod upkeep;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -36,21 +37,23 @@ use crate::admin::api::Admin;
 use crate::admin::http::Api;
 use crate::admin::{self, AdminApp};
 use crate::clock::Clock;
-use crate::config::{Config, Problems, Settings};
+use crate::config::{Config, ListenAddress, Problems, Settings};
 use crate::gate::Gate;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 use crate::password::Hasher;
-use crate::proxy::front_door::{FrontDoor, Patience};
+use crate::proxy::front_door::{Crowd, FrontDoors, Listener, Patience};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
 use crate::store::{OpenError, Store};
 use crate::telemetry::{Telemetry, TelemetryError};
 use control::Control;
-use listen::{Counted, Prebound, bind};
+use listen::{Counted, Prebound};
 use shutdown::{Order, Shutdown};
+pub use socket::LocalAddress;
+use socket::{SocketFile, bind, bind_all};
 use store::OpenStore;
 use surroundings::Here;
 use teller::Teller;
@@ -119,12 +122,12 @@ impl fmt::Debug for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener could not be opened.
-    #[error("{key}: cannot listen on {address}: {source}; {advice}", advice = listen::advice(source))]
+    #[error("{key}: cannot listen on {address}: {source}; {advice}", advice = socket::advice(address, source))]
     Listen {
         /// Key of the configuration.
         key: String,
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system said.
         source: io::Error,
     },
@@ -146,8 +149,9 @@ pub struct Server {
     shutdown: Shutdown,
     handle: Handle,
     store: Option<OpenStore>,
-    local_addrs: Vec<SocketAddr>,
-    admin_addr: SocketAddr,
+    local_addrs: Vec<LocalAddress>,
+    admin_addr: LocalAddress,
+    files: Vec<SocketFile>,
 }
 
 impl fmt::Debug for Server {
@@ -222,13 +226,9 @@ impl Server {
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
         let Config { settings, mut snapshot, issuing, files, warnings, .. } = config;
-        let sockets: Vec<_> = settings
-            .listen
-            .iter()
-            .enumerate()
-            .map(|(n, address)| bind(&format!("server.listen[{n}]"), *address))
-            .collect::<Result<_, _>>()?;
-        let admin_socket = bind("admin.listen", settings.admin_listen)?;
+        let most_connections = descriptors::connections(settings.max_connections);
+        let sockets = bind_all(&settings.listen.iter().map(|listener| &listener.address).collect::<Vec<_>>())?;
+        let admin_socket = bind("admin.listen", &settings.admin_listen, false)?;
         reload::log_warnings(&warnings);
 
         let access_log = settings.log.access.then_some(options.access_log);
@@ -296,14 +296,26 @@ impl Server {
             },
         ));
 
-        let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
-        let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };
-        let front = FrontDoor::new(&engine.configuration, Arc::clone(&gateway), patience);
-        let proxy = Service::new("proxy".into(), Counted::new(front, shutdown.connections()));
-        let proxy = Prebound::new(proxy, sockets).until(shutdown.listening(), shutdown.listeners_ended());
+        let local_addrs: Vec<_> = sockets.iter().map(|socket| socket.address.clone()).collect();
+        let patience = Patience {
+            header: settings.header_timeout,
+            idle: settings.idle_timeout,
+            handshake: settings.handshake_timeout,
+        };
+        let crowd = Crowd::new(settings.max_connections_per_address);
+        let front = FrontDoors::new(&engine.configuration, Arc::clone(&gateway), patience, crowd);
+        let doors = settings.listen.iter().zip(sockets).map(|(listener, socket)| {
+            let arrivals = gateway.telemetry.arrivals(&socket.address.to_string());
+            let unix = socket.address.inet().is_none();
+            let at = Listener { unix, proxy_protocol: listener.proxy_protocol, arrivals: arrivals.clone() };
+            let door = Counted::new(front.at(at), shutdown.connections(), most_connections, arrivals);
+            (Service::new("proxy".into(), door), socket)
+        });
+        let mut proxy = Prebound::new(doors.collect()).until(shutdown.listening(), shutdown.listeners_ended());
+        let mut files = proxy.take_files();
         engine.add_service(proxy).add_dependency(&control);
 
-        let admin_addr = admin_socket.0;
+        let admin_addr = admin_socket.address.clone();
         let report = Teller {
             gateway: Arc::clone(&gateway),
             health,
@@ -322,21 +334,23 @@ impl Server {
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
         let mut admin = Service::new("admin".into(), AdminApp::new(router));
         admin.threads = Some(1);
-        engine.add_service(Prebound::new(admin, vec![admin_socket]));
+        let mut admin = Prebound::new(vec![(admin, admin_socket)]);
+        files.append(&mut admin.take_files());
+        engine.add_service(admin);
 
         let lent = store.as_ref().map(|store| (store.store.clone(), store.handle()));
         let handle = Handle { orders: Arc::new(orders), gateway, reloader, store: lent };
-        Ok(Self { engine, shutdown, handle, store, local_addrs, admin_addr })
+        Ok(Self { engine, shutdown, handle, store, local_addrs, admin_addr, files })
     }
 
     /// Where requests arrive, in the order of the configuration, with real ports.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[LocalAddress] {
         &self.local_addrs
     }
 
     /// Where metrics and health are served, with the real port.
-    pub fn admin_addr(&self) -> SocketAddr {
-        self.admin_addr
+    pub fn admin_addr(&self) -> &LocalAddress {
+        &self.admin_addr
     }
 
     /// To steer the gateway while it runs.
@@ -348,6 +362,7 @@ impl Server {
     pub fn run(self) {
         let shutdown = self.shutdown.announcing(self.local_addrs, self.admin_addr);
         self.engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
+        drop(self.files);
         if let Some(store) = self.store {
             store.close();
         }

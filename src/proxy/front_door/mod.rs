@@ -1,10 +1,13 @@
 //! Where connections arrive: between the listener and the proxy engine. What has to be known before a byte is parsed
-//! belongs here (deadlines, the strict check of heads; later the PROXY protocol and TLS, which wrap the stream before
+//! belongs here (the PROXY protocol, deadlines, the strict check of heads; later TLS, which wraps the stream before
 //! `connection` serves it); what a request may do does not.
 
 mod chunks;
 mod connection;
+mod crowd;
 mod head;
+mod introduce;
+mod proxy_protocol;
 mod refusal;
 mod window;
 
@@ -20,6 +23,7 @@ use pingora::server::configuration::ServerConf;
 
 pub use connection::Patience;
 use connection::{Refused, Rules};
+pub use crowd::Crowd;
 use head::Limits;
 pub(super) use window::Window;
 
@@ -27,43 +31,73 @@ use super::{Forwarder, Gateway};
 use crate::gate::dialect::Rendered;
 use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
-use crate::telemetry::{Ending, Outcome};
+use crate::telemetry::{Arrivals, Ending, Outcome};
 
-/// Serves the connections of plain TCP listeners; one serves any number of listeners, which then share one pool of
-/// connections to upstreams.
-pub struct FrontDoor {
+/// What a listener wants of its connections.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Whether they come over a Unix socket.
+    pub unix: bool,
+    /// Whether each begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Counts them.
+    pub arrivals: Arrivals,
+}
+
+/// What all listeners of a gateway share: one pool of connections to upstreams, say.
+pub struct FrontDoors {
     proxy: Arc<HttpProxy<Forwarder>>,
     gateway: Arc<Gateway>,
     patience: Patience,
+    crowd: Arc<Crowd>,
 }
 
-impl FrontDoor {
-    /// A front door before `gateway`. `conf` must allow two tries (`max_retries = 2`) for an upstream to be asked again.
+/// Serves the connections of one listener.
+pub struct FrontDoor {
+    shared: Arc<FrontDoors>,
+    listener: Listener,
+}
+
+impl FrontDoors {
+    /// Front doors before `gateway`. `conf` must allow two tries (`max_retries = 2`) for an upstream to be asked again.
     ///
     /// # Panics
     /// The engine does when it cannot load the certificate authorities that `conf` names: see to it before.
-    pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience) -> Self {
+    pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience, crowd: Arc<Crowd>) -> Arc<Self> {
         let proxy = Arc::new(http_proxy(conf, Forwarder(Arc::clone(&gateway))));
-        Self { proxy, gateway, patience }
+        Arc::new(Self { proxy, gateway, patience, crowd })
+    }
+
+    /// The one of a listener.
+    pub fn at(self: &Arc<Self>, listener: Listener) -> FrontDoor {
+        FrontDoor { shared: Arc::clone(self), listener }
+    }
+}
+
+impl fmt::Debug for FrontDoors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrontDoors").field("patience", &self.patience).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for FrontDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrontDoor").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("FrontDoor").field("listener", &self.listener).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl ServerApp for FrontDoor {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        connection::serve(&self.proxy, &*self.gateway, self.patience, stream, shutdown).await;
+        let (stream, _place) = self.receive(stream).await?;
+        let FrontDoors { proxy, gateway, patience, .. } = &*self.shared;
+        connection::serve(proxy, &**gateway, *patience, stream, shutdown).await;
         None
     }
 
     /// Without this the engine would not notice that the server stops.
     async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
+        self.shared.proxy.http_cleanup().await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! at first sight and is found again without hashing and without a lock.
 
 mod at_sight;
+mod connections;
 mod declare;
 mod pulled;
 mod store;
@@ -23,6 +24,8 @@ use crate::gate::policy::Realm;
 use crate::gate::trail::{Authentication, Trail};
 use crate::identity::CredentialKind;
 use at_sight::AtSight;
+pub(super) use connections::ConnectionMetrics;
+pub use connections::TurnedAway;
 use declare::Declare;
 pub use pulled::Figures;
 pub(super) use pulled::KeySetFigures;
@@ -59,6 +62,7 @@ pub(super) struct Metrics {
     key_cache: Lookups,
     unknown_key_cache: Lookups,
     store: StoreMetrics,
+    pub(super) connections: ConnectionMetrics,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_success_at: Gauge,
@@ -211,6 +215,7 @@ impl Metrics {
             key_cache: Lookups::of(&cache, "keys"),
             unknown_key_cache: Lookups::of(&cache, "unknown_keys"),
             store: StoreMetrics::new(&declare)?,
+            connections: ConnectionMetrics::new(&declare)?,
             reloads: declare.counters(
                 "config_reloads_total",
                 "Attempts to load the configuration anew.",
