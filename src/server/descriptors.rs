@@ -5,15 +5,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// For each connection: the client's, and one to an upstream.
 const PER_CONNECTION: u64 = 2;
 
-/// For all else: listeners, the store, logs, runtimes, the admin side.
+/// For all else: listeners, the store, logs, the admin side.
 const APART: u64 = 256;
+
+/// For each thread of the proxy: its runtime, and those of other services that have as many.
+const PER_THREAD: u64 = 6;
 
 /// Raises the process's own bound to what the system allows it, and says how many connections there may be: `wanted`, or
 /// fewer where descriptors would run out before. A process without descriptors cannot accept, ask an upstream, or read a
 /// file; one that turns connections away serves all others.
-pub(super) fn connections(wanted: usize) -> usize {
+pub(super) fn connections(wanted: usize, threads: usize) -> usize {
     let limit = raise();
-    let possible = affordable(limit);
+    let possible = affordable(limit, threads);
     if possible < wanted {
         tracing::warn!(
             max_connections = wanted,
@@ -35,8 +38,9 @@ fn raise() -> u64 {
 }
 
 /// How many connections so many descriptors are enough for; at least one.
-fn affordable(descriptors: u64) -> usize {
-    let connections = descriptors.saturating_sub(APART) / PER_CONNECTION;
+fn affordable(descriptors: u64, threads: usize) -> usize {
+    let apart = PER_THREAD.saturating_mul(u64::try_from(threads).unwrap_or(u64::MAX)).saturating_add(APART);
+    let connections = descriptors.saturating_sub(apart) / PER_CONNECTION;
     usize::try_from(connections).unwrap_or(usize::MAX).max(1)
 }
 
@@ -46,15 +50,16 @@ mod tests {
 
     #[test]
     fn there_are_as_many_connections_as_descriptors_are_enough_for() {
-        assert_eq!(affordable(u64::MAX), usize::try_from((u64::MAX - APART) / 2).unwrap());
-        assert_eq!(affordable(40_256), 20_000);
-        assert_eq!(affordable(1024), 384);
-        assert_eq!(affordable(0), 1);
+        assert_eq!(affordable(u64::MAX, 2), usize::try_from((u64::MAX - APART) / 2 - 6).unwrap());
+        assert_eq!(affordable(40_268, 2), 20_000);
+        assert_eq!(affordable(1024, 2), 378);
+        assert_eq!(affordable(1024, 1000), 1);
+        assert_eq!(affordable(0, 0), 1);
     }
 
     #[test]
     fn the_limit_is_raised_to_what_the_system_allows() {
-        assert_eq!(connections(1), 1);
+        assert_eq!(connections(1, 1), 1);
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum);
     }

@@ -226,7 +226,7 @@ impl Server {
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
         let Config { settings, mut snapshot, issuing, files, warnings, .. } = config;
-        let most_connections = descriptors::connections(settings.max_connections);
+        let most_connections = descriptors::connections(settings.max_connections, threads(&settings));
         let sockets = bind_all(&settings.listen.iter().map(|listener| &listener.address).collect::<Vec<_>>())?;
         let admin_socket = bind("admin.listen", &settings.admin_listen, false)?;
         reload::log_warnings(&warnings);
@@ -303,12 +303,12 @@ impl Server {
             handshake: settings.handshake_timeout,
         };
         let crowd = Crowd::new(settings.max_connections_per_address);
-        let front = FrontDoors::new(&engine.configuration, Arc::clone(&gateway), patience, crowd);
+        let fronts = FrontDoors::new(&engine.configuration, Arc::clone(&gateway), patience, crowd);
         let doors = settings.listen.iter().zip(sockets).map(|(listener, socket)| {
             let arrivals = gateway.telemetry.arrivals(&socket.address.to_string());
             let unix = socket.address.inet().is_none();
             let at = Listener { unix, proxy_protocol: listener.proxy_protocol, arrivals: arrivals.clone() };
-            let door = Counted::new(front.at(at), shutdown.connections(), most_connections, arrivals);
+            let door = Counted::new(fronts.of(at), shutdown.connections(), most_connections, arrivals);
             (Service::new("proxy".into(), door), socket)
         });
         let mut proxy = Prebound::new(doors.collect()).until(shutdown.listening(), shutdown.listeners_ended());
@@ -371,11 +371,16 @@ impl Server {
     }
 }
 
+/// Threads of the proxy.
+fn threads(settings: &Settings) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if settings.threads == 0 { cores() } else { settings.threads }
+}
+
 /// The engine's configuration. How it ends is ours (`shutdown`): what it would wait for is over when it is told.
 fn engine_conf(settings: &Settings, work_stealing: bool) -> ServerConf {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     ServerConf {
-        threads: if settings.threads == 0 { cores() } else { settings.threads },
+        threads: threads(settings),
         work_stealing,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),

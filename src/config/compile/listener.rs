@@ -22,7 +22,11 @@ pub(super) fn listeners(work: &mut Compiler<'_>, server: &Server) -> Vec<Listene
         if listeners.iter().any(|earlier| collide(&earlier.address, &address)) {
             work.fault(at, "stands here twice");
         }
-        listeners.push(ListenerSettings { address, proxy_protocol: listener.value.proxy_protocol.value });
+        let proxy_protocol = &listener.value.proxy_protocol;
+        if proxy_protocol.value && server.trusted_proxies.value.is_empty() {
+            work.fault(&proxy_protocol.at, "nobody could connect: name the proxies in `server.trusted_proxies`");
+        }
+        listeners.push(ListenerSettings { address, proxy_protocol: proxy_protocol.value });
     }
     listeners
 }
@@ -80,11 +84,11 @@ fn socket_path(work: &mut Compiler<'_>, at: &At, written: &str) -> Option<PathBu
         return None;
     };
     let fault = match path.to_str() {
-        Some(text) if text.chars().any(|c| c.is_whitespace() || c.is_control()) => "must not have blanks in its path",
-        Some(text) if text.len() > LONGEST_PATH => "its path is too long: choose one of at most 100 bytes",
+        Some(text) if text.chars().any(|c| c.is_whitespace() || c.is_control()) => "has blanks: choose one without",
+        Some(text) if text.len() > LONGEST_PATH => "is too long: choose one of at most 100 bytes",
         Some(_) => return Some(path),
-        None => "its path is not UTF-8",
+        None => "is not UTF-8",
     };
-    work.fault(at, format!("the Unix socket {:?} {fault}", path.display()));
+    work.fault(at, format!("the path {:?} of the Unix socket {fault}", path.display()));
     None
 }

@@ -46,11 +46,16 @@ impl Shape for TrustedPeer {
     }
 
     fn read(value: &Value<'_>, walk: &mut Walk<'_>) -> Option<Self> {
-        let text = walk.text(value, "a network such as \"10.0.0.0/8\", or \"unix\"")?;
+        let expected = "a network such as \"10.0.0.0/8\" or \"2001:db8::/32\", or \"unix\"";
+        let text = walk.text(value, expected)?;
         if text == "unix" {
             return Some(Self::Unix);
         }
-        network(text).map(Self::Network).map_err(|fault| walk.fault(value.span(), fault)).ok()
+        let network = match parse_network(text) {
+            Err(NetworkFault::Malformed) => Err(format!("expected {expected}")),
+            Ok(_) | Err(NetworkFault::NotCanonical(_)) => network(text),
+        };
+        network.map(Self::Network).map_err(|fault| walk.fault(value.span(), fault)).ok()
     }
 }
 

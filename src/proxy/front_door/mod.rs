@@ -69,7 +69,7 @@ impl FrontDoors {
     }
 
     /// The one of a listener.
-    pub fn at(self: &Arc<Self>, listener: Listener) -> FrontDoor {
+    pub fn of(self: &Arc<Self>, listener: Listener) -> FrontDoor {
         FrontDoor { shared: Arc::clone(self), listener }
     }
 }

@@ -13,7 +13,7 @@ use portcullis::clock::{Clock, SettableClock, UnixMillis};
 use portcullis::config::{Attempt, Config, Problems, Sources};
 use portcullis::outbound::HttpFetch;
 use portcullis::reload::Source;
-use portcullis::server::{Handle, Options, Server};
+use portcullis::server::{Handle, LocalAddress, Options, Server};
 use portcullis::store::{Store, StoreSettings};
 use tempfile::TempDir;
 
@@ -47,7 +47,7 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Listens here instead of `127.0.0.1:0`; several times for several listeners.
+    /// Listens here instead of `127.0.0.1:0`; several times for several listeners. What begins with `{` is the whole table.
     pub(crate) fn listen(mut self, address: &str) -> Self {
         self.listen.push(address.to_owned());
         self
@@ -185,7 +185,9 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
         let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &again)) };
         (options.source, options.watch_every) = (Some(source), self.watch_every);
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
-        let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
+        let addrs = server.local_addrs().iter().filter_map(LocalAddress::inet).collect();
+        let admin = server.admin_addr().inet().expect("an address of the admin listener");
+        let handle = server.handle();
         let thread =
             std::thread::Builder::new().name("it-gateway".to_owned()).spawn(move || server.run()).expect("a thread");
         Ok(Gateway {
@@ -233,7 +235,11 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
 
     fn main_file(&self, server: &str) -> String {
         let listen = if self.listen.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.listen.clone() };
-        let listen: Vec<_> = listen.iter().map(|address| format!("{{ address = \"{address}\" }}")).collect();
+        let table = |text: &String| match text.starts_with('{') {
+            true => text.clone(),
+            false => format!("{{ address = \"{text}\" }}"),
+        };
+        let listen: Vec<_> = listen.iter().map(table).collect();
         // A test that has to say it otherwise writes the table itself.
         let store = if self.store.is_empty() { String::new() } else { format!("[store]\n{}\n", self.store) };
         // `[server]` last: what a test adds may begin with keys of it and go on with other tables.
@@ -289,7 +295,7 @@ impl Gateway {
         self.addrs[0]
     }
 
-    /// Where every listener listens.
+    /// Where every listener listens that is no Unix socket.
     pub(crate) fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }
