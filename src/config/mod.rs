@@ -6,6 +6,7 @@
 mod compile;
 mod files;
 mod keys;
+mod listener;
 mod problem;
 mod reference;
 mod schema;
@@ -15,7 +16,6 @@ mod value;
 mod walk;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +33,7 @@ use compile::RealmInput;
 use files::{Files, Layout};
 pub use files::{SourceFile, realm_files};
 use keys::{Realm, Root};
+pub use listener::{ListenAddress, ListenerSettings};
 use problem::At;
 pub use problem::{Problem, Problems};
 pub use reference::reference;
@@ -66,12 +67,16 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where requests arrive.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenerSettings>,
     /// Threads of the proxy; 0 = one a core.
     pub threads: usize,
+    /// Connections at once, over all listeners.
+    pub max_connections: usize,
+    /// Connections at once from one address; 0 = off.
+    pub max_connections_per_address: u32,
     /// For a whole request head.
     pub header_timeout: Duration,
-    /// For what comes before the first request of a connection: its TLS handshake.
+    /// For what comes before the first request of a connection: its PROXY header and its TLS handshake.
     pub handshake_timeout: Duration,
     /// A connection without a request is kept.
     pub idle_timeout: Duration,
@@ -79,8 +84,8 @@ pub struct Settings {
     pub shutdown_delay: Duration,
     /// After that, running requests may take this long.
     pub shutdown_grace: Duration,
-    /// Where metrics and health are served; loopback.
-    pub admin_listen: SocketAddr,
+    /// Where metrics and health are served; loopback, or a Unix socket.
+    pub admin_listen: ListenAddress,
     /// Operational log.
     pub log: LogSettings,
     /// Bytes of the cache of verified tokens; 0 = off.

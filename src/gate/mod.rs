@@ -112,7 +112,8 @@ fn find_client(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) ->
     trail.pass("client address", || match (client.ip, client.peer_trusted) {
         (Some(ip), false) => format!("{ip}, the other end of the connection"),
         (Some(ip), true) => format!("{ip}, as told by trusted proxies"),
-        (None, _) => "unknown: what the proxies tell cannot be relied on".to_owned(),
+        (None, true) => "unknown: what the proxies tell cannot be relied on".to_owned(),
+        (None, false) => "none: the other end of the connection is on a Unix socket".to_owned(),
     });
     client
 }

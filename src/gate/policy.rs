@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
+use super::client_ip::TrustedProxies;
 use super::credential::Place;
 use super::dialect::Dialect;
 use super::headers::IdentityHeaders;
@@ -34,7 +35,7 @@ pub struct Snapshot {
     /// Hosts that owners of the store brought with them: asked after `hosts`.
     pub owned_hosts: Arc<OwnedHosts>,
     /// Peers whose forwarding headers are believed.
-    pub trusted_proxies: NetworkSet,
+    pub trusted_proxies: TrustedProxies,
     /// Size limits.
     pub sizes: Sizes,
     /// Tolerance for `iat` and `nbf`.

@@ -190,6 +190,8 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let Settings {
         listen,
         threads,
+        max_connections,
+        max_connections_per_address,
         header_timeout,
         handshake_timeout,
         idle_timeout,
@@ -204,6 +206,8 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let same = [
         ("server.listen", *listen == new.listen),
         ("server.threads", *threads == new.threads),
+        ("server.max_connections", *max_connections == new.max_connections),
+        ("server.max_connections_per_address", *max_connections_per_address == new.max_connections_per_address),
         ("server.header_timeout", *header_timeout == new.header_timeout),
         ("server.handshake_timeout", *handshake_timeout == new.handshake_timeout),
         ("server.idle_timeout", *idle_timeout == new.idle_timeout),
@@ -251,21 +255,28 @@ fn problem(file: PathBuf, key: &str, text: &str) -> Problems {
 mod tests {
     use std::time::Duration;
 
+    use std::net::SocketAddr;
+
     use super::*;
-    use crate::config::LogSettings;
+    use crate::config::{ListenerSettings, LogSettings};
     use crate::secret::Secret;
     use crate::store::Location;
 
     fn settings() -> Settings {
         Settings {
-            listen: vec![([0, 0, 0, 0], 8080).into()],
+            listen: vec![ListenerSettings {
+                address: SocketAddr::from(([0, 0, 0, 0], 8080)).into(),
+                proxy_protocol: false,
+            }],
             threads: 0,
+            max_connections: 1000,
+            max_connections_per_address: 0,
             header_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
-            admin_listen: ([127, 0, 0, 1], 9901).into(),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9901)).into(),
             log: LogSettings { json: true, level: "info".into(), access: true },
             cache_tokens: 1 << 26,
             cache_keys: 1 << 26,
@@ -290,12 +301,14 @@ mod tests {
         let other = Settings {
             listen: Vec::new(),
             threads: 1,
+            max_connections: 1,
+            max_connections_per_address: 1,
             header_timeout: Duration::ZERO,
             handshake_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             shutdown_delay: Duration::from_secs(1),
             shutdown_grace: Duration::ZERO,
-            admin_listen: ([127, 0, 0, 1], 9902).into(),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9902)).into(),
             log: LogSettings { json: false, level: "debug".into(), access: false },
             cache_tokens: 0,
             cache_keys: 0,
@@ -306,6 +319,8 @@ mod tests {
             [
                 "server.listen",
                 "server.threads",
+                "server.max_connections",
+                "server.max_connections_per_address",
                 "server.header_timeout",
                 "server.handshake_timeout",
                 "server.idle_timeout",

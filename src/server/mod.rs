@@ -6,11 +6,13 @@
 
 mod authorities;
 mod control;
+mod descriptors;
 mod feed;
 mod issuing;
 mod listen;
 mod secured;
 mod shutdown;
+mod socket;
 mod store;
 mod surroundings;
 mod teller;
@@ -20,7 +22,6 @@ mod upkeep;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -37,13 +38,13 @@ use crate::admin::api::Admin;
 use crate::admin::http::Api;
 use crate::admin::{self, AdminApp};
 use crate::clock::Clock;
-use crate::config::{Config, Problems, Settings};
+use crate::config::{Config, ListenAddress, Problems, Settings};
 use crate::gate::Gate;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 use crate::password::Hasher;
-use crate::proxy::front_door::{FrontDoors, Listener, Patience};
+use crate::proxy::front_door::{Crowd, FrontDoors, Listener, Patience};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
@@ -51,9 +52,11 @@ use crate::store::{OpenError, Store};
 use crate::telemetry::{Telemetry, TelemetryError};
 use crate::tls::Listeners;
 use control::Control;
-use listen::{Counted, Prebound, bind};
+use listen::{Counted, Prebound};
 use secured::Secured;
 use shutdown::{Order, Shutdown};
+pub use socket::LocalAddress;
+use socket::{SocketFile, bind, bind_all};
 use store::OpenStore;
 use surroundings::Here;
 use teller::Teller;
@@ -122,12 +125,12 @@ impl fmt::Debug for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener could not be opened.
-    #[error("{key}: cannot listen on {address}: {source}; {advice}", advice = listen::advice(source))]
+    #[error("{key}: cannot listen on {address}: {source}; {advice}", advice = socket::advice(address, source))]
     Listen {
         /// Key of the configuration.
         key: String,
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system said.
         source: io::Error,
     },
@@ -149,8 +152,9 @@ pub struct Server {
     shutdown: Shutdown,
     handle: Handle,
     store: Option<OpenStore>,
-    local_addrs: Vec<SocketAddr>,
-    admin_addr: SocketAddr,
+    local_addrs: Vec<LocalAddress>,
+    admin_addr: LocalAddress,
+    files: Vec<SocketFile>,
 }
 
 impl fmt::Debug for Server {
@@ -225,13 +229,9 @@ impl Server {
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
         let Config { settings, mut snapshot, issuing, tls, files, warnings, .. } = config;
-        let sockets: Vec<_> = settings
-            .listen
-            .iter()
-            .enumerate()
-            .map(|(n, address)| bind(&format!("server.listen[{n}]"), *address))
-            .collect::<Result<_, _>>()?;
-        let admin_socket = bind("admin.listen", settings.admin_listen)?;
+        let most_connections = descriptors::connections(settings.max_connections, threads(&settings));
+        let sockets = bind_all(&settings.listen.iter().map(|listener| &listener.address).collect::<Vec<_>>())?;
+        let admin_socket = bind("admin.listen", &settings.admin_listen, false)?;
         reload::log_warnings(&warnings);
 
         let access_log = settings.log.access.then_some(options.access_log);
@@ -302,17 +302,26 @@ impl Server {
             },
         ));
 
-        let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
-        let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };
-        let fronts = FrontDoors::new(&engine.configuration, Arc::clone(&gateway), patience);
-        let served = sockets.into_iter().zip(securing.server).map(|(socket, tls)| {
-            let front = Counted::new(fronts.of(Listener { tls }), shutdown.connections());
-            (Service::new("proxy".into(), front), socket)
+        let local_addrs: Vec<_> = sockets.iter().map(|socket| socket.address.clone()).collect();
+        let patience = Patience {
+            header: settings.header_timeout,
+            idle: settings.idle_timeout,
+            handshake: settings.handshake_timeout,
+        };
+        let crowd = Crowd::new(settings.max_connections_per_address);
+        let fronts = FrontDoors::new(&engine.configuration, Arc::clone(&gateway), patience, crowd);
+        let doors = settings.listen.iter().zip(sockets).zip(securing.server).map(|((listener, socket), tls)| {
+            let arrivals = gateway.telemetry.arrivals(&socket.address.to_string());
+            let unix = socket.address.inet().is_none();
+            let at = Listener { unix, proxy_protocol: listener.proxy_protocol, tls, arrivals: arrivals.clone() };
+            let door = Counted::new(fronts.of(at), shutdown.connections(), most_connections, arrivals);
+            (Service::new("proxy".into(), door), socket)
         });
-        let proxy = Prebound::new(served.collect()).until(shutdown.listening(), shutdown.listeners_ended());
+        let mut proxy = Prebound::new(doors.collect()).until(shutdown.listening(), shutdown.listeners_ended());
+        let mut files = proxy.take_files();
         engine.add_service(proxy).add_dependency(&control);
 
-        let admin_addr = admin_socket.0;
+        let admin_addr = admin_socket.address.clone();
         let report = Teller {
             gateway: Arc::clone(&gateway),
             health,
@@ -331,21 +340,23 @@ impl Server {
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
         let mut admin = Service::new("admin".into(), Secured::new(AdminApp::new(router), securing.admin));
         admin.threads = Some(1);
-        engine.add_service(Prebound::new(vec![(admin, admin_socket)]));
+        let mut admin = Prebound::new(vec![(admin, admin_socket)]);
+        files.append(&mut admin.take_files());
+        engine.add_service(admin);
 
         let lent = store.as_ref().map(|store| (store.store.clone(), store.handle()));
         let handle = Handle { orders: Arc::new(orders), gateway, reloader, store: lent };
-        Ok(Self { engine, shutdown, handle, store, local_addrs, admin_addr })
+        Ok(Self { engine, shutdown, handle, store, local_addrs, admin_addr, files })
     }
 
     /// Where requests arrive, in the order of the configuration, with real ports.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[LocalAddress] {
         &self.local_addrs
     }
 
     /// Where metrics and health are served, with the real port.
-    pub fn admin_addr(&self) -> SocketAddr {
-        self.admin_addr
+    pub fn admin_addr(&self) -> &LocalAddress {
+        &self.admin_addr
     }
 
     /// To steer the gateway while it runs.
@@ -357,6 +368,7 @@ impl Server {
     pub fn run(self) {
         let shutdown = self.shutdown.announcing(self.local_addrs, self.admin_addr);
         self.engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
+        drop(self.files);
         if let Some(store) = self.store {
             store.close();
         }
@@ -365,11 +377,16 @@ impl Server {
     }
 }
 
+/// Threads of the proxy.
+fn threads(settings: &Settings) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if settings.threads == 0 { cores() } else { settings.threads }
+}
+
 /// The engine's configuration. How it ends is ours (`shutdown`): what it would wait for is over when it is told.
 fn engine_conf(settings: &Settings, work_stealing: bool) -> ServerConf {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     ServerConf {
-        threads: if settings.threads == 0 { cores() } else { settings.threads },
+        threads: threads(settings),
         work_stealing,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),

@@ -5,7 +5,6 @@
 //! sleep for the whole grace, so it is told only when everything has been waited for.
 
 use std::future::pending;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::Health;
+use super::{Health, LocalAddress};
 use crate::config::Settings;
 
 /// A connection that was accepted in the last moment is counted by then.
@@ -46,7 +45,7 @@ pub(super) struct Shutdown {
     /// Open connections.
     open: watch::Sender<usize>,
     /// Where requests arrive, and the admin listener.
-    announced: Option<(Vec<SocketAddr>, SocketAddr)>,
+    announced: Option<(Vec<LocalAddress>, LocalAddress)>,
 }
 
 impl Shutdown {
@@ -65,7 +64,7 @@ impl Shutdown {
     }
 
     /// Logs where is served, as soon as an order to end would be heard.
-    pub(super) fn announcing(self, listen: Vec<SocketAddr>, admin: SocketAddr) -> Self {
+    pub(super) fn announcing(self, listen: Vec<LocalAddress>, admin: LocalAddress) -> Self {
         Self { announced: Some((listen, admin)), ..self }
     }
 
@@ -200,18 +199,22 @@ pub(super) async fn arrival(signal: &mut Option<Signal>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn shutdown(delay: Duration, grace: Duration) -> (watch::Sender<Order>, Shutdown) {
         let settings = Settings {
             listen: Vec::new(),
             threads: 1,
+            max_connections: 1000,
+            max_connections_per_address: 0,
             header_timeout: Duration::ZERO,
             handshake_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             shutdown_delay: delay,
             shutdown_grace: grace,
-            admin_listen: ([127, 0, 0, 1], 0).into(),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             log: crate::config::LogSettings { json: true, level: "info".into(), access: false },
             cache_tokens: 0,
             cache_keys: 0,

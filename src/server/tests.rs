@@ -1,7 +1,7 @@
 //! Listeners and the end of a gateway, with a real engine and real sockets.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -32,12 +32,14 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     let settings = Settings {
         listen: Vec::new(),
         threads: 1,
+        max_connections: 1000,
+        max_connections_per_address: 0,
         header_timeout: Duration::ZERO,
         handshake_timeout: Duration::ZERO,
         idle_timeout: Duration::ZERO,
         shutdown_delay: Duration::ZERO,
         shutdown_grace: grace,
-        admin_listen: ([127, 0, 0, 1], 0).into(),
+        admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         log: LogSettings { json: true, level: "info".into(), access: false },
         cache_tokens: 0,
         cache_keys: 0,
@@ -47,10 +49,15 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     engine.bootstrap();
     let (orders, order) = watch::channel(Order::Run);
     let shutdown = Shutdown::new(&settings, false, order, Arc::default());
-    let sockets: Vec<_> = (0..2).map(|_| bind("test", ([127, 0, 0, 1], 0).into()).unwrap()).collect();
-    let addresses = sockets.iter().map(|(address, _)| *address).collect();
-    let echo = || Service::new("echo".into(), Counted::new(Echo, shutdown.connections()));
-    let services = sockets.into_iter().map(|socket| (echo(), socket)).collect();
+    let address = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    let sockets: Vec<_> = (0..2).map(|_| bind("test", &address, false).unwrap()).collect();
+    let addresses = sockets.iter().filter_map(|socket| socket.address.inet()).collect();
+    let arrivals = Telemetry::new(crate::clock::UnixMillis(0), None).unwrap().arrivals("test");
+    let serve = |socket| {
+        let echo = Counted::new(Echo, shutdown.connections(), 1000, arrivals.clone());
+        (Service::new("echo".into(), echo), socket)
+    };
+    let services = sockets.into_iter().map(serve).collect();
     engine.add_service(Prebound::new(services).until(shutdown.listening(), shutdown.listeners_ended()));
     let run = move || engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     (addresses, orders, std::thread::spawn(run))

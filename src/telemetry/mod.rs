@@ -1,6 +1,7 @@
 //! What happened: metrics, the access log, operational logs. Reads records the core made; is never called by it.
 
 mod access_log;
+mod arrivals;
 mod line;
 pub mod logging;
 mod metrics;
@@ -17,8 +18,11 @@ use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
 
 use access_log::AccessLog;
+pub use arrivals::{Arrivals, OpenConnection};
 use line::Names;
-pub use metrics::{Figures, HandshakeResult, Handshakes, ShownCertificate, SnapshotMetrics, StoreOperation};
+pub use metrics::{
+    Figures, HandshakeResult, Handshakes, ShownCertificate, SnapshotMetrics, StoreOperation, TurnedAway,
+};
 use metrics::{KeySetFigures, Labels, Metrics, Served};
 use redact::Redactor;
 use refusals::Refusals;
@@ -160,6 +164,11 @@ impl Telemetry {
     /// These certificates are shown to clients from now on.
     pub fn certificates_shown(&self, certificates: Vec<ShownCertificate>) {
         self.metrics.tls.show(certificates);
+    }
+
+    /// Counts the connections of the listener that is called so.
+    pub fn arrivals(&self, listener: &str) -> Arrivals {
+        Arrivals::new(listener, &self.metrics.connections)
     }
 
     /// All metrics in the Prometheus text format (0.0.4).

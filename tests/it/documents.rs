@@ -66,6 +66,10 @@ fn check(files: &[(&str, &str)]) -> Result<(), String> {
     load(directory.path(), &sources).map(|_| ()).map_err(|problems| problems.to_string())
 }
 
+/// For documents that are about the gateway and not about a realm.
+const ANY_REALM: &str = "realm = \"any\"\nhosts = [\"any.example\"]\nupstream = \"http://127.0.0.1:9000\"\n\
+                         [[routes]]\npath = \"/\"\nauth = [\"public\"]\n";
+
 /// The files of the configurations in a document, in their order. A file that is told in several parts is one.
 fn files(path: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(path).expect("a document");
@@ -99,6 +103,8 @@ fn every_configuration_in_the_documents_loads() {
         let mut main: Option<(&str, &str)> = None;
         for (name, block) in &files {
             if name == "portcullis.toml" {
+                check(&[(name, block), ("realms/any.toml", ANY_REALM)])
+                    .unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()));
                 main = Some((name, block));
                 continue;
             }

@@ -7,6 +7,7 @@ mod errors;
 mod header;
 mod issuer;
 mod limit;
+mod listener;
 mod realm;
 mod route;
 mod scope;
@@ -81,7 +82,7 @@ pub(crate) fn compile(
     let sizes = settings::sizes(&mut work, &input.server);
     work.at_most(&input.server.clock_skew, Duration::from_secs(600));
     let failure_limit = limit::failure_limit(&input.server);
-    let trusted_proxies = input.server.trusted_proxies.value.iter().map(|network| network.value).collect();
+    let trusted_proxies = settings::trusted_proxies(&input.server);
 
     let mut hosts = HostTable::default();
     let around = realm::Around { max_body: sizes.body, clock_skew: input.server.clock_skew.value };

@@ -44,7 +44,7 @@ fn of(work: &mut Compiler<'_>, listener: &Listener, serves: Serves, now: UnixMil
     let protocols = protocols(work, alpn, serves);
     let clients = clients(work, client_ca, client_certificates);
     let terms = Terms {
-        listener: Arc::from(listener.address.value()?.0.to_string()),
+        listener: Arc::from(listener.address.value()?.to_string()),
         certificates: certificates?,
         oldest: match min_version.value {
             TlsVersion::Tls12 => Oldest::Tls12,

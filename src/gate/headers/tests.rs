@@ -311,6 +311,10 @@ fn nobody_overrides_method_or_path_behind_the_decision_through_a_trusted_proxy()
 fn a_unix_socket_has_no_address_to_tell_and_a_mapped_address_is_ipv4() {
     assert_eq!(public().seen_from(None, &[("x-forwarded-for", "10.0.0.1")]), OURS[1..]);
     assert_eq!(public().seen_from(Some("::ffff:192.0.2.9"), &[]), OURS);
+    let trusted = Case { trusted: true, ..public() };
+    let told = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", ""), ("x-forwarded-for", "10.0.0.2")];
+    assert_eq!(trusted.seen_from(None, &told)[0], "x-forwarded-for: 10.0.0.1, 10.0.0.2");
+    assert_eq!(trusted.seen_from(None, &[]), OURS[1..]);
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct Patience {
     pub header: Duration,
     /// For the first byte of a request.
     pub idle: Duration,
+    /// For what comes before the first request of a connection.
+    pub handshake: Duration,
 }
 
 /// What a connection needs to know of the gateway.

@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::gate::outcome::Reason;
 
-const PATIENCE: Patience = Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75) };
+const PATIENCE: Patience =
+    Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75), handshake: Duration::from_secs(10) };
 
 /// Answers with the target and the body it was sent.
 #[derive(Default)]

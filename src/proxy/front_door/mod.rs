@@ -1,11 +1,13 @@
 //! Where connections arrive: between the listener and the proxy engine. What has to be known before a byte is parsed
-//! belongs here (TLS, deadlines, the strict check of heads; later the PROXY protocol, which comes before the stream is
-//! `secured`); what a request may do does not.
+//! belongs here (the PROXY protocol, TLS, deadlines, the strict check of heads); what a request may do does not.
 
 mod chunks;
 mod client_certificate;
 mod connection;
+mod crowd;
 mod head;
+mod introduce;
+mod proxy_protocol;
 mod refusal;
 pub mod tls;
 mod window;
@@ -22,6 +24,7 @@ use pingora::server::configuration::ServerConf;
 
 pub use connection::Patience;
 use connection::{Refused, Rules};
+pub use crowd::Crowd;
 use head::Limits;
 use tls::Securing;
 pub(super) use window::Window;
@@ -30,13 +33,19 @@ use super::{Forwarder, Gateway};
 use crate::gate::dialect::Rendered;
 use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
-use crate::telemetry::{Ending, Outcome};
+use crate::telemetry::{Arrivals, Ending, Outcome};
 
 /// What a listener wants of its connections.
 #[derive(Clone, Debug)]
 pub struct Listener {
+    /// Whether they come over a Unix socket.
+    pub unix: bool,
+    /// Whether each begins with a PROXY header.
+    pub proxy_protocol: bool,
     /// Makes its handshakes; none where it is plain.
     pub tls: Option<Arc<Securing>>,
+    /// Counts them.
+    pub arrivals: Arrivals,
 }
 
 /// What all listeners of a gateway share: one pool of connections to upstreams, above all.
@@ -44,10 +53,10 @@ pub struct FrontDoors {
     proxy: Arc<HttpProxy<Forwarder>>,
     gateway: Arc<Gateway>,
     patience: Patience,
+    crowd: Arc<Crowd>,
 }
 
 /// Serves the connections of one listener.
-#[derive(Debug)]
 pub struct FrontDoor {
     shared: Arc<FrontDoors>,
     listener: Listener,
@@ -58,9 +67,9 @@ impl FrontDoors {
     ///
     /// # Panics
     /// The engine does when it cannot load the certificate authorities that `conf` names: see to it before.
-    pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience) -> Arc<Self> {
+    pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience, crowd: Arc<Crowd>) -> Arc<Self> {
         let proxy = Arc::new(http_proxy(conf, Forwarder(Arc::clone(&gateway))));
-        Arc::new(Self { proxy, gateway, patience })
+        Arc::new(Self { proxy, gateway, patience, crowd })
     }
 
     /// The one of a listener.
@@ -75,11 +84,17 @@ impl fmt::Debug for FrontDoors {
     }
 }
 
+impl fmt::Debug for FrontDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FrontDoor").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
 #[async_trait]
 impl ServerApp for FrontDoor {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let stream = tls::secure(stream, self.listener.tls.as_deref()).await?;
-        let FrontDoors { proxy, gateway, patience } = &*self.shared;
+        let (stream, _place) = self.receive(stream).await?;
+        let FrontDoors { proxy, gateway, patience, .. } = &*self.shared;
         if stream.selected_alpn_proto() == Some(ALPN::H2) {
             return proxy.process_new(stream, shutdown).await;
         }

@@ -4,6 +4,7 @@
 //! at first sight and is found again without hashing and without a lock.
 
 mod at_sight;
+mod connections;
 mod declare;
 mod pulled;
 mod store;
@@ -24,6 +25,8 @@ use crate::gate::policy::Realm;
 use crate::gate::trail::{Authentication, Trail};
 use crate::identity::CredentialKind;
 use at_sight::AtSight;
+pub(super) use connections::ConnectionMetrics;
+pub use connections::TurnedAway;
 use declare::Declare;
 pub use pulled::Figures;
 pub(super) use pulled::KeySetFigures;
@@ -63,6 +66,7 @@ pub(super) struct Metrics {
     unknown_key_cache: Lookups,
     store: StoreMetrics,
     pub(super) tls: TlsMetrics,
+    pub(super) connections: ConnectionMetrics,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_success_at: Gauge,
@@ -216,6 +220,7 @@ impl Metrics {
             unknown_key_cache: Lookups::of(&cache, "unknown_keys"),
             store: StoreMetrics::new(&declare)?,
             tls: TlsMetrics::new(&declare)?,
+            connections: ConnectionMetrics::new(&declare)?,
             reloads: declare.counters(
                 "config_reloads_total",
                 "Attempts to load the configuration anew.",

@@ -13,7 +13,7 @@ use portcullis::clock::{Clock, SettableClock, UnixMillis};
 use portcullis::config::{Attempt, Config, Problems, Sources};
 use portcullis::outbound::HttpFetch;
 use portcullis::reload::Source;
-use portcullis::server::{Handle, Options, Server};
+use portcullis::server::{Handle, LocalAddress, Options, Server};
 use portcullis::store::{Store, StoreSettings};
 use tempfile::TempDir;
 
@@ -192,7 +192,9 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
         let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &again)) };
         (options.source, options.watch_every) = (Some(source), self.watch_every);
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
-        let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
+        let addrs = server.local_addrs().iter().filter_map(LocalAddress::inet).collect();
+        let admin = server.admin_addr().inet().expect("an address of the admin listener");
+        let handle = server.handle();
         let thread =
             std::thread::Builder::new().name("it-gateway".to_owned()).spawn(move || server.run()).expect("a thread");
         Ok(Gateway {
@@ -302,7 +304,7 @@ impl Gateway {
         self.addrs[0]
     }
 
-    /// Where every listener listens.
+    /// Where every listener listens that is no Unix socket.
     pub(crate) fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }

@@ -55,6 +55,16 @@ impl Run {
         self
     }
 
+    /// With so many descriptors at most.
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.env_clear().args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"]);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self
+    }
+
     /// With the configuration at `path`; where that is a directory, the store is in it.
     pub(crate) fn config(mut self, path: &Path) -> Self {
         self.command.arg("--config").arg(path);
@@ -307,11 +317,16 @@ impl Served {
     }
 }
 
+/// An address; none of a Unix socket.
+fn address(text: &str) -> Option<SocketAddr> {
+    (!text.starts_with("unix:")).then(|| text.parse().expect("an address"))
+}
+
 /// Where a gateway says that it listens: for requests, and for administration.
 #[track_caller]
 fn places(process: &Process) -> (Vec<SocketAddr>, SocketAddr) {
     let line = process.err.line_where("serving", |line| line["message"] == "serving");
     let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
-    let addrs = text("listen").trim_matches(['[', ']']).split(", ").map(|a| a.parse().expect("an address")).collect();
-    (addrs, text("admin").parse().expect("an address"))
+    let addrs = text("listen").trim_matches(['[', ']']).split(", ").filter_map(address).collect();
+    (addrs, address(&text("admin")).unwrap_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into()))
 }

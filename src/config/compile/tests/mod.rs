@@ -73,8 +73,9 @@ fn warnings(config: &Config) -> Vec<&str> {
 #[test]
 fn a_directory_needs_no_main_file() {
     let config = shop(PUBLIC).unwrap();
-    assert_eq!(config.settings.listen, ["0.0.0.0:8080".parse().unwrap()]);
-    assert_eq!(config.settings.admin_listen, "127.0.0.1:9901".parse().unwrap());
+    let addresses: Vec<_> = config.settings.listen.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(addresses, ["0.0.0.0:8080"]);
+    assert_eq!(config.settings.admin_listen.to_string(), "127.0.0.1:9901");
     assert_eq!(config.settings.header_timeout.as_secs(), 10);
     assert_eq!(config.settings.cache_tokens, 64 << 20);
     assert_eq!(config.snapshot.sizes.headers, 32 << 10);
