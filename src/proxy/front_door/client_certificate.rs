@@ -27,12 +27,12 @@ pub(super) fn read(der: &[u8]) -> Option<ClientCertificate> {
         }
         None => common_name(&certificate)?.into_iter().collect(),
     };
-    let fits = |name: &Box<str>| {
+    let fits = |name: &str| {
         // What follows the kind of name, which we put before it.
         let name = name.split_once(':').map_or("", |(_, name)| name);
         (1..=LONGEST_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
     };
-    if names.len() > MOST_NAMES || !names.iter().all(fits) {
+    if names.len() > MOST_NAMES || !names.iter().all(|name| fits(name)) {
         return None;
     }
     Some(ClientCertificate {
