@@ -2,6 +2,7 @@
 //! request path needs is prepared. Nothing stops at the first problem.
 
 mod api_key;
+mod certificate;
 mod client;
 mod errors;
 mod header;

@@ -57,7 +57,7 @@ pub(super) fn realm(
     let limits = limit::limits(work, &raw.limits.value);
     let has_forms = !forms.is_empty();
     let around = client::Around { realm: name, scopes: &scopes, roles: &roles, identity: &identity_headers, has_forms };
-    let declared = client::clients(work, &raw.clients.value, &around);
+    let (declared, certificates) = client::clients(work, &raw.clients.value, &around);
     let mut upstreams = Upstreams::new(work, &raw.upstreams.value);
 
     let mut names: Vec<_> = raw.issuers.value.iter().map(|item| item.value.name.value().map(String::as_str)).collect();
@@ -71,6 +71,7 @@ pub(super) fn realm(
         issuers: names,
         kinds: minting.as_ref().map(|minting| &minting.kinds),
         forms: &forms,
+        has_certificates: raw.clients.value.0.iter().any(|(_, client)| !client.value.certificates.value.is_empty()),
         scopes: &scopes,
         limits: &limits,
         identity: &identity_headers,
@@ -108,6 +109,7 @@ pub(super) fn realm(
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         api_keys: forms.into_iter().collect::<Option<_>>()?,
         declared,
+        certificates,
         identity_headers,
         roles,
         upstreams: upstreams.into_list()?,
