@@ -36,10 +36,10 @@ impl CertificateName {
     /// # Errors
     /// A text for people.
     pub fn parse(text: &str) -> Result<Self, String> {
-        const FORMS: &str = "uri:URI, dns:NAME, email:ADDRESS, cn:NAME or sha256:FINGERPRINT";
-        let Some((kind, name)) = text.split_once(':') else {
-            return Err(format!("{text:?} is no name of a certificate: write {FORMS}"));
-        };
+        // What has no such form may be a key that was pasted here: it is not repeated.
+        const FORMS: &str =
+            "expected uri:URI, dns:NAME, email:ADDRESS, cn:NAME, or sha256:FINGERPRINT for one certificate";
+        let (kind, name) = text.split_once(':').ok_or(FORMS)?;
         if name.is_empty() || name.len() > MAX_NAME {
             return Err(format!("what follows `{kind}:` must have 1 to {MAX_NAME} bytes"));
         }
@@ -57,7 +57,7 @@ impl CertificateName {
             "sha256" => CredentialDigest::from_hex(&name.replace(':', ""))
                 .map(|digest| Self::Fingerprint(digest.to_hex().into()))
                 .ok_or_else(|| "a fingerprint is the certificate's SHA-256: 64 hexadecimal digits, as `openssl x509 -noout -fingerprint -sha256` prints them".into()),
-            _ => Err(format!("{kind:?} is no kind of name: expected {FORMS}")),
+            _ => Err(FORMS.into()),
         }
     }
 }

@@ -332,9 +332,10 @@ fn names_are_exact_and_belong_to_one_client() {
     let one = |name: &str| with(&format!("[clients.a]\ncertificates = ['{name}']"));
     assert!(one("uri:spiffe://prod/billing").unwrap().warnings.0.is_empty());
     let at = "clients.a.certificates[0]";
-    refused(one("spiffe"), at, "write uri:URI, dns:NAME");
-    refused(one("ip:10.0.0.1"), at, "\"ip\" is no kind of name");
-    refused(one("URI:spiffe://a"), at, "no kind of name");
+    refused(one("-----BEGIN PRIVATE KEY-----"), at, "expected uri:URI");
+    refused(one("spiffe"), at, "expected uri:URI, dns:NAME");
+    refused(one("ip:10.0.0.1"), at, "expected uri:URI");
+    refused(one("URI:spiffe://a"), at, "expected uri:URI");
     refused(one("uri:billing"), at, "no URI");
     refused(one("uri:spiffe://a b"), at, "no URI");
     refused(one("dns:*.internal"), at, "`*` stands for nothing");
