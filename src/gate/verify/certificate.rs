@@ -15,10 +15,10 @@ use crate::identity::{CredentialKind, Principal};
 use crate::secret::CredentialDigest;
 
 /// A certificate with more names than this is nobody's: each is looked up.
-const MAX_NAMES: usize = 100;
+const MAX_NAMES: usize = 64;
 
 /// Longest name that can be given to a client.
-const MAX_NAME: usize = 2048;
+const MAX_NAME: usize = 512;
 
 /// What a client's certificate is known by: one of its names, or the whole of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -47,7 +47,7 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Listens here instead of `127.0.0.1:0`; several times for several listeners.
+    /// Listens here instead of `127.0.0.1:0`; several times for several listeners. What begins with `{` is the whole table.
     pub(crate) fn listen(mut self, address: &str) -> Self {
         self.listen.push(address.to_owned());
         self
@@ -233,7 +233,11 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
 
     fn main_file(&self, server: &str) -> String {
         let listen = if self.listen.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.listen.clone() };
-        let listen: Vec<_> = listen.iter().map(|address| format!("{{ address = \"{address}\" }}")).collect();
+        let table = |text: &String| match text.starts_with('{') {
+            true => text.clone(),
+            false => format!("{{ address = \"{text}\" }}"),
+        };
+        let listen: Vec<_> = listen.iter().map(table).collect();
         // A test that has to say it otherwise writes the table itself.
         let store = if self.store.is_empty() { String::new() } else { format!("[store]\n{}\n", self.store) };
         // `[server]` last: what a test adds may begin with keys of it and go on with other tables.

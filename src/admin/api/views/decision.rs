@@ -15,7 +15,7 @@ pub(super) const QUESTION: &[Field] = &[
     Field::optional("ip", Kind::Address, "Where the request comes from; the gateway's machine where it is not given."),
     Field::optional(
         "certificate",
-        Kind::Texts(2100),
+        Kind::Texts(520),
         "Names of the client certificate that the connection shows: `uri:…`, `dns:…`, `email:…`, `cn:…`, `sha256:…`.",
     ),
     Field::optional("at", Kind::Time, "At that time; now where it is not given."),
