@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::gate::policy::Snapshot;
 use crate::store::StoreSettings;
+use crate::tls::{ListenerTls, Listeners};
 use crate::tokens::policy::Issuing;
 
 use compile::RealmInput;
@@ -51,6 +52,8 @@ pub struct Config {
     pub snapshot: Snapshot,
     /// What the token service works with: for each realm of `snapshot`, at the same position.
     pub issuing: Issuing,
+    /// The TLS of its listeners; replaced by a reload.
+    pub tls: Listeners<ListenerTls>,
     /// Every route in a few words, in the order of the files.
     pub routes: Vec<RouteSummary>,
     /// Every file that was read, the configuration first: a change of one of them is a reason to load again.
@@ -68,6 +71,8 @@ pub struct Settings {
     pub threads: usize,
     /// For a whole request head.
     pub header_timeout: Duration,
+    /// For what comes before the first request of a connection: its TLS handshake.
+    pub handshake_timeout: Duration,
     /// A connection without a request is kept.
     pub idle_timeout: Duration,
     /// After SIGTERM requests are still accepted.

@@ -185,6 +185,8 @@ reasons! {
     NotFound = "not_found", 404, None, None, "Nothing is found here.";
     /// No realm serves this host.
     UnknownHost = "unknown_host", 404, Some(Self::NotFound), None, "This host is not served here.";
+    /// The connection was made for a host of another realm (RFC 9110 section 15.5.20).
+    MisdirectedRequest = "misdirected_request", 421, Some(Self::NotFound), None, "This connection is not for this host.";
     /// No route has this path.
     NoRoute = "no_route", 404, Some(Self::NotFound), None, "Nothing is found here.";
     /// The subject that the request names does not exist.

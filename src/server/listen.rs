@@ -1,10 +1,12 @@
 //! Listeners that are opened before anything runs: a port that is taken stops the start with a clear text, and the port
 //! that was given for 0 is known.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
+use std::task::Poll;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
@@ -42,24 +44,27 @@ pub(super) fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-/// A service of pingora on sockets that are open already: they are put into its table of inherited ones, under the same
-/// text that the service looks for.
+/// Services of pingora, one a listener, that share a runtime. Their sockets are open already: they are put into its table
+/// of inherited ones, under the same text that each service looks for.
 pub(super) struct Prebound<A> {
-    service: Service<A>,
+    services: Vec<Service<A>>,
     sockets: Vec<(String, TcpListener)>,
     until: Option<ShutdownWatch>,
     ended: Option<watch::Sender<bool>>,
 }
 
 impl<A> Prebound<A> {
-    pub(super) fn new(mut service: Service<A>, sockets: Vec<Socket>) -> Self {
-        let sockets: Vec<_> = sockets.into_iter().map(|(address, socket)| (address.to_string(), socket)).collect();
-        for (address, _) in &sockets {
+    /// What each service serves on its socket.
+    pub(super) fn new(services: Vec<(Service<A>, Socket)>) -> Self {
+        let bound = services.into_iter().map(|(mut service, (address, socket))| {
+            let name = address.to_string();
             // Whoever reads has a buffer of his own; another one of 64 KiB is what an idle connection would cost.
             let unbuffered = L4BufferSettings::default().read(0);
-            service.add_listener(ListenerConfig::tcp(address).l4_buffer(unbuffered));
-        }
-        Self { service, sockets, until: None, ended: None }
+            service.add_listener(ListenerConfig::tcp(&name).l4_buffer(unbuffered));
+            (service, (name, socket))
+        });
+        let (services, sockets) = bound.unzip();
+        Self { services, sockets, until: None, ended: None }
     }
 
     /// Stops accepting when `until` says so instead of when pingora does, and tells `ended` when it has.
@@ -85,22 +90,28 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Prebound<A>
         }
         ready.notify_ready(); // it is true: the sockets are open
         let shutdown = self.until.take().unwrap_or(shutdown);
-        Listening::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
+        let start = |service| Listening::start_service(service, fds.clone(), shutdown.clone(), listeners_per_fd);
+        let mut running: Vec<_> = self.services.iter_mut().map(start).collect();
+        poll_fn(|cx| {
+            running.retain_mut(|service| service.as_mut().poll(cx).is_pending());
+            if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
         if let Some(ended) = &self.ended {
             ended.send_replace(true);
         }
     }
 
     fn name(&self) -> &str {
-        Listening::name(&self.service)
+        self.services.first().map_or("", Listening::name)
     }
 
     fn threads(&self) -> Option<usize> {
-        Listening::threads(&self.service)
+        self.services.first().and_then(Listening::threads)
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
-        Listening::listen_addresses(&self.service)
+        Some(self.services.iter().filter_map(Listening::listen_addresses).flatten().collect())
     }
 }
 

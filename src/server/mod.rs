@@ -9,6 +9,7 @@ mod control;
 mod feed;
 mod issuing;
 mod listen;
+mod secured;
 mod shutdown;
 mod store;
 mod surroundings;
@@ -42,14 +43,16 @@ use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 use crate::password::Hasher;
-use crate::proxy::front_door::{FrontDoor, Patience};
+use crate::proxy::front_door::{FrontDoors, Listener, Patience};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
 use crate::store::{OpenError, Store};
 use crate::telemetry::{Telemetry, TelemetryError};
+use crate::tls::Listeners;
 use control::Control;
 use listen::{Counted, Prebound, bind};
+use secured::Secured;
 use shutdown::{Order, Shutdown};
 use store::OpenStore;
 use surroundings::Here;
@@ -221,7 +224,7 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
-        let Config { settings, mut snapshot, issuing, files, warnings, .. } = config;
+        let Config { settings, mut snapshot, issuing, tls, files, warnings, .. } = config;
         let sockets: Vec<_> = settings
             .listen
             .iter()
@@ -272,10 +275,13 @@ impl Server {
         let (orders, order) = watch::channel(Order::Run);
         let shutdown = Shutdown::new(&settings, options.signals, order, Arc::clone(&health));
         let lender = store.as_ref().map(|store| (store.store.clone(), store.handle()));
+        let tls = Arc::new(Listeners::begin(tls));
+        let securing = secured::securing(&tls, &gateway, settings.handshake_timeout);
         let prepare = control::prepare(Arc::clone(&resolver), lender, Arc::clone(&gateway.clock));
         let reloader = Arc::new(Reloader::new(
             Arc::clone(&gateway),
             settings.clone(),
+            tls,
             &files,
             options.source,
             prepare,
@@ -298,9 +304,12 @@ impl Server {
 
         let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
         let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };
-        let front = FrontDoor::new(&engine.configuration, Arc::clone(&gateway), patience);
-        let proxy = Service::new("proxy".into(), Counted::new(front, shutdown.connections()));
-        let proxy = Prebound::new(proxy, sockets).until(shutdown.listening(), shutdown.listeners_ended());
+        let fronts = FrontDoors::new(&engine.configuration, Arc::clone(&gateway), patience);
+        let served = sockets.into_iter().zip(securing.server).map(|(socket, tls)| {
+            let front = Counted::new(fronts.of(Listener { tls }), shutdown.connections());
+            (Service::new("proxy".into(), front), socket)
+        });
+        let proxy = Prebound::new(served.collect()).until(shutdown.listening(), shutdown.listeners_ended());
         engine.add_service(proxy).add_dependency(&control);
 
         let admin_addr = admin_socket.0;
@@ -320,9 +329,9 @@ impl Server {
             }
         };
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
-        let mut admin = Service::new("admin".into(), AdminApp::new(router));
+        let mut admin = Service::new("admin".into(), Secured::new(AdminApp::new(router), securing.admin));
         admin.threads = Some(1);
-        engine.add_service(Prebound::new(admin, vec![admin_socket]));
+        engine.add_service(Prebound::new(vec![(admin, admin_socket)]));
 
         let lent = store.as_ref().map(|store| (store.store.clone(), store.handle()));
         let handle = Handle { orders: Arc::new(orders), gateway, reloader, store: lent };

@@ -207,6 +207,7 @@ mod tests {
             listen: Vec::new(),
             threads: 1,
             header_timeout: Duration::ZERO,
+            handshake_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             shutdown_delay: delay,
             shutdown_grace: grace,

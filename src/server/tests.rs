@@ -33,6 +33,7 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
         listen: Vec::new(),
         threads: 1,
         header_timeout: Duration::ZERO,
+        handshake_timeout: Duration::ZERO,
         idle_timeout: Duration::ZERO,
         shutdown_delay: Duration::ZERO,
         shutdown_grace: grace,
@@ -48,8 +49,9 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     let shutdown = Shutdown::new(&settings, false, order, Arc::default());
     let sockets: Vec<_> = (0..2).map(|_| bind("test", ([127, 0, 0, 1], 0).into()).unwrap()).collect();
     let addresses = sockets.iter().map(|(address, _)| *address).collect();
-    let service = Service::new("echo".into(), Counted::new(Echo, shutdown.connections()));
-    engine.add_service(Prebound::new(service, sockets).until(shutdown.listening(), shutdown.listeners_ended()));
+    let echo = || Service::new("echo".into(), Counted::new(Echo, shutdown.connections()));
+    let services = sockets.into_iter().map(|socket| (echo(), socket)).collect();
+    engine.add_service(Prebound::new(services).until(shutdown.listening(), shutdown.listeners_ended()));
     let run = move || engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     (addresses, orders, std::thread::spawn(run))
 }

@@ -18,7 +18,7 @@ use crate::gate::trail::Trail;
 
 use access_log::AccessLog;
 use line::Names;
-pub use metrics::{Figures, SnapshotMetrics, StoreOperation};
+pub use metrics::{Figures, HandshakeResult, Handshakes, ShownCertificate, SnapshotMetrics, StoreOperation};
 use metrics::{KeySetFigures, Labels, Metrics, Served};
 use redact::Redactor;
 use refusals::Refusals;
@@ -150,6 +150,16 @@ impl Telemetry {
     /// The store was asked for something: what it took, and whether it was done.
     pub fn store_asked(&self, operation: StoreOperation, taken: Duration, done: bool) {
         self.metrics.store_asked(operation, taken, done);
+    }
+
+    /// Counters of the handshakes of one listener.
+    pub fn handshakes(&self, listener: &str) -> Handshakes {
+        self.metrics.tls.listener(listener)
+    }
+
+    /// These certificates are shown to clients from now on.
+    pub fn certificates_shown(&self, certificates: Vec<ShownCertificate>) {
+        self.metrics.tls.show(certificates);
     }
 
     /// All metrics in the Prometheus text format (0.0.4).

@@ -14,6 +14,7 @@ mod scope;
 mod secret;
 mod settings;
 mod store;
+mod tls;
 mod tokens;
 mod upstream;
 mod url;
@@ -77,6 +78,7 @@ pub(crate) fn compile(
     let root = input.root.clone();
     let mut work = Compiler { sources, root, files, problems, warnings: Vec::new(), routes: Vec::new() };
     let settings = settings::settings(&mut work, &input);
+    let tls = tls::listeners(&mut work, &input);
     let sizes = settings::sizes(&mut work, &input.server);
     work.at_most(&input.server.clock_skew, Duration::from_secs(600));
     let failure_limit = limit::failure_limit(&input.server);
@@ -114,6 +116,7 @@ pub(crate) fn compile(
                 dialect: dialect::nameless(),
             },
             issuing,
+            tls,
             routes,
             files: files.list().to_vec(),
             warnings: Problems::collect(warnings),

@@ -30,6 +30,7 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
         work.fault(&server.threads.at, "at most 1024");
     }
     work.positive(&server.header_timeout, HOUR);
+    work.positive(&server.handshake_timeout, HOUR);
     work.positive(&server.idle_timeout, HOUR);
     work.at_most(&server.shutdown_delay, HOUR);
     work.at_most(&server.shutdown_grace, HOUR);
@@ -45,10 +46,10 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
         work.warn(&server.failure_limit.at, text);
     }
     let admin_listen = admin.listen.value.address.get().map(|address| {
-        if !address.value.0.ip().is_loopback() {
+        if !address.value.0.ip().is_loopback() && admin.listen.value.tls.absent().is_some() {
             work.fault(
                 &address.at,
-                "must be a loopback address such as 127.0.0.1:9901; elsewhere it would need TLS, which is not available in this version",
+                "must be a loopback address such as 127.0.0.1:9901; elsewhere it needs `tls`: tokens and secrets go over it",
             );
         }
         address.value.0
@@ -57,6 +58,7 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
         listen,
         threads: usize::try_from(server.threads.value).unwrap_or(1024),
         header_timeout: server.header_timeout.value,
+        handshake_timeout: server.handshake_timeout.value,
         idle_timeout: server.idle_timeout.value,
         shutdown_delay: server.shutdown_delay.value,
         shutdown_grace: server.shutdown_grace.value,

@@ -8,6 +8,7 @@ mod issuer;
 mod realm;
 mod route;
 mod server;
+mod tls;
 mod tokens;
 
 pub(crate) use access::{ApiKeys, Client, ClientKey, Limit};
@@ -16,7 +17,8 @@ pub(crate) use grant::{Grant, GrantCookie, RequestFields};
 pub(crate) use issuer::{ClaimNames, Issuer, IssuerKeys};
 pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts, Upstream, UpstreamTimeouts};
 pub(crate) use route::{Route, RouteHeaders};
-pub(crate) use server::{Admin, Cache, Log, Root, Server, Store};
+pub(crate) use server::{Admin, Cache, Listener, Log, Root, Server, Store};
+pub(crate) use tls::{Tls, TlsCertificate};
 pub(crate) use tokens::{TokenKind, Tokens};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Realm;
+use super::{Realm, Tls};
 use crate::config::section::section;
 use crate::config::value::Named;
 use crate::config::value::address::Address;
@@ -52,6 +52,8 @@ section! {
         default max_token: Size = r#""8KiB""#;
         /// A whole request head must arrive within this time, for every request of a connection.
         default header_timeout: Duration = r#""10s""#;
+        /// What comes before the first request of a connection must be over within this time: the TLS handshake.
+        default handshake_timeout: Duration = r#""10s""#;
         /// A connection without a request is kept for this time.
         default idle_timeout: Duration = r#""75s""#;
         /// After SIGTERM readiness flips, and requests are still accepted for this time.
@@ -70,14 +72,16 @@ section! {
     Listener {
         /// IP address and port.
         required address: Address;
+        /// Speaks TLS. Whether it does takes effect at start.
+        optional tls: Tls;
     }
-    later ["tls", "proxy_protocol"]
+    later ["proxy_protocol"]
 }
 
 section! {
     /// `admin`
     Admin {
-        /// Where `/metrics`, `/livez`, `/readyz` and the admin API are served; a loopback address. Takes effect at start.
+        /// Where `/metrics`, `/livez`, `/readyz` and the admin API are served; without TLS a loopback address. Takes effect at start.
         default listen: Listener = r#"{ address = "127.0.0.1:9901" }"#;
     }
 }

@@ -1,11 +1,13 @@
 //! Where connections arrive: between the listener and the proxy engine. What has to be known before a byte is parsed
-//! belongs here (deadlines, the strict check of heads; later the PROXY protocol and TLS, which wrap the stream before
-//! `connection` serves it); what a request may do does not.
+//! belongs here (TLS, deadlines, the strict check of heads; later the PROXY protocol, which comes before the stream is
+//! `secured`); what a request may do does not.
 
 mod chunks;
+mod client_certificate;
 mod connection;
 mod head;
 mod refusal;
+pub mod tls;
 mod window;
 
 use std::fmt;
@@ -13,7 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, ServerApp};
-use pingora::protocols::Stream;
+use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, http_proxy};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
@@ -21,6 +23,7 @@ use pingora::server::configuration::ServerConf;
 pub use connection::Patience;
 use connection::{Refused, Rules};
 use head::Limits;
+use tls::Securing;
 pub(super) use window::Window;
 
 use super::{Forwarder, Gateway};
@@ -29,41 +32,64 @@ use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
 use crate::telemetry::{Ending, Outcome};
 
-/// Serves the connections of plain TCP listeners; one serves any number of listeners, which then share one pool of
-/// connections to upstreams.
-pub struct FrontDoor {
+/// What a listener wants of its connections.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Makes its handshakes; none where it is plain.
+    pub tls: Option<Arc<Securing>>,
+}
+
+/// What all listeners of a gateway share: one pool of connections to upstreams, above all.
+pub struct FrontDoors {
     proxy: Arc<HttpProxy<Forwarder>>,
     gateway: Arc<Gateway>,
     patience: Patience,
 }
 
-impl FrontDoor {
-    /// A front door before `gateway`. `conf` must allow two tries (`max_retries = 2`) for an upstream to be asked again.
+/// Serves the connections of one listener.
+#[derive(Debug)]
+pub struct FrontDoor {
+    shared: Arc<FrontDoors>,
+    listener: Listener,
+}
+
+impl FrontDoors {
+    /// Front doors before `gateway`. `conf` must allow two tries (`max_retries = 2`) for an upstream to be asked again.
     ///
     /// # Panics
     /// The engine does when it cannot load the certificate authorities that `conf` names: see to it before.
-    pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience) -> Self {
+    pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience) -> Arc<Self> {
         let proxy = Arc::new(http_proxy(conf, Forwarder(Arc::clone(&gateway))));
-        Self { proxy, gateway, patience }
+        Arc::new(Self { proxy, gateway, patience })
+    }
+
+    /// The one of a listener.
+    pub fn of(self: &Arc<Self>, listener: Listener) -> FrontDoor {
+        FrontDoor { shared: Arc::clone(self), listener }
     }
 }
 
-impl fmt::Debug for FrontDoor {
+impl fmt::Debug for FrontDoors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FrontDoor").field("patience", &self.patience).finish_non_exhaustive()
+        f.debug_struct("FrontDoors").field("patience", &self.patience).finish_non_exhaustive()
     }
 }
 
 #[async_trait]
 impl ServerApp for FrontDoor {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        connection::serve(&self.proxy, &*self.gateway, self.patience, stream, shutdown).await;
+        let stream = tls::secure(stream, self.listener.tls.as_deref()).await?;
+        let FrontDoors { proxy, gateway, patience } = &*self.shared;
+        if stream.selected_alpn_proto() == Some(ALPN::H2) {
+            return proxy.process_new(stream, shutdown).await;
+        }
+        connection::serve(proxy, &**gateway, *patience, stream, shutdown).await;
         None
     }
 
     /// Without this the engine would not notice that the server stops.
     async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
+        self.shared.proxy.http_cleanup().await;
     }
 }
 

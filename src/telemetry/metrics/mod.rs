@@ -9,6 +9,7 @@ mod pulled;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub(super) use pulled::KeySetFigures;
 use pulled::pulled;
 use store::StoreMetrics;
 pub use store::StoreOperation;
+use tls::TlsMetrics;
+pub use tls::{HandshakeResult, Handshakes, ShownCertificate};
 
 /// Label of what is not known: no realm had the host, no route the path.
 const NONE: &str = "-";
@@ -59,6 +62,7 @@ pub(super) struct Metrics {
     key_cache: Lookups,
     unknown_key_cache: Lookups,
     store: StoreMetrics,
+    pub(super) tls: TlsMetrics,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_success_at: Gauge,
@@ -211,6 +215,7 @@ impl Metrics {
             key_cache: Lookups::of(&cache, "keys"),
             unknown_key_cache: Lookups::of(&cache, "unknown_keys"),
             store: StoreMetrics::new(&declare)?,
+            tls: TlsMetrics::new(&declare)?,
             reloads: declare.counters(
                 "config_reloads_total",
                 "Attempts to load the configuration anew.",
@@ -346,7 +351,7 @@ impl Metrics {
     /// All metrics as text; what lives elsewhere is asked now.
     pub(super) fn render(&self, key_sets: &[KeySetFigures<'_>], figures: &Figures, now: UnixMillis) -> String {
         let mut families = self.registry.gather();
-        match pulled(key_sets, figures, now) {
+        match pulled(key_sets, figures, &self.tls, now) {
             Ok(registry) => families.extend(registry.gather()),
             Err(error) => tracing::error!(%error, "figures of caches and key sets are missing in the metrics"),
         }

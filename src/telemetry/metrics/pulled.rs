@@ -3,6 +3,7 @@
 use prometheus::Registry;
 
 use super::declare::Declare;
+use super::tls::TlsMetrics;
 use crate::clock::UnixMillis;
 use crate::gate::policy::{Realm, Snapshot};
 use crate::gate::verify::jwks::{KeySetStatus, RemoteKeySet};
@@ -48,6 +49,7 @@ impl<'a> KeySetFigures<'a> {
 pub(super) fn pulled(
     key_sets: &[KeySetFigures<'_>],
     figures: &Figures,
+    tls: &TlsMetrics,
     now: UnixMillis,
 ) -> prometheus::Result<Registry> {
     let registry = Registry::new_custom(Some("portcullis".into()), None)?;
@@ -80,6 +82,7 @@ pub(super) fn pulled(
             skipped.with_label_values(&[realm, issuer, why]).inc_by(*count);
         }
     }
+    tls.pulled(&declare)?;
     Ok(registry)
 }
 

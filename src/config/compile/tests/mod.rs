@@ -198,7 +198,7 @@ fn settings_are_bounded() {
 
 #[test]
 fn keys_of_later_versions_say_so() {
-    let main = "[server]\nlisten = [{ address = '127.0.0.1:80', tls = {} }]\n";
+    let main = "[server]\nlisten = [{ address = '127.0.0.1:80', proxy_protocol = true }]\n";
     let faults = faults(load_files(
         &[
             ("portcullis.toml", main),
