@@ -27,6 +27,7 @@ mod key_attacks;
 mod key_sets;
 mod layers;
 mod many_nodes;
+mod mtls;
 mod observability;
 mod paths;
 mod realms;
