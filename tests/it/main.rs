@@ -26,6 +26,7 @@ mod hostile_upstream;
 mod key_attacks;
 mod key_sets;
 mod layers;
+mod listener_tls;
 mod many_nodes;
 mod mtls;
 mod observability;

@@ -29,6 +29,7 @@ use super::{DEADLINE, NOW, eventually};
 /// A gateway in the making.
 pub(crate) struct Builder {
     listen: Vec<String>,
+    admin: String,
     server: String,
     store: String,
     realms: Vec<String>,
@@ -50,6 +51,12 @@ impl Builder {
     /// Listens here instead of `127.0.0.1:0`; several times for several listeners. What begins with `{` is the whole table.
     pub(crate) fn listen(mut self, address: &str) -> Self {
         self.listen.push(address.to_owned());
+        self
+    }
+
+    /// Has its admin listener here instead of `127.0.0.1:0`; as for [`Builder::listen`].
+    pub(crate) fn admin_listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.admin);
         self
     }
 
@@ -242,7 +249,8 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
         let store = if self.store.is_empty() { String::new() } else { format!("[store]\n{}\n", self.store) };
         // `[server]` last: what a test adds may begin with keys of it and go on with other tables.
         format!(
-            "[admin]\nlisten = {{ address = \"127.0.0.1:0\" }}\n\n{store}[server]\nlisten = [{}]\n{server}\n",
+            "[admin]\nlisten = {}\n\n{store}[server]\nlisten = [{}]\n{server}\n",
+            table(&self.admin),
             listen.join(", ")
         )
     }
@@ -270,6 +278,7 @@ impl Gateway {
     pub(crate) fn builder() -> Builder {
         Builder {
             listen: Vec::new(),
+            admin: "127.0.0.1:0".to_owned(),
             server: String::new(),
             store: String::new(),
             realms: Vec::new(),
