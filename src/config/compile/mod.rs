@@ -85,7 +85,11 @@ pub(crate) fn compile(
     let trusted_proxies = input.server.trusted_proxies.value.iter().map(|network| network.value).collect();
 
     let mut hosts = HostTable::default();
-    let around = realm::Around { max_body: sizes.body, clock_skew: input.server.clock_skew.value };
+    let around = realm::Around {
+        max_body: sizes.body,
+        clock_skew: input.server.clock_skew.value,
+        asks_for_certificates: certificate::are_asked_for(&input.server),
+    };
     let (mut realms, mut issuing) = (Vec::new(), Issuing::default());
     for (index, realm) in input.realms.iter().enumerate() {
         if input.realms.iter().take(index).any(|earlier| earlier.name == realm.name) {

@@ -7,7 +7,7 @@ use super::route::{self, Lookup, Named, RealmParts};
 use super::scope::{self, Scopes};
 use super::tokens::{self, Minting, Service};
 use super::upstream::Upstreams;
-use super::{Compiler, RealmInput, api_key, client, errors, header, issuer, limit, view};
+use super::{Compiler, RealmInput, api_key, certificate, client, errors, header, issuer, limit, view};
 use crate::config::RouteSummary;
 use crate::config::walk::Slot;
 use crate::gate::path::PathRules;
@@ -22,6 +22,8 @@ pub(super) struct Around {
     pub(super) max_body: u64,
     /// How far clocks may differ.
     pub(super) clock_skew: Duration,
+    /// Whether any listener asks clients for a certificate.
+    pub(super) asks_for_certificates: bool,
 }
 
 /// A realm as the gate knows it, and as the token service does, if it issues anything.
@@ -71,7 +73,6 @@ pub(super) fn realm(
         issuers: names,
         kinds: minting.as_ref().map(|minting| &minting.kinds),
         forms: &forms,
-        has_certificates: raw.clients.value.0.iter().any(|(_, client)| !client.value.certificates.value.is_empty()),
         scopes: &scopes,
         limits: &limits,
         identity: &identity_headers,
@@ -82,6 +83,7 @@ pub(super) fn realm(
         lookup: Lookup::new(raw.hosts.value().map_or(&[], Vec::as_slice), raw.hosts_from.get().is_some()),
     };
     let (routes, service) = routes(work, input, &mut parts, minting.as_ref(), &roles, &issuers);
+    certificate::check(work, raw, server.asks_for_certificates);
     let (table, host_tables) = parts.lookup.tables(work);
     tokens::check_exempt(work, raw);
     raw.hosts.get()?;

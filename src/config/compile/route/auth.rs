@@ -54,9 +54,6 @@ pub(super) fn auth(work: &mut Compiler<'_>, raw: &Guard<'_>, parts: &RealmParts<
     if auth.api_key && parts.forms.is_empty() {
         work.fault(at, "`api_key` needs [[api_keys]], which say what the keys look like");
     }
-    if auth.mtls && !parts.has_certificates {
-        work.warn(at, "no client of the realm has `certificates`: none is ever accepted");
-    }
     if auth.mtls
         && !from_a_place
         && let Some(from) = raw.from.get()

@@ -33,8 +33,6 @@ pub(super) struct RealmParts<'a> {
     pub(super) kinds: Option<&'a Kinds>,
     /// Forms of API keys, by position.
     pub(super) forms: &'a [Option<ApiKeyForm>],
-    /// Whether clients have certificates.
-    pub(super) has_certificates: bool,
     /// Scopes that exist.
     pub(super) scopes: &'a Scopes,
     /// Limits by name.
