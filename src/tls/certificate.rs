@@ -96,7 +96,7 @@ impl Certificate {
                     "the key is encrypted; write it without a passphrase (`openssl pkey -in KEY -out NEW`) \
                          into a file that only the gateway may read"
                 }
-                false => "holds no private key as PEM (PKCS#8, PKCS#1 or SEC1)",
+                false => "expected a private key as PEM (PKCS#8, PKCS#1 or SEC1)",
             }
             .to_owned()
         })?;
@@ -104,9 +104,11 @@ impl Certificate {
         let provider = crypto::ring::default_provider();
         let loaded = CertifiedKey::from_der(self.chain.clone(), key, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
-                "is the key of another certificate; the certificate of the server must be the first of its file"
+                "the key is that of another certificate; the certificate of the server must be the first of its file"
             }
-            _ => "is a key of a kind that is not supported; expected RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519",
+            _ => {
+                "the key is of a kind that is not supported; expected RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519"
+            }
         })?;
         Ok(Self { key: Some(Arc::new(loaded)), made_of: digest.into(), ..self })
     }

@@ -39,6 +39,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("server.max_body", r#""10MiB""#),
     ("server.max_token", r#""8KiB""#),
     ("server.header_timeout", r#""10s""#),
+    ("server.handshake_timeout", r#""10s""#),
     ("server.idle_timeout", r#""75s""#),
     ("server.shutdown_delay", r#""0s""#),
     ("server.shutdown_grace", r#""10s""#),

@@ -40,12 +40,26 @@ pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks
 }
 
+/// Writes a certificate, made up for the occasion, for each file that a configuration names as `….pem`.
+fn write_certificates(beside: &Path, text: &str) {
+    for name in text.split('"').filter(|word| word.ends_with(".pem")) {
+        let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        let params = rcgen::CertificateParams::new(vec![format!("{stem}.test")]).expect("a name");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let path = beside.join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, params.self_signed(&key).expect("a certificate").pem()).expect("a file");
+    }
+}
+
 /// Loads the files of one configuration.
 fn check(files: &[(&str, &str)]) -> Result<(), String> {
     let directory = TempDir::new().expect("a directory");
     for (name, text) in files {
         let path = directory.path().join(name);
-        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        let beside = path.parent().expect("a directory");
+        fs::create_dir_all(beside).expect("a directory");
+        write_certificates(beside, text);
         fs::write(path, text).expect("a file");
     }
     let sources = Sources { env: &|_| None, secrets: false };

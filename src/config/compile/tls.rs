@@ -64,24 +64,22 @@ fn of(work: &mut Compiler<'_>, listener: &Listener, serves: Serves, now: UnixMil
 fn shown(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<TlsCertificate>>>, now: UnixMillis) -> Option<Vec<Certificate>> {
     let list = slot.get()?;
     work.not_empty(list);
-    let read: Vec<_> = list.value.iter().map(|item| certificate(work, &item.value, now)).collect();
-    for (index, certificate) in read.iter().enumerate() {
-        let (Some(certificate), Some(item)) = (certificate, list.value.get(index)) else { continue };
-        let Some(cert) = item.value.cert.get() else { continue };
+    let read: Vec<_> = list.value.iter().map(|item| certificate(work, item.value.cert.get()?, now)).collect();
+    for (index, item) in list.value.iter().enumerate() {
+        let (Some(Some(certificate)), Some(cert)) = (read.get(index), item.value.cert.get()) else { continue };
+        let earlier = || read.iter().take(index).flatten();
         for name in certificate.names() {
-            let earlier = read.iter().take(index).flatten().find(|earlier| earlier.names().contains(name));
-            if let Some(earlier) = earlier {
-                let text = format!("the certificate is for {name:?}, and so is {:?}", earlier.label());
+            if let Some(other) = earlier().find(|other| other.names().contains(name)) {
+                let text = format!("the certificate is for {name:?}, and so is {:?}", other.label());
                 work.fault(&cert.at, text + ": only one of them could be shown");
             }
         }
     }
-    read.into_iter().collect()
+    let keyed = read.into_iter().zip(&list.value).map(|(read, item)| with_key(work, read, &item.value));
+    keyed.collect::<Vec<_>>().into_iter().collect()
 }
 
-fn certificate(work: &mut Compiler<'_>, raw: &TlsCertificate, now: UnixMillis) -> Option<Certificate> {
-    let key = raw.key.get().map(|key| (secret::secret(work, key), key));
-    let cert = raw.cert.get()?;
+fn certificate(work: &mut Compiler<'_>, cert: &Item<String>, now: UnixMillis) -> Option<Certificate> {
     let (path, pem) = work.file(&cert.at, &cert.value, MAX_KEYS)?;
     let told = |fault: &str| format!("the file {} {fault}", path.display());
     let certificate = match Certificate::read(&cert.value, &pem) {
@@ -97,9 +95,15 @@ fn certificate(work: &mut Compiler<'_>, raw: &TlsCertificate, now: UnixMillis) -
         let from = certificate.not_before();
         work.warn(&cert.at, told(&format!("holds a certificate that is not valid before {from}")));
     }
-    match key? {
-        (Found::Bytes(pem), key) => work.good(&key.at, certificate.with_key(pem.expose())),
-        (Found::StandIn, _) => Some(certificate),
+    Some(certificate)
+}
+
+/// Puts its key to a certificate. The key is looked for also where the certificate is no good.
+fn with_key(work: &mut Compiler<'_>, certificate: Option<Certificate>, raw: &TlsCertificate) -> Option<Certificate> {
+    let key = raw.key.get()?;
+    match (secret::secret(work, key), certificate?) {
+        (Found::Bytes(pem), certificate) => work.good(&key.at, certificate.with_key(pem.expose())),
+        (Found::StandIn, certificate) => Some(certificate),
         (Found::Nothing, _) => None,
     }
 }

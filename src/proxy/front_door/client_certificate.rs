@@ -67,3 +67,105 @@ fn common_name(certificate: &X509Certificate<'_>) -> Option<Option<Box<str>>> {
     let name = name.as_str().ok()?;
     Some(Some(format!("cn:{name}").into()))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType, date_time_ymd};
+
+    use super::*;
+
+    fn made(common: &[&str], names: Vec<SanType>) -> Vec<u8> {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.subject_alt_names = names;
+        params.not_after = date_time_ymd(2030, 1, 1);
+        params.distinguished_name = DistinguishedName::new();
+        for name in common {
+            params.distinguished_name.push(DnType::CommonName, *name);
+        }
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    fn uri(name: &str) -> SanType {
+        SanType::URI(name.to_owned().try_into().unwrap())
+    }
+
+    fn dns(name: &str) -> SanType {
+        SanType::DnsName(name.to_owned().try_into().unwrap())
+    }
+
+    fn names(der: &[u8]) -> Option<Vec<String>> {
+        read(der).map(|certificate| certificate.names.iter().map(|name| name.to_string()).collect())
+    }
+
+    #[test]
+    fn names_are_told_with_their_kind_in_their_order() {
+        let email = SanType::Rfc822Name("Ann@Partner.Example".to_owned().try_into().unwrap());
+        let address = SanType::IpAddress([127, 0, 0, 1].into());
+        let der =
+            made(&["ignored"], vec![dns("Worker.Partner.Example"), address, uri("spiffe://partner/Worker"), email]);
+        let expected = ["dns:worker.partner.example", "uri:spiffe://partner/Worker", "email:Ann@Partner.Example"];
+        let certificate = read(&der).unwrap();
+        assert_eq!(certificate.names.iter().map(|name| &**name).collect::<Vec<_>>(), expected);
+        assert_eq!(certificate.not_after, UnixMillis(1_893_456_000_000));
+        assert_eq!(&*certificate.fingerprint, HEXLOWER.encode(&Sha256::digest(&der)));
+    }
+
+    #[test]
+    fn a_common_name_counts_only_where_there_are_no_alternative_names() {
+        assert_eq!(names(&made(&["Worker 7"], Vec::new())), Some(vec!["cn:Worker 7".to_owned()]));
+        // Alternative names of kinds that nobody is known by are alternative names.
+        assert_eq!(names(&made(&["worker"], vec![SanType::IpAddress([127, 0, 0, 1].into())])), Some(Vec::new()));
+        assert_eq!(names(&made(&[], Vec::new())), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_name_that_could_deceive_a_reader_spoils_the_whole_certificate() {
+        for bad in ["a\r\nb", "a\0b", "\u{7f}", ""] {
+            assert_eq!(names(&made(&[], vec![uri("spiffe://good/one"), uri(bad)])), None, "{bad:?}");
+            assert_eq!(names(&made(&[], vec![dns(bad)])), None, "{bad:?}");
+        }
+        for bad in ["a\nb", "a\u{85}b", "\u{1b}[2J"] {
+            assert_eq!(names(&made(&[bad], Vec::new())), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_bounded_in_length_and_number() {
+        let (fits, long) = ("x".repeat(LONGEST_NAME), "x".repeat(LONGEST_NAME + 1));
+        assert!(names(&made(&[], vec![uri(&fits)])).is_some());
+        assert!(names(&made(&[], vec![uri(&long)])).is_none());
+        let many = |count: usize| (0..count).map(|number| dns(&format!("n{number}.test"))).collect();
+        assert!(names(&made(&[], many(MOST_NAMES))).is_some());
+        assert!(names(&made(&[], many(MOST_NAMES + 1))).is_none());
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_names() {
+        let good = made(&[], vec![dns("a.test")]);
+        let more = [good.as_slice(), b"x"].concat();
+        for der in [&[][..], b"nonsense", &good[..good.len() - 1], &more] {
+            assert_eq!(names(der), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_certificate_makes_it_panic(changes in proptest::collection::vec((0.0..1.0_f64, any::<u8>()), 1..8), cut in 0.5..1.0_f64) {
+            let mut der = made(&["common"], vec![dns("a.test"), uri("spiffe://a/b")]);
+            for (at, byte) in changes {
+                let at = (der.len() as f64 * at) as usize;
+                der[at] = byte;
+            }
+            der.truncate((der.len() as f64 * cut) as usize + 1);
+            if let Some(certificate) = read(&der) {
+                prop_assert!(certificate.names.iter().all(|name| !name.chars().any(char::is_control)));
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(der in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _read = read(&der);
+        }
+    }
+}

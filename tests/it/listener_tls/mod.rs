@@ -202,6 +202,7 @@ fn a_session_resumes_with_a_ticket_unless_there_shall_be_none() {
                 // Tickets of TLS 1.3 come after the handshake.
                 assert_eq!(connection.get("api.test", "/x").expect("an answer").status, 200);
             }
+            assert!(!caller.could_hurry("api.test"), "early data could be replayed");
         }
     }
 }

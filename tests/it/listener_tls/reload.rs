@@ -62,8 +62,8 @@ fn a_bad_certificate_refuses_the_whole_reload_and_the_old_one_stays() {
     for (what, cert, key, text) in [
         ("no PEM", "nonsense", good.key.as_str(), "0.pem holds no certificates as PEM"),
         ("cut off", &good.cert[..good.cert.len() / 2], good.key.as_str(), "0.pem holds no certificates as PEM"),
-        ("another's key", good.cert.as_str(), other.key.as_str(), "is the key of another certificate"),
-        ("no key", good.cert.as_str(), "nonsense", "holds no private key as PEM"),
+        ("another's key", good.cert.as_str(), other.key.as_str(), "the key is that of another certificate"),
+        ("no key", good.cert.as_str(), "nonsense", "expected a private key as PEM"),
     ] {
         house.gw.rewrite("0.pem", cert);
         house.gw.rewrite("0.key", key);

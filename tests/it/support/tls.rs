@@ -130,13 +130,9 @@ impl TlsCaller {
                 builder.with_client_auth_cert(vec![pair.der()], key).expect("certificate and key")
             }
         };
+        config.enable_early_data = true;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
         Self { address, config: Arc::new(config) }
-    }
-
-    /// The same client, who remembers its sessions, at another address.
-    pub(crate) fn at(&self, address: SocketAddr) -> Self {
-        Self { address, config: Arc::clone(&self.config) }
     }
 
     /// A connection for `name`; an address: no name is told.
@@ -151,6 +147,13 @@ impl TlsCaller {
             stream.conn.complete_io(&mut stream.sock)?;
         }
         Ok(Secure(stream))
+    }
+
+    /// Whether the next connection for `name` could begin with data that the server takes before the handshake is over.
+    pub(crate) fn could_hurry(&self, name: &str) -> bool {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        let mut client = ClientConnection::new(Arc::clone(&self.config), name).expect("a client");
+        client.early_data().is_some()
     }
 
     /// A connection for `name`, and the status of a request for `host` over it. An error: the connection was refused.

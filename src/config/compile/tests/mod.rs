@@ -7,6 +7,7 @@ mod issuer;
 mod realm;
 mod route;
 mod store;
+mod tls;
 mod tokens;
 
 use std::fs;
