@@ -129,11 +129,15 @@ struct ExplainArgs {
     /// Address that the request comes from
     #[arg(long)]
     ip: Option<IpAddr>,
+    /// A name of the client certificate that the connection shows (`uri:…`, `dns:…`, `email:…`, `cn:…`), or its fingerprint
+    /// (`sha256:…`); may be repeated
+    #[arg(long = "certificate", value_name = "NAME")]
+    certificates: Vec<String>,
     /// Decide as at this time (RFC 3339) instead of now
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     at: Option<UnixMillis>,
     /// Instead of a question: the id of a request that was refused; with --admin or --log
-    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "ip", "at"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "ip", "certificates", "at"])]
     request_id: Option<String>,
     /// Read this access log (JSON lines) for it; `-` = standard input
     #[arg(long, value_name = "FILE", requires = "request_id", conflicts_with_all = ["admin", "method", "url"])]

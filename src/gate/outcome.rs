@@ -321,6 +321,8 @@ whys! {
     Checksum = "checksum", "The checksum of the key does not fit.";
     Unknown = "unknown", "There is no such key.";
     Disabled = "disabled", "The key or its client is disabled.";
+    Certificate = "certificate", "The client certificate is nobody's: no client has one of its names.";
+    SharedCertificate = "shared_certificate", "The client certificate has names of several clients.";
     Revoked = "revoked", "The credential was revoked.";
     Replaced = "replaced", "The token was replaced by a newer one.";
     Spent = "spent", "The token could be used once, and was.";

@@ -17,6 +17,7 @@ use super::network::NetworkSet;
 use super::path::PathRules;
 use super::route::{HostTable, OwnedHosts, RouteTable};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
+use super::verify::certificate::DeclaredCertificates;
 use super::verify::jwks::RemoteKeySet;
 use super::verify::jwt::{ClaimPath, Issuer};
 pub use super::verify::{OpaqueForm, OwnTokens};
@@ -88,6 +89,8 @@ pub struct Realm {
     pub api_keys: Vec<ApiKeyForm>,
     /// Keys declared in the configuration.
     pub declared: DeclaredKeys,
+    /// Certificates of the clients of the configuration.
+    pub certificates: DeclaredCertificates,
     /// Names of identity headers, and what is stripped.
     pub identity_headers: IdentityHeaders,
     /// Role name to scopes.
@@ -141,6 +144,8 @@ pub struct DeclaredClient {
     pub attributes: serde_json::Map<String, Value>,
     /// Networks; empty = every address.
     pub ip_allowlist: Vec<ipnet::IpNet>,
+    /// Names of its certificates as written.
+    pub certificates: Vec<String>,
     /// Its keys.
     pub keys: Vec<DeclaredKeyView>,
 }
@@ -239,6 +244,8 @@ pub struct Auth {
     pub jwt: bool,
     /// API keys.
     pub api_key: bool,
+    /// The client certificate of the connection, where no other credential is presented.
+    pub mtls: bool,
     /// The realm's own opaque tokens, of this kind: an index into [`OwnTokens::opaque`].
     pub opaque: Option<usize>,
 }

@@ -24,7 +24,8 @@ pub struct Trail {
     pub credential: Option<CredentialKind>,
     /// Who proved to be asking.
     pub verified: Option<Arc<super::verify::Verified>>,
-    /// Id of the key that was presented, where it is one, but no longer good.
+    /// Id of the key that was presented, where it is one, but no longer good; fingerprint of a certificate that proves
+    /// nothing here.
     pub spent_key: Option<Arc<str>>,
     /// Issuer that the token is judged by, known before it is verified; not told again of a token known already. See
     /// [`Trail::judged_by`].

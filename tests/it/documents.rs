@@ -18,7 +18,7 @@ fn documents() -> Vec<PathBuf> {
 }
 
 /// The fenced blocks of one language, without their fences.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<String> = None;
     for line in text.lines() {

@@ -29,6 +29,7 @@ mod key_sets;
 mod layers;
 mod listener_tls;
 mod many_nodes;
+mod mtls;
 mod observability;
 mod paths;
 mod realms;

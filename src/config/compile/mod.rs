@@ -2,6 +2,7 @@
 //! request path needs is prepared. Nothing stops at the first problem.
 
 mod api_key;
+mod certificate;
 mod client;
 mod errors;
 mod header;
@@ -85,7 +86,11 @@ pub(crate) fn compile(
     let trusted_proxies = settings::trusted_proxies(&input.server);
 
     let mut hosts = HostTable::default();
-    let around = realm::Around { max_body: sizes.body, clock_skew: input.server.clock_skew.value };
+    let around = realm::Around {
+        max_body: sizes.body,
+        clock_skew: input.server.clock_skew.value,
+        asks_for_certificates: certificate::are_asked_for(&input.server),
+    };
     let (mut realms, mut issuing) = (Vec::new(), Issuing::default());
     for (index, realm) in input.realms.iter().enumerate() {
         if input.realms.iter().take(index).any(|earlier| earlier.name == realm.name) {

@@ -32,7 +32,7 @@ section! {
         default issuers: Vec<Item<Issuer>> = "[]";
         /// What API keys look like.
         default api_keys: Vec<Item<ApiKeys>> = "[]";
-        /// Clients that are kept in the configuration, with the digests of their keys.
+        /// Clients that are kept in the configuration, with the digests of their keys and the names of their certificates.
         default clients: Named<Client> = "{}";
         /// Role to scopes; `*` stands for every scope, a segment `*` for any segment.
         default roles: Named<Vec<Item<String>>> = "{}";
@@ -121,15 +121,15 @@ section! {
 section! {
     /// `[identity_headers]`
     IdentityHeaders {
-        /// Subject of the token, or the client of the key.
+        /// Subject of the token, or the client of the key or certificate.
         default subject: String = r#""X-Auth-Subject""#;
         /// The client on whose behalf the request comes.
         default client: String = r#""X-Auth-Client""#;
         /// The realm.
         default realm: String = r#""X-Auth-Realm""#;
-        /// `jwt`, `api_key` or `opaque`.
+        /// `jwt`, `api_key`, `opaque` or `mtls`.
         default method: String = r#""X-Auth-Method""#;
-        /// Id of the key or of the opaque token, or `jti` of the JWT.
+        /// Id of the key or of the opaque token, `jti` of the JWT, or SHA-256 of the certificate.
         default credential: String = r#""X-Auth-Credential-Id""#;
         /// Name of the token's issuer; `self` for tokens of the realm's own.
         default issuer: String = r#""X-Auth-Issuer""#;

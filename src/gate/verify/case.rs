@@ -83,7 +83,11 @@ impl<'a> Case<'a> {
             trail.pass("credential", || "none, and the route takes anonymous requests".to_owned());
             return Ok(());
         }
-        trail.refuse("credential", || "none in the places that the route looks at".to_owned());
+        trail.refuse("credential", || match (self.route.auth.mtls, self.route.places.is_empty()) {
+            (false, _) => "none in the places that the route looks at".to_owned(),
+            (true, false) => "none in the places that the route looks at, and no client certificate".to_owned(),
+            (true, true) => "the connection has no client certificate".to_owned(),
+        });
         Err(Reason::MissingCredentials.into())
     }
 

@@ -274,7 +274,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
             view: Default::default(),
             name: name.into(),
             index,
-            auth: Auth { public: false, anonymous: false, jwt: false, api_key: true, opaque: None },
+            auth: Auth { public: false, anonymous: false, jwt: false, api_key: true, mtls: false, opaque: None },
             places: vec![RoutePlace {
                 place: Place::parse("header:authorization").unwrap(),
                 jwt: false,
@@ -321,6 +321,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
         issuers: vec![],
         api_keys: vec![ApiKeyForm { prefix: "sk_".into(), checksum: true, from: vec![] }],
         declared: Default::default(),
+        certificates: Default::default(),
         identity_headers: IdentityHeaders::default(),
         roles: Roles([("clerk".into(), ScopeSet::patterns(["orders:read"]))].into_iter().collect()),
         upstreams: vec![upstream],
