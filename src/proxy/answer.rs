@@ -48,9 +48,15 @@ pub(super) async fn give(session: &mut Session, rendered: Rendered) -> Result<()
 /// The engine closes the connection afterwards.
 pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> FailToProxy {
     let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
-    let Some(denial) = classify(error) else { return silent };
+    let over = exchange.over().cloned();
+    let ended = over.is_some();
+    let Some(denial) = over.or_else(|| classify(error)) else { return silent };
     if session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101) {
         exchange.refused(&denial);
+        if ended {
+            exchange.record(session, true);
+            session.as_downstream_mut().shutdown().await;
+        }
         return silent;
     }
     let rendered = render(exchange, &denial);

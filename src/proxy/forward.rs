@@ -1,6 +1,6 @@
 //! The two heads that pass through: the request's on its way to the upstream, the answer's on its way back.
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -93,7 +93,13 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
-    Ok(())
+    exchange.answer_begins(session, switching || is_stream_of_events(response))
+}
+
+fn is_stream_of_events(response: &ResponseHeader) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..TYPE.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(TYPE))
 }
 
 /// Removes what the upstream said to this gateway only (RFC 9110 section 7.6.1). How the body is framed stays: the engine

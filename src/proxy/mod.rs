@@ -10,6 +10,7 @@ pub mod front_door;
 mod grant;
 mod guard;
 pub mod upstream;
+mod vigil;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -174,7 +175,7 @@ impl ProxyHttp for Forwarder {
             let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };
             session.set_read_timeout(Some(patience));
         }
-        Ok(())
+        exchange.part_passes(session, false)
     }
 
     async fn response_filter(
@@ -188,7 +189,7 @@ impl ProxyHttp for Forwarder {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _body: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
@@ -196,6 +197,7 @@ impl ProxyHttp for Forwarder {
         if end {
             exchange.upstream_ended();
         }
+        exchange.part_passes(session, true)?;
         Ok(None)
     }
 

@@ -4,6 +4,7 @@
 
 mod chunks;
 mod connection;
+mod frames;
 mod head;
 mod refusal;
 mod window;

@@ -1,0 +1,222 @@
+//! The vigil over what goes on for long: while an exchange is open, the request that began it is judged again and again,
+//! and the exchange ends when it would be refused by now.
+//!
+//! A tunnel and a stream of events have a vigil from their start. Every other exchange gets one when a part of it passes
+//! after [`PERIOD`]: most end long before, and cost nothing. A vigil takes a task and a copy of the request's head, about
+//! 2 KiB and what the head takes; it ends with the exchange.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use pingora::http::RequestHeader;
+use tokio::task::AbortHandle;
+
+use super::{Gateway, adapt, guard};
+use crate::clock::UnixMillis;
+use crate::gate::outcome::{Denial, Permit, Reason, Why};
+use crate::gate::request::{Handshake, Request};
+use crate::gate::trail::Trail;
+
+/// An open exchange is judged again this often.
+pub(super) const PERIOD: Duration = Duration::from_secs(5);
+
+/// Tells everybody who works on an exchange that it is over, and why.
+#[derive(Debug, Default)]
+pub(super) struct End {
+    verdict: OnceLock<Denial>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl End {
+    /// Why it is over; none as long as it is not.
+    pub(super) fn verdict(&self) -> Option<&Denial> {
+        self.verdict.get()
+    }
+
+    /// Ready when it is over. One task at a time is woken: the one that asked last.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.verdict.get().is_none() {
+            let mut waker = self.waker.lock().unwrap_or_else(PoisonError::into_inner);
+            if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+                *waker = Some(cx.waker().clone());
+            }
+        }
+        // After the waker is in its place: a verdict that came meanwhile is seen here, a later one wakes.
+        if self.verdict.get().is_some() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// It is over. Only the first time counts.
+    pub(super) fn declare(&self, denial: Denial) {
+        if self.verdict.set(denial).is_ok()
+            && let Some(waker) = self.waker.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            waker.wake();
+        }
+    }
+}
+
+/// The vigil over one exchange. Ends when it is dropped.
+#[derive(Debug)]
+pub(super) struct Vigil {
+    end: Arc<End>,
+    task: AbortHandle,
+}
+
+impl Vigil {
+    /// Keeps a vigil over the exchange that `header` began and `permit` allowed. The first look comes within a
+    /// [`PERIOD`], at a moment of its own, so that many that begin together are not judged together; or at once when it is
+    /// `overdue`.
+    pub(super) fn keep(
+        gateway: &Arc<Gateway>,
+        header: &RequestHeader,
+        permit: &Permit,
+        peer: Option<IpAddr>,
+        handshake: Option<&Arc<Handshake>>,
+        overdue: bool,
+    ) -> Self {
+        let end = Arc::<End>::default();
+        let watched = Watched {
+            gateway: Arc::clone(gateway),
+            method: header.method.clone(),
+            target: adapt::target(header).unwrap_or_default().into(),
+            host: adapt::host(header).ok().flatten().map(Box::from),
+            headers: header.headers.clone(),
+            peer,
+            handshake: handshake.cloned(),
+            expires: expiry(permit),
+        };
+        let pause = if overdue { Duration::ZERO } else { any_part_of(PERIOD) };
+        let task = tokio::spawn(watched.watch(pause, Arc::clone(&end))).abort_handle();
+        Self { end, task }
+    }
+
+    /// Tells of the end.
+    pub(super) fn end(&self) -> &Arc<End> {
+        &self.end
+    }
+}
+
+impl Drop for Vigil {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn any_part_of(period: Duration) -> Duration {
+    let millis = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(RandomState::new().build_hasher().finish().checked_rem(millis).unwrap_or(0))
+}
+
+fn expiry(permit: &Permit) -> Option<UnixMillis> {
+    permit.identity().and_then(|identity| identity.expires)
+}
+
+/// What has to be known to judge a request again.
+struct Watched {
+    gateway: Arc<Gateway>,
+    method: Method,
+    target: Box<str>,
+    host: Option<Box<str>>,
+    headers: HeaderMap,
+    peer: Option<IpAddr>,
+    handshake: Option<Arc<Handshake>>,
+    /// The end of its credential, as it was told last.
+    expires: Option<UnixMillis>,
+}
+
+impl Watched {
+    async fn watch(mut self, mut pause: Duration, end: Arc<End>) {
+        loop {
+            tokio::time::sleep(pause).await;
+            if let Some(denial) = self.look().await {
+                return end.declare(denial);
+            }
+            pause = PERIOD;
+        }
+    }
+
+    /// Judges the request as if it came now, by the configuration in force; nothing is counted or noted for it.
+    async fn look(&mut self) -> Option<Denial> {
+        let live = self.gateway.live.load_full();
+        let (path, query) = adapt::split_query(&self.target);
+        let request = Request {
+            method: &self.method,
+            path,
+            query,
+            host: self.host.as_deref(),
+            headers: &self.headers,
+            peer: self.peer,
+            handshake: self.handshake.as_deref(),
+            now: self.gateway.clock.now(),
+        };
+        let mut trail = Trail::of_open();
+        match guard::contain(self.gateway.gate.decide(&live.snapshot, &request, &mut trail)).await {
+            Ok(Ok(permit)) => {
+                self.expires = expiry(&permit);
+                None
+            }
+            Ok(Err(denial)) if !is_undecided(denial.reason) => Some(denial),
+            // An outage must not end everything that is open; but what is over by its own word is over.
+            Ok(Err(_)) => {
+                let over = self.expires.is_some_and(|expires| request.now >= expires);
+                over.then(|| Denial::because(Reason::TokenExpired, Why::Expired))
+            }
+            Err(guard::Panicked) => Some(Denial::new(Reason::Internal)),
+        }
+    }
+}
+
+/// Whether a refusal says nothing about the request itself: an outage, or a limit that is used up by others.
+fn is_undecided(reason: Reason) -> bool {
+    reason.lineage().any(|reason| matches!(reason, Reason::Unavailable | Reason::RateLimited))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn an_end_wakes_whoever_waits_for_it_and_only_the_first_verdict_counts() {
+        let (end, woken) = (End::default(), Arc::<Woken>::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert_eq!(end.poll(&mut Context::from_waker(&waker)), Poll::Pending);
+        assert_eq!(end.poll(&mut Context::from_waker(&waker)), Poll::Pending);
+        end.declare(Reason::TokenExpired.into());
+        end.declare(Reason::KeyRevoked.into());
+        assert_eq!(woken.0.load(Ordering::SeqCst), 1);
+        assert_eq!(end.poll(&mut Context::from_waker(&waker)), Poll::Ready(()));
+        assert_eq!(end.verdict().map(|denial| denial.reason), Some(Reason::TokenExpired));
+    }
+
+    #[test]
+    fn an_outage_and_a_limit_end_nothing() {
+        for reason in Reason::ALL {
+            let status = reason.public().status;
+            assert_eq!(is_undecided(*reason), matches!(status, 429 | 502..=504), "{reason}");
+        }
+    }
+
+    #[test]
+    fn first_looks_are_spread_over_the_period() {
+        let pauses: Vec<_> = (0..64).map(|_| any_part_of(PERIOD)).collect();
+        assert!(pauses.iter().all(|pause| *pause < PERIOD));
+        assert!(pauses.iter().any(|pause| *pause < PERIOD / 2) && pauses.iter().any(|pause| *pause > PERIOD / 2));
+    }
+}
