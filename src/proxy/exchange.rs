@@ -9,7 +9,7 @@ use pingora::{Error, ErrorType, OkOrErr, Result};
 
 use super::body::Pace;
 use super::front_door::Window;
-use super::upstream::Server;
+use super::upstream::{Agreed, Server};
 use super::vigil::{self, Vigil};
 use super::{Gateway, Live, adapt};
 use crate::clock::{Stopwatch, UnixMillis};
@@ -41,6 +41,8 @@ pub struct Exchange {
     pub(super) interim: u8,
     /// The server that was tried last.
     pub(super) server: Option<Arc<Server>>,
+    /// Whether there is a tunnel.
+    pub(super) agreed: Option<Agreed>,
     vigil: Option<Vigil>,
     id: Option<RequestId>,
     arrived: Option<Stopwatch>,
@@ -63,6 +65,7 @@ impl Exchange {
             pace: None,
             interim: 0,
             server: None,
+            agreed: None,
             vigil: None,
             id: None,
             arrived: None,

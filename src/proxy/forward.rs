@@ -85,8 +85,11 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         response.insert_header(name, value)?;
     }
     if switching {
-        // A tunnel in which only the upstream speaks is no slow client; the upstream's read timeout bounds it.
+        // A tunnel in which only the upstream speaks is no slow client; the time for a silent one bounds it.
         session.set_read_timeout(None);
+        if let Some(agreed) = &exchange.agreed {
+            agreed.set();
+        }
     }
     if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
         // HTTP/1.0 knows no chunks: the body ends with the connection.

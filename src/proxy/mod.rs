@@ -139,7 +139,7 @@ impl ProxyHttp for Forwarder {
         let timeouts = exchange.timeouts()?;
         let tunnel = adapt::wants_websocket(session.req_header()) == Ok(true);
         let next = live.upstreams.of(exchange.permit()?).and_then(|target| match tunnel {
-            true => target.next_tunnel(timeouts, exchange.at),
+            true => target.next_tunnel(timeouts, exchange.at, exchange.agreed.get_or_insert_default().clone()),
             false => target.next(timeouts, exchange.at),
         });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
