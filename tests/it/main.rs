@@ -29,6 +29,7 @@ mod layers;
 mod many_nodes;
 mod observability;
 mod paths;
+mod protocols;
 mod realms;
 mod reload;
 mod serving;

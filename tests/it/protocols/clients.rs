@@ -1,0 +1,1 @@
+//! Old and new HTTP/1 clients, curl above all.
