@@ -10,7 +10,7 @@ use pingora::{Error, ErrorType, OkOrErr, Result};
 use super::body::Pace;
 use super::front_door::Window;
 use super::upstream::{Agreed, Server};
-use super::vigil::{self, Vigil};
+use super::vigil::{self, Vigil, Watched};
 use super::{Gateway, Live, adapt};
 use crate::clock::{Stopwatch, UnixMillis};
 use crate::gate::outcome::{Denial, Permit, Reason, Why};
@@ -123,12 +123,17 @@ impl Exchange {
     ///
     /// # Errors
     /// The exchange is over.
-    pub(super) fn answer_begins(&mut self, session: &Session, endless: bool) -> Result<()> {
-        if endless && self.vigil.is_none() {
-            self.watch(session, false)?;
+    pub(super) async fn answer_begins(&mut self, session: &Session, endless: bool) -> Result<()> {
+        if self.vigil.is_none() && self.is_late() {
+            // Nothing of the answer was seen yet: it waits for the look.
+            let watched = self.watched(session)?;
+            self.vigil = Some(Vigil::look_and_keep(watched).await);
+        } else if self.vigil.is_none() && endless {
+            self.vigil = Some(Vigil::keep(self.watched(session)?));
         }
+        self.go_on()?;
         self.arm(session);
-        self.go_on()
+        Ok(())
     }
 
     /// A part of the request or of the answer passes.
@@ -136,11 +141,8 @@ impl Exchange {
     /// # Errors
     /// The exchange is over.
     pub(super) fn part_passes(&mut self, session: &Session, of_answer: bool) -> Result<()> {
-        if self.vigil.is_none() {
-            if self.arrived.is_none_or(|arrived| arrived.elapsed() < vigil::PERIOD) {
-                return Ok(());
-            }
-            self.watch(session, true)?;
+        if self.vigil.is_none() && self.is_late() {
+            self.vigil = Some(Vigil::keep_late(self.watched(session)?));
             if of_answer {
                 self.arm(session);
             }
@@ -148,16 +150,18 @@ impl Exchange {
         self.go_on()
     }
 
+    fn is_late(&self) -> bool {
+        self.arrived.is_some_and(|arrived| arrived.elapsed() >= vigil::PERIOD)
+    }
+
+    fn watched(&self, session: &Session) -> Result<Watched> {
+        let (header, peer) = (session.req_header(), self.trail.peer_ip);
+        Ok(Watched::new(&self.gateway, header, self.permit()?, peer, self.handshake.as_ref()))
+    }
+
     /// Why the exchange is over before its end; none when it is not.
     pub(super) fn over(&self) -> Option<&Denial> {
         self.vigil.as_ref()?.end().verdict()
-    }
-
-    fn watch(&mut self, session: &Session, overdue: bool) -> Result<()> {
-        let (header, peer) = (session.req_header(), self.trail.peer_ip);
-        let vigil = Vigil::keep(&self.gateway, header, self.permit()?, peer, self.handshake.as_ref(), overdue);
-        self.vigil = Some(vigil);
-        Ok(())
     }
 
     /// Has the connection itself broken off when the exchange is over. Not before an answer has begun: it could still be

@@ -53,7 +53,11 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
 ///
 /// # Errors
 /// It cannot be passed on without doubt.
-pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exchange: &mut Exchange) -> Result<()> {
+pub(super) async fn response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    exchange: &mut Exchange,
+) -> Result<()> {
     let fault = || Error::err_up(ErrorType::InvalidHTTPHeader);
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
@@ -96,7 +100,7 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
-    exchange.answer_begins(session, switching || is_stream_of_events(response))
+    exchange.answer_begins(session, switching || is_stream_of_events(response)).await
 }
 
 fn is_stream_of_events(response: &ResponseHeader) -> bool {

@@ -184,7 +184,7 @@ impl ProxyHttp for Forwarder {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        forward::response(session, response, exchange)
+        forward::response(session, response, exchange).await
     }
 
     fn response_body_filter(

@@ -1,8 +1,8 @@
 //! The vigil over what goes on for long: while an exchange is open, the request that began it is judged again and again,
 //! and the exchange ends when it would be refused by now.
 //!
-//! A tunnel and a stream of events have a vigil from their start. Every other exchange gets one when a part of it passes
-//! after [`PERIOD`]: most end long before, and cost nothing. A vigil takes a task and a copy of the request's head, about
+//! A tunnel and a stream of events have a vigil from their start. Every other exchange gets one when its answer begins, or a
+//! part of it passes, after [`PERIOD`]: most end long before, and cost nothing. A vigil takes a task and a copy of the request's head, about
 //! 2 KiB and what the head takes; it ends with the exchange.
 
 use std::collections::hash_map::RandomState;
@@ -68,29 +68,29 @@ pub(super) struct Vigil {
 }
 
 impl Vigil {
-    /// Keeps a vigil over the exchange that `header` began and `permit` allowed. The first look comes within a
-    /// [`PERIOD`], at a moment of its own, so that many that begin together are not judged together; or at once when it is
-    /// `overdue`.
-    pub(super) fn keep(
-        gateway: &Arc<Gateway>,
-        header: &RequestHeader,
-        permit: &Permit,
-        peer: Option<IpAddr>,
-        handshake: Option<&Arc<Handshake>>,
-        overdue: bool,
-    ) -> Self {
+    /// Keeps a vigil over what is `watched`. The first look comes within a [`PERIOD`], at a moment of its own, so that many
+    /// that begin together are not judged together.
+    pub(super) fn keep(watched: Watched) -> Self {
+        Self::begin(watched, any_part_of(PERIOD))
+    }
+
+    /// The same over what has been open for longer than a [`PERIOD`], and was not looked at: that is done at once.
+    pub(super) fn keep_late(watched: Watched) -> Self {
+        Self::begin(watched, Duration::ZERO)
+    }
+
+    /// The same, but the first look is waited for.
+    pub(super) async fn look_and_keep(mut watched: Watched) -> Self {
+        let verdict = watched.look().await;
+        let vigil = Self::begin(watched, PERIOD);
+        if let Some(denial) = verdict {
+            vigil.end.declare(denial);
+        }
+        vigil
+    }
+
+    fn begin(watched: Watched, pause: Duration) -> Self {
         let end = Arc::<End>::default();
-        let watched = Watched {
-            gateway: Arc::clone(gateway),
-            method: header.method.clone(),
-            target: adapt::target(header).unwrap_or_default().into(),
-            host: adapt::host(header).ok().flatten().map(Box::from),
-            headers: header.headers.clone(),
-            peer,
-            handshake: handshake.cloned(),
-            expires: expiry(permit),
-        };
-        let pause = if overdue { Duration::ZERO } else { any_part_of(PERIOD) };
         let task = tokio::spawn(watched.watch(pause, Arc::clone(&end))).abort_handle();
         Self { end, task }
     }
@@ -117,7 +117,7 @@ fn expiry(permit: &Permit) -> Option<UnixMillis> {
 }
 
 /// What has to be known to judge a request again.
-struct Watched {
+pub(super) struct Watched {
     gateway: Arc<Gateway>,
     method: Method,
     target: Box<str>,
@@ -130,6 +130,26 @@ struct Watched {
 }
 
 impl Watched {
+    /// The request that `header` told and `permit` allowed.
+    pub(super) fn new(
+        gateway: &Arc<Gateway>,
+        header: &RequestHeader,
+        permit: &Permit,
+        peer: Option<IpAddr>,
+        handshake: Option<&Arc<Handshake>>,
+    ) -> Self {
+        Self {
+            gateway: Arc::clone(gateway),
+            method: header.method.clone(),
+            target: adapt::target(header).unwrap_or_default().into(),
+            host: adapt::host(header).ok().flatten().map(Box::from),
+            headers: header.headers.clone(),
+            peer,
+            handshake: handshake.cloned(),
+            expires: expiry(permit),
+        }
+    }
+
     async fn watch(mut self, mut pause: Duration, end: Arc<End>) {
         loop {
             tokio::time::sleep(pause).await;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod api_keys;
+mod attack_numbers;
 mod client_address;
 mod commands;
 mod commands_admin;

@@ -48,6 +48,8 @@ pub(in crate::proxy) struct Window {
     /// What was sent through the tunnel.
     frames: Frames,
     over: bool,
+    /// Something was written that may wait in a buffer.
+    unsent: bool,
 }
 
 /// How much the engine may still read.
@@ -106,6 +108,7 @@ impl Window {
             end: OnceLock::new(),
             frames: Frames::default(),
             over: false,
+            unsent: false,
         }
     }
 
@@ -184,6 +187,11 @@ impl AsyncRead for Window {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.go_on(cx)?;
+        if this.unsent {
+            // The engine keeps the beginning of an answer whose length is known until there is more of it. Now it waits:
+            // the client is not to wait for the same.
+            this.unsent = Pin::new(&mut this.inner).poll_flush(cx)?.is_pending();
+        }
         if this.allowed == Allowed::Exactly(0) {
             this.read_ahead(cx)
         } else if this.held.is_empty() {
@@ -208,6 +216,7 @@ impl AsyncWrite for Window {
         }
         let tunnel = this.allowed == Allowed::Everything && !switching;
         let count = ready!(Pin::new(&mut this.inner).poll_write(cx, bytes))?;
+        this.unsent = true;
         if tunnel {
             this.frames.follow(bytes.get(..count).unwrap_or_default());
         } else if switching && !(count == bytes.len() && bytes.ends_with(b"\r\n\r\n")) {
@@ -217,7 +226,10 @@ impl AsyncWrite for Window {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        this.unsent = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

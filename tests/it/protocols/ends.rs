@@ -51,14 +51,14 @@ auth = ["jwt"]
 struct House {
     gw: Gateway,
     standard: Standard,
-    _application: Scripted,
+    application: Scripted,
 }
 
 fn house(server: &str, more: &str) -> House {
     let (application, standard) = (application(), Standard::new());
     let builder = Gateway::builder().server_toml(server).standard_with(&standard, more).realm_toml(TOKENS);
     let gw = builder.place("upstream", application.addr()).start();
-    House { gw, standard, _application: application }
+    House { gw, standard, application: application }
 }
 
 impl House {
@@ -111,6 +111,12 @@ fn an_expired_token_ends_what_it_has_opened_and_nothing_else() {
     let mut upload = house.gw.caller().connect();
     upload.write(house.gw.call("POST", "/jwt/up").bearer(&token).header("Content-Length", "1000000").bytes());
 
+    let mut late = house.gw.caller().connect();
+    late.write(house.gw.get("/jwt/late").bearer(&token).bytes());
+    let mut in_time = house.gw.caller().connect();
+    in_time.write(house.gw.get("/me/late").header("Authorization", &lasting).bytes());
+    eventually("all are open", || (house.application.connections() == 9).then_some(()));
+
     let begun = Stopwatch::start();
     house.gw.pass(Duration::from_secs(61));
     let feeding = std::thread::spawn({
@@ -135,13 +141,17 @@ fn an_expired_token_ends_what_it_has_opened_and_nothing_else() {
     // An upload that nobody has answered yet gets the answer of a refusal.
     upload.read_reply(false).expect("an answer").denied("token_expired");
     feeding.join().expect("fed");
+    // Nor does an answer come that somebody else may have by now.
+    late.read_reply(false).expect("an answer").denied("token_expired");
+    in_time.read_reply(false).expect("an answer").ok();
 
     house.tells("/jwt/ws", 101, "token_expired");
     house.tells("/jwt/events", 200, "token_expired");
     house.tells("/jwt/slow", 200, "token_expired");
     house.tells("/jwt/up", 401, "token_expired");
+    house.tells("/jwt/late", 401, "token_expired");
     assert_eq!(house.ended("/jwt/ws")["why"], "expired");
-    house.gw.metric_becomes("portcullis_requests_total", &[("outcome", "ended")], 4.0);
+    house.gw.metric_becomes("portcullis_requests_total", &[("outcome", "ended")], 5.0);
     house.gw.metric_becomes("portcullis_denials_total", &[], 0.0);
     // These have been looked at at least once by now: more than five seconds have passed.
     assert!(begun.elapsed() > Duration::from_secs(5));
@@ -281,4 +291,22 @@ fn a_vigil_leaves_no_trace() {
         (house.gw.log().lines().iter().filter(|line| line["path"] == "/limited/ws").count() == 1).then_some(())
     });
     assert!(DEADLINE > SOON);
+}
+
+#[test]
+fn an_orderly_end_waits_for_a_tunnel_for_its_grace_and_for_an_idle_connection_not_at_all() {
+    let (application, standard) = (application(), Standard::new());
+    let builder = Gateway::builder().server_toml("shutdown_grace = \"2s\"").standard(&standard);
+    let mut served = builder.place("upstream", application.addr()).serve();
+    let mut tunnel = socket(served.addrs[0], "api.test", "/public/ws", &[]);
+    let mut idle = served.caller().connect();
+    idle.send_raw("GET /public/x HTTP/1.1\r\nHost: api.test\r\n\r\n").ok();
+    let begun = Stopwatch::start();
+    served.process.signal("TERM");
+    idle.assert_closed();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(lives(&mut tunnel), "there is grace left");
+    assert!(tunnel.read().is_err());
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+    assert_eq!(served.process.wait(), 0);
 }

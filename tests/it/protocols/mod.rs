@@ -22,7 +22,7 @@ use crate::support::scripted::{Line, Scripted};
 type Field<'a> = (&'a str, &'a str);
 
 /// An application: a WebSocket that repeats what it is sent, `…/events` that go on, `…/slow` answers of which a byte comes
-/// now and then, and `ok` to all else.
+/// now and then, and `ok` to all else, `…/late` after five seconds.
 fn application() -> Scripted {
     Scripted::start(|line, _| {
         while let Some(head) = line.request() {
@@ -34,11 +34,15 @@ fn application() -> Scripted {
                 line.send("Transfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n");
                 return line.until_closed();
             } else if target.ends_with("/slow") {
-                line.send("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000\r\n\r\n");
+                line.send(
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1000000\r\n\r\n",
+                );
                 while line.send("x") {
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
                 return;
+            } else if target.ends_with("/late") {
+                std::thread::sleep(std::time::Duration::from_millis(5500));
             }
             line.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
         }
