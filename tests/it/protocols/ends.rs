@@ -213,17 +213,22 @@ fn what_is_withdrawn_ends_what_it_has_opened() {
 #[test]
 fn a_new_configuration_ends_what_it_does_not_allow() {
     let route = |name: &str, more: &str| format!("[[routes]]\npath = \"/{name}/**\"\nauth = [\"public\"]\n{more}\n");
-    let more = format!("\n{}{}{}", route("gone", ""), route("far", ""), route("stays", ""));
+    let more = ["gone", "far", "moved", "stays"].map(|name| format!("\n{}", route(name, ""))).concat();
     let house = house("", &more);
     let address = house.gw.addr();
-    let [gone, far] = ["/gone/ws", "/far/ws"].map(|target| socket(address, "api.test", target, &[]));
+    let [gone, far, moved] =
+        ["/gone/ws", "/far/ws", "/moved/ws"].map(|target| socket(address, "api.test", target, &[]));
     let mut stays = socket(address, "api.test", "/stays/ws", &[]);
     let changed = house.gw.realm_file().replace(&route("gone", ""), "");
     let changed = changed.replace(&route("far", ""), &route("far", "allow_ips = [\"127.0.0.2\"]"));
+    // Whoever asks for it is let in as before, but by another route.
+    let changed = changed.replace(&route("moved", ""), &route("moved", "name = \"elsewhere\""));
     house.gw.rewrite("realms/realm0.toml", &changed);
     house.gw.reload().expect("a good configuration");
     let begun = Stopwatch::start();
-    for (target, reason, socket) in [("/gone/ws", "no_route", gone), ("/far/ws", "ip_denied", far)] {
+    for (target, reason, socket) in
+        [("/gone/ws", "no_route", gone), ("/far/ws", "ip_denied", far), ("/moved/ws", "no_route", moved)]
+    {
         assert_eq!(closed(socket).map(|frame| frame.code), Some(CloseCode::Policy), "{target}");
         house.tells(target, 101, reason);
     }

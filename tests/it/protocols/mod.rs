@@ -22,7 +22,8 @@ use crate::support::scripted::{Line, Scripted};
 type Field<'a> = (&'a str, &'a str);
 
 /// An application: a WebSocket that repeats what it is sent, `…/events` that go on, `…/slow` answers of which a byte comes
-/// now and then, and `ok` to all else, `…/late` after five seconds.
+/// now and then, nothing to `…/up`, and `ok` to all else,
+/// `…/late` after five seconds.
 fn application() -> Scripted {
     Scripted::start(|line, _| {
         while let Some(head) = line.request() {
@@ -41,6 +42,8 @@ fn application() -> Scripted {
                     std::thread::sleep(std::time::Duration::from_millis(100));
                 }
                 return;
+            } else if target.ends_with("/up") {
+                return line.until_closed();
             } else if target.ends_with("/late") {
                 std::thread::sleep(std::time::Duration::from_millis(5500));
             }
