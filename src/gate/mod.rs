@@ -76,7 +76,7 @@ impl Gate {
         let path = check_path(realm, request, trail)?;
         let (route, params) = find_route(served, &path, request, trail)?;
         access::check_route_addresses(route, client.ip, trail)?;
-        let case = Case::new(snapshot, realm, route, client.ip, request.now, begun);
+        let case = Case::new(snapshot, realm, route, client.ip, request.now, begun).open(trail.open);
         let identity = match self.authenticator.recognize(&case, request, trail)? {
             Recognized::Nobody => None,
             Recognized::Proven(identity) => Some(identity),

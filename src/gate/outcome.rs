@@ -265,6 +265,12 @@ impl Reason {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
     }
 
+    /// Whether it says nothing of the request itself: an outage, or a limit that is used up. The same request may be allowed
+    /// a moment later.
+    pub fn is_passing(self) -> bool {
+        self.lineage().any(|reason| matches!(reason, Self::Unavailable | Self::RateLimited))
+    }
+
     /// This reason, its parent, and so on.
     pub fn lineage(self) -> impl Iterator<Item = Self> {
         std::iter::successors(Some(self), |reason| reason.public().parent)

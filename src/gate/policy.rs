@@ -356,6 +356,8 @@ pub struct Timeouts {
     pub write: Option<Duration>,
     /// An unused connection is kept.
     pub idle: Option<Duration>,
+    /// A tunnel through which nothing passes is kept.
+    pub tunnel: Option<Duration>,
 }
 
 impl Timeouts {
@@ -367,6 +369,7 @@ impl Timeouts {
             read: self.read.or(fallback.read),
             write: self.write.or(fallback.write),
             idle: self.idle.or(fallback.idle),
+            tunnel: self.tunnel.or(fallback.tunnel),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Answers of the gateway itself, in the realm's dialect: refusals, and what becomes of faults on the way to the upstream
 //! and back. No answer tells an address, a version or a cause from inside.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,9 +49,15 @@ pub(super) async fn give(session: &mut Session, rendered: Rendered) -> Result<()
 /// The engine closes the connection afterwards.
 pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> FailToProxy {
     let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
-    let Some(denial) = classify(error) else { return silent };
+    let over = exchange.over().cloned();
+    let ended = over.is_some();
+    let Some(denial) = over.or_else(|| classify(error)) else { return silent };
     if session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101) {
         exchange.refused(&denial);
+        if ended {
+            exchange.record(session, true);
+            session.as_downstream_mut().shutdown().await;
+        }
         return silent;
     }
     let rendered = render(exchange, &denial);
@@ -75,8 +82,12 @@ fn classify(error: &Error) -> Option<Denial> {
         (ErrorSource::Upstream, T::ConnectTimedout | T::TLSHandshakeTimedout | T::ReadTimedout | T::WriteTimedout) => {
             Denial::because(Reason::UpstreamTimeout, Why::Connection)
         }
+        (ErrorSource::Upstream, T::ReadError) if cause(error) == Some(ErrorKind::TimedOut) => {
+            Denial::because(Reason::UpstreamTimeout, Why::Connection)
+        }
         (ErrorSource::Upstream, _) => Denial::because(Reason::UpstreamUnavailable, Why::Connection),
-        (ErrorSource::Downstream, T::ReadError) if malformed(error) => {
+        // The front door could not read it (`front_door::window`).
+        (ErrorSource::Downstream, T::ReadError) if cause(error) == Some(ErrorKind::InvalidData) => {
             Denial::because(Reason::BadRequest, Why::Framing)
         }
         (ErrorSource::Downstream, T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed) => {
@@ -89,10 +100,9 @@ fn classify(error: &Error) -> Option<Denial> {
     Some(denial)
 }
 
-/// Whether reading failed because of what was read (`front_door::window`), and not because of the connection.
-fn malformed(error: &Error) -> bool {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
+/// What the connection itself said.
+fn cause(error: &Error) -> Option<ErrorKind> {
+    error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
 }
 
 fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use http::header::USER_AGENT;
 use pingora::proxy::Session;
-use pingora::{ErrorType, OkOrErr, Result};
+use pingora::{Error, ErrorType, OkOrErr, Result};
 
 use super::body::Pace;
 use super::front_door::Window;
-use super::upstream::Server;
+use super::upstream::{Agreed, Server};
+use super::vigil::{self, Vigil, Watched};
 use super::{Gateway, Live, adapt};
 use crate::clock::{Stopwatch, UnixMillis};
 use crate::gate::outcome::{Denial, Permit, Reason, Why};
@@ -40,6 +41,9 @@ pub struct Exchange {
     pub(super) interim: u8,
     /// The server that was tried last.
     pub(super) server: Option<Arc<Server>>,
+    /// Whether there is a tunnel.
+    pub(super) agreed: Option<Agreed>,
+    vigil: Option<Vigil>,
     id: Option<RequestId>,
     arrived: Option<Stopwatch>,
     upstream: Option<Stopwatch>,
@@ -61,6 +65,8 @@ impl Exchange {
             pace: None,
             interim: 0,
             server: None,
+            agreed: None,
+            vigil: None,
             id: None,
             arrived: None,
             upstream: None,
@@ -71,8 +77,7 @@ impl Exchange {
 
     /// Takes from the connection what it knows.
     pub(super) fn meet(&mut self, session: &Session) {
-        let window = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>());
-        self.arrived = Some(window.map_or_else(Stopwatch::start, Window::arrived));
+        self.arrived = Some(window(session).map_or_else(Stopwatch::start, Window::arrived));
         self.handshake = adapt::handshake(session);
         self.trail.peer_ip = adapt::peer(session).map(|peer| peer.ip());
         self.id = adapt::adopted_id(&session.req_header().headers, self.trail.peer_ip, &self.live);
@@ -114,6 +119,66 @@ impl Exchange {
         *self.pace.get_or_insert_with(|| Pace::new(timeouts, begun))
     }
 
+    /// The upstream's answer begins. `endless`: nobody can tell how long it will go on.
+    ///
+    /// # Errors
+    /// The exchange is over.
+    pub(super) async fn answer_begins(&mut self, session: &Session, endless: bool) -> Result<()> {
+        if self.vigil.is_none() && self.is_late() {
+            // Nothing of the answer was seen yet: it waits for the look.
+            let watched = self.watched(session)?;
+            self.vigil = Some(Vigil::look_and_keep(watched).await);
+        } else if self.vigil.is_none() && endless {
+            self.vigil = Some(Vigil::keep(self.watched(session)?));
+        }
+        self.go_on()?;
+        self.arm(session);
+        Ok(())
+    }
+
+    /// A part of the request or of the answer passes.
+    ///
+    /// # Errors
+    /// The exchange is over.
+    pub(super) fn part_passes(&mut self, session: &Session, of_answer: bool) -> Result<()> {
+        if self.vigil.is_none() && self.is_late() {
+            self.vigil = Some(Vigil::keep_late(self.watched(session)?));
+            if of_answer {
+                self.arm(session);
+            }
+        }
+        self.go_on()
+    }
+
+    fn is_late(&self) -> bool {
+        self.arrived.is_some_and(|arrived| arrived.elapsed() >= vigil::PERIOD)
+    }
+
+    fn watched(&self, session: &Session) -> Result<Watched> {
+        let (header, peer) = (session.req_header(), self.trail.peer_ip);
+        Ok(Watched::new(&self.gateway, header, self.permit()?, peer, self.handshake.as_ref()))
+    }
+
+    /// Why the exchange is over before its end; none when it is not.
+    pub(super) fn over(&self) -> Option<&Denial> {
+        self.vigil.as_ref()?.end().verdict()
+    }
+
+    /// Has the connection itself broken off when the exchange is over. Not before an answer has begun: it could still be
+    /// a refusal.
+    fn arm(&self, session: &Session) {
+        if let (Some(vigil), Some(window)) = (&self.vigil, window(session)) {
+            window.ends_with(vigil.end());
+        }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        match self.over() {
+            Some(_) => Error::err_down(ErrorType::ConnectionClosed),
+            None => Ok(()),
+        }
+    }
+
     /// The upstream's answer has ended.
     pub(super) fn upstream_ended(&mut self) {
         self.answered = self.upstream.map(Stopwatch::elapsed);
@@ -124,11 +189,15 @@ impl Exchange {
         let header = session.req_header();
         let target = adapt::target(header).unwrap_or_default();
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
-        if broken && self.trail.reason.is_none() {
+        let ended = self.over().filter(|_| broken).map(|denial| (denial.reason, denial.why));
+        if let Some((reason, why)) = ended {
+            (self.trail.reason, self.trail.why) = (Some(reason), why);
+        } else if broken && self.trail.reason.is_none() {
             self.trail.why.get_or_insert(Why::Connection);
         }
         let facts = Facts {
             outcome: match outcome(self.trail.reason, broken) {
+                _ if ended.is_some() => Outcome::Ended,
                 Outcome::Forwarded if self.trail.granted.is_some() => Outcome::Granted,
                 outcome => outcome,
             },
@@ -200,6 +269,11 @@ struct Facts<'a> {
     http_version: &'static str,
     user_agent: Option<&'a str>,
     peer: Option<std::net::SocketAddr>,
+}
+
+/// The view of the request on its connection; none of HTTP/2.
+fn window(session: &Session) -> Option<&Window> {
+    session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>())
 }
 
 /// A request that the gate refused is denied; what broke on the way there or back is an error.

@@ -1,6 +1,6 @@
 //! The two heads that pass through: the request's on its way to the upstream, the answer's on its way back.
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -53,7 +53,11 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
 ///
 /// # Errors
 /// It cannot be passed on without doubt.
-pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exchange: &mut Exchange) -> Result<()> {
+pub(super) async fn response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    exchange: &mut Exchange,
+) -> Result<()> {
     let fault = || Error::err_up(ErrorType::InvalidHTTPHeader);
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
@@ -85,15 +89,24 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         response.insert_header(name, value)?;
     }
     if switching {
-        // A tunnel in which only the upstream speaks is no slow client; the upstream's read timeout bounds it.
+        // A tunnel in which only the upstream speaks is no slow client; the time for a silent one bounds it.
         session.set_read_timeout(None);
+        if let Some(agreed) = &exchange.agreed {
+            agreed.set();
+        }
     }
     if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
         // HTTP/1.0 knows no chunks: the body ends with the connection.
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
-    Ok(())
+    exchange.answer_begins(session, switching || is_stream_of_events(response)).await
+}
+
+fn is_stream_of_events(response: &ResponseHeader) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..TYPE.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(TYPE))
 }
 
 /// Removes what the upstream said to this gateway only (RFC 9110 section 7.6.1). How the body is framed stays: the engine

@@ -10,6 +10,7 @@ pub mod front_door;
 mod grant;
 mod guard;
 pub mod upstream;
+mod vigil;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,7 +139,7 @@ impl ProxyHttp for Forwarder {
         let timeouts = exchange.timeouts()?;
         let tunnel = adapt::wants_websocket(session.req_header()) == Ok(true);
         let next = live.upstreams.of(exchange.permit()?).and_then(|target| match tunnel {
-            true => target.next_tunnel(timeouts, exchange.at),
+            true => target.next_tunnel(timeouts, exchange.at, exchange.agreed.get_or_insert_default().clone()),
             false => target.next(timeouts, exchange.at),
         });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
@@ -174,7 +175,7 @@ impl ProxyHttp for Forwarder {
             let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };
             session.set_read_timeout(Some(patience));
         }
-        Ok(())
+        exchange.part_passes(session, false)
     }
 
     async fn response_filter(
@@ -183,12 +184,12 @@ impl ProxyHttp for Forwarder {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        forward::response(session, response, exchange)
+        forward::response(session, response, exchange).await
     }
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _body: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
@@ -196,6 +197,7 @@ impl ProxyHttp for Forwarder {
         if end {
             exchange.upstream_ended();
         }
+        exchange.part_passes(session, true)?;
         Ok(None)
     }
 

@@ -37,6 +37,8 @@ pub enum Outcome {
     Granted,
     /// Refused by the gate.
     Denied,
+    /// Allowed, begun, and broken off by the gateway because it would be refused by now.
+    Ended,
     /// Broken off: upstream out of reach, client gone, internal fault.
     Error,
 }
@@ -48,6 +50,7 @@ impl Outcome {
             Self::Forwarded => "forwarded",
             Self::Granted => "granted",
             Self::Denied => "denied",
+            Self::Ended => "ended",
             Self::Error => "error",
         }
     }
@@ -129,7 +132,7 @@ impl Telemetry {
     /// Records the end of a request: counters, histograms, one line of the access log. Never waits.
     pub fn record(&self, metrics: &SnapshotMetrics, ending: &Ending<'_>) {
         self.metrics.record(metrics, Served::of(ending.trail), ending);
-        let denied = ending.outcome == Outcome::Denied;
+        let denied = matches!(ending.outcome, Outcome::Denied | Outcome::Ended);
         if self.access_log.is_none() && !denied {
             return;
         }

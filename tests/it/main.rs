@@ -6,6 +6,7 @@
 mod admin;
 mod api_keys;
 mod arrivals;
+mod attack_numbers;
 mod client_address;
 mod commands;
 mod commands_admin;
@@ -32,6 +33,7 @@ mod many_nodes;
 mod mtls;
 mod observability;
 mod paths;
+mod protocols;
 mod realms;
 mod reload;
 mod serving;

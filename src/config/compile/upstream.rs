@@ -12,6 +12,8 @@ use crate::config::walk::{Item, Slot, defaults};
 use crate::gate::policy::{ServerAddress, Timeouts, Upstream, UpstreamTls};
 
 const HOUR: Duration = Duration::from_secs(3600);
+/// A tunnel may be silent for so long at most.
+const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The upstreams of a realm: the named ones, then those that routes give as a URL.
 #[derive(Default)]
@@ -137,31 +139,33 @@ fn authority(server: &ServerAddress, default: Option<u16>) -> String {
 }
 
 fn upstream_timeouts(work: &mut Compiler<'_>, raw: &UpstreamTimeouts) -> Timeouts {
-    let mut bounded = |item: &Item<Duration>| {
-        work.positive(item, HOUR);
+    let mut bounded = |item: &Item<Duration>, most| {
+        work.positive(item, most);
         Some(item.value)
     };
     Timeouts {
-        connect: bounded(&raw.connect),
-        read: bounded(&raw.read),
-        write: bounded(&raw.write),
-        idle: bounded(&raw.idle),
+        connect: bounded(&raw.connect, HOUR),
+        read: bounded(&raw.read, HOUR),
+        write: bounded(&raw.write, HOUR),
+        idle: bounded(&raw.idle, HOUR),
+        tunnel: bounded(&raw.tunnel, WEEK),
     }
 }
 
 /// Timeouts of a route, where they differ.
 pub(super) fn route_timeouts(work: &mut Compiler<'_>, slot: &Slot<RawTimeouts>) -> Timeouts {
     let Some(raw) = slot.value() else { return Timeouts::default() };
-    let mut bounded = |slot: &Slot<Duration>| {
+    let mut bounded = |slot: &Slot<Duration>, most| {
         if let Some(item) = slot.get() {
-            work.positive(item, HOUR);
+            work.positive(item, most);
         }
         slot.value().copied()
     };
     Timeouts {
-        connect: bounded(&raw.connect),
-        read: bounded(&raw.read),
-        write: bounded(&raw.write),
-        idle: bounded(&raw.idle),
+        connect: bounded(&raw.connect, HOUR),
+        read: bounded(&raw.read, HOUR),
+        write: bounded(&raw.write, HOUR),
+        idle: bounded(&raw.idle, HOUR),
+        tunnel: bounded(&raw.tunnel, WEEK),
     }
 }

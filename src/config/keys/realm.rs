@@ -101,6 +101,8 @@ section! {
         default write: Duration = r#""30s""#;
         /// An unused connection is kept.
         default idle: Duration = r#""60s""#;
+        /// A WebSocket through which nothing passes is kept.
+        default tunnel: Duration = r#""1h""#;
     }
 }
 
@@ -115,6 +117,8 @@ section! {
         optional write: Duration;
         /// An unused connection is kept.
         optional idle: Duration;
+        /// A WebSocket through which nothing passes is kept.
+        optional tunnel: Duration;
     }
 }
 

@@ -5,6 +5,7 @@ mod chunks;
 mod client_certificate;
 mod connection;
 mod crowd;
+mod frames;
 mod head;
 mod introduce;
 mod proxy_protocol;

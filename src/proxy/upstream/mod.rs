@@ -22,6 +22,7 @@ use rustls::pki_types::pem::PemObject;
 
 pub use resolver::Resolver;
 pub(super) use server::Server;
+pub(super) use tunnel::Agreed;
 
 use crate::clock::UnixMillis;
 use crate::gate::outcome::Permit;
@@ -91,10 +92,17 @@ impl Target {
         Some((server, peer))
     }
 
-    /// Like [`Target::next`], for a request for a WebSocket: on a connection of its own.
-    pub(super) fn next_tunnel(&self, timeouts: Timeouts, now: UnixMillis) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
+    /// Like [`Target::next`], for a request for a WebSocket: on a connection of its own. Its answer is waited for as for
+    /// any other, until it has `agreed`.
+    pub(super) fn next_tunnel(
+        &self,
+        timeouts: Timeouts,
+        now: UnixMillis,
+        agreed: Agreed,
+    ) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
         let (server, mut peer) = self.next(timeouts, now)?;
-        peer.options.custom_l4 = Some(Arc::new(tunnel::Unhurried));
+        peer.options.custom_l4 = Some(Arc::new(tunnel::Unhurried { patience: timeouts.read, agreed }));
+        peer.options.read_timeout = timeouts.tunnel;
         peer.options.idle_timeout = Some(Duration::ZERO);
         // Those that wait for other requests are not of its kind.
         peer.group_key = !peer.group_key;
