@@ -64,6 +64,8 @@ pub struct Config {
 pub struct Settings {
     /// Where requests arrive.
     pub listen: Vec<SocketAddr>,
+    /// Whether HTTP/2 is spoken there without TLS, in the same order.
+    pub http2: Vec<bool>,
     /// Threads of the proxy; 0 = one a core.
     pub threads: usize,
     /// For a whole request head.

@@ -8,11 +8,13 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderName, Method};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
+use super::grpc;
 use crate::gate::dialect::Rendered;
 use crate::gate::outcome::{Denial, Reason, Why};
 
@@ -29,7 +31,7 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// # Errors
 /// The client could not be written to.
 pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denial: &Denial) -> Result<()> {
-    let rendered = render(exchange, denial);
+    let rendered = render(session, exchange, denial);
     let doubtful = denial.why == Some(Why::Framing) || denial.reason == Reason::Internal;
     settle_body(session, doubtful);
     write(session, rendered).await
@@ -53,7 +55,7 @@ pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: 
         exchange.refused(&denial);
         return silent;
     }
-    let rendered = render(exchange, &denial);
+    let rendered = render(session, exchange, &denial);
     let error_code = rendered.status;
     session.set_keepalive(None);
     match write(session, rendered).await {
@@ -95,17 +97,26 @@ fn malformed(error: &Error) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
-fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
+fn render(session: &Session, exchange: &mut Exchange, denial: &Denial) -> Rendered {
     exchange.refused(denial);
     let standard = exchange.trail.route.as_ref().is_some_and(|route| route.standard);
     let realm = exchange.trail.realm.as_ref();
     let of_realm = realm.map(|realm| if standard { &realm.oauth_dialect } else { &realm.dialect });
     let dialect = Arc::clone(of_realm.unwrap_or(&exchange.live.snapshot.dialect));
-    dialect.render(denial, exchange.id())
+    let rendered = dialect.render(denial, exchange.id());
+    if !grpc::asked(session.req_header()) {
+        return rendered;
+    }
+    exchange.told_as(rendered.status);
+    grpc::refusal(denial, rendered)
 }
 
 /// Decides what becomes of a body that nobody will read, and with it whether the connection is kept.
 fn settle_body(session: &mut Session, doubtful: bool) {
+    if session.is_http2() {
+        // The stream ends, and nothing else: the engine tells the client to send no more of its body.
+        return;
+    }
     let doubtful = doubtful || session.is_upgrade_req();
     let drainable = session.is_body_done() || {
         let headers = &session.req_header().headers;
@@ -126,6 +137,12 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
     let mut header = ResponseHeader::build(rendered.status, Some(rendered.headers.len() + 3))?;
     for (name, value) in rendered.headers {
         header.append_header(name, value)?;
+    }
+    if rendered.body.is_empty()
+        && let ServerSession::H2(stream) = session.as_downstream_mut()
+    {
+        // Its head is all of it: a gRPC client takes no other for an answer of trailers only.
+        return stream.write_response_header(Box::new(header), true).map_err(|error| error.into_down());
     }
     // RFC 9110 section 8.6: a 204 has none.
     if rendered.status != 204 {

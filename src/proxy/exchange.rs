@@ -44,6 +44,7 @@ pub struct Exchange {
     arrived: Option<Stopwatch>,
     upstream: Option<Stopwatch>,
     answered: Option<Duration>,
+    told: Option<u16>,
     recorded: bool,
 }
 
@@ -65,6 +66,7 @@ impl Exchange {
             arrived: None,
             upstream: None,
             answered: None,
+            told: None,
             recorded: false,
         }
     }
@@ -101,6 +103,11 @@ impl Exchange {
         self.trail.why = denial.why;
     }
 
+    /// The client is told in other words than the status `status`, which is nevertheless what is written down.
+    pub(super) fn told_as(&mut self, status: u16) {
+        self.told = Some(status);
+    }
+
     /// The gateway has answered itself; whom it is about, where only that tells.
     pub(super) fn granted(&mut self, subject: Option<&str>) {
         self.trail.granted = Some(subject.map(Box::from));
@@ -123,7 +130,7 @@ impl Exchange {
     pub(super) fn record(&mut self, session: &Session, broken: bool) {
         let header = session.req_header();
         let target = adapt::target(header).unwrap_or_default();
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = session.response_written().map_or(0, |response| self.told.unwrap_or(response.status.as_u16()));
         if broken && self.trail.reason.is_none() {
             self.trail.why.get_or_insert(Why::Connection);
         }

@@ -2,7 +2,7 @@
 
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -33,7 +33,7 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
     // no case (RFC 9110 section 5.1).
     let mut parts = Parts::from(std::mem::replace(upstream, RequestHeader::from(Request::new(()).into_parts().0)));
     headers::apply(permit, &forwarding, &mut parts.headers).or_err(ErrorType::InternalError, "too many fields")?;
-    if received.version == Version::HTTP_10 {
+    if received.version != Version::HTTP_11 {
         // Nobody would pass the 100 on (RFC 9110 section 10.1.1).
         parts.headers.remove(EXPECT);
     }
@@ -92,6 +92,16 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         // HTTP/1.0 knows no chunks: the body ends with the connection.
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
+    }
+    Ok(())
+}
+
+/// Makes the trailers of the upstream's answer what the client may see.
+pub(super) fn trailers(trailers: &mut HeaderMap, exchange: &Exchange) -> Result<()> {
+    let identity = &exchange.permit()?.realm().identity_headers;
+    let ours: Vec<HeaderName> = trailers.keys().filter(|name| identity.owns(name.as_str())).cloned().collect();
+    for name in &ours {
+        trailers.remove(name);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod exchange;
 mod forward;
 pub mod front_door;
 mod grant;
+mod grpc;
 mod guard;
 pub mod upstream;
 
@@ -17,7 +18,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -196,6 +197,17 @@ impl ProxyHttp for Forwarder {
         if end {
             exchange.upstream_ended();
         }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Bytes>> {
+        forward::trailers(trailers, exchange)?;
+        exchange.upstream_ended();
         Ok(None)
     }
 

@@ -173,6 +173,7 @@ pub fn log_warnings(warnings: &Problems) {
 fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let Settings {
         listen,
+        http2,
         threads,
         header_timeout,
         idle_timeout,
@@ -185,7 +186,7 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
         store,
     } = old;
     let same = [
-        ("server.listen", *listen == new.listen),
+        ("server.listen", *listen == new.listen && *http2 == new.http2),
         ("server.threads", *threads == new.threads),
         ("server.header_timeout", *header_timeout == new.header_timeout),
         ("server.idle_timeout", *idle_timeout == new.idle_timeout),
@@ -241,6 +242,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             listen: vec![([0, 0, 0, 0], 8080).into()],
+            http2: Vec::new(),
             threads: 0,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -270,6 +272,7 @@ mod tests {
         assert!(restart_only_changes(&settings(), &settings()).is_empty());
         let other = Settings {
             listen: Vec::new(),
+            http2: Vec::new(),
             threads: 1,
             header_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,

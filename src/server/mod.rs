@@ -298,7 +298,8 @@ impl Server {
 
         let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
         let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };
-        let front = FrontDoor::new(&engine.configuration, Arc::clone(&gateway), patience);
+        let http2 = local_addrs.iter().zip(&settings.http2).filter(|(_, http2)| **http2).map(|(address, _)| *address);
+        let front = FrontDoor::new(&engine.configuration, Arc::clone(&gateway), patience).speaking_http2_at(http2);
         let proxy = Service::new("proxy".into(), Counted::new(front, shutdown.connections()));
         let proxy = Prebound::new(proxy, sockets).until(shutdown.listening(), shutdown.listeners_ended());
         engine.add_service(proxy).add_dependency(&control);

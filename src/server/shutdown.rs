@@ -205,6 +205,7 @@ mod tests {
     fn shutdown(delay: Duration, grace: Duration) -> (watch::Sender<Order>, Shutdown) {
         let settings = Settings {
             listen: Vec::new(),
+            http2: Vec::new(),
             threads: 1,
             header_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,

@@ -31,6 +31,7 @@ impl ServerApp for Echo {
 fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<()>) {
     let settings = Settings {
         listen: Vec::new(),
+        http2: Vec::new(),
         threads: 1,
         header_timeout: Duration::ZERO,
         idle_timeout: Duration::ZERO,

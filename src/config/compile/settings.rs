@@ -17,7 +17,7 @@ const CACHE: u64 = 64 << 30;
 /// What takes effect at start only.
 pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Settings> {
     let Input { server, admin, store, log, cache, .. } = input;
-    let mut listen = Vec::new();
+    let (mut listen, mut http2) = (Vec::new(), Vec::new());
     work.not_empty(&server.listen);
     for listener in &server.listen.value {
         let Some(address) = listener.value.address.get() else { continue };
@@ -25,6 +25,10 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
             work.fault(&address.at, "stands here twice");
         }
         listen.push(address.value.0);
+        http2.push(listener.value.http2.value);
+    }
+    if admin.listen.value.http2.value {
+        work.fault(&admin.listen.value.http2.at, "the admin listener speaks HTTP/1 only: leave it out");
     }
     if server.threads.value > 1024 {
         work.fault(&server.threads.at, "at most 1024");
@@ -55,6 +59,7 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
     })?;
     Some(Settings {
         listen,
+        http2,
         threads: usize::try_from(server.threads.value).unwrap_or(1024),
         header_timeout: server.header_timeout.value,
         idle_timeout: server.idle_timeout.value,

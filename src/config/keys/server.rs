@@ -70,6 +70,8 @@ section! {
     Listener {
         /// IP address and port.
         required address: Address;
+        /// Whether HTTP/2 is spoken without TLS with clients that begin with it (prior knowledge); on TLS, ALPN decides. Not for `admin`.
+        default http2: bool = "false";
     }
     later ["tls", "proxy_protocol"]
 }
