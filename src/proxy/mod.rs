@@ -143,7 +143,7 @@ impl ProxyHttp for Forwarder {
             false => target.next(timeouts, exchange.at),
         });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
-        let pace = exchange.try_upstream(server, timeouts);
+        let mut pace = exchange.try_upstream(server, timeouts);
         session.set_read_timeout(Some(pace.next(0).unwrap_or_default()));
         Ok(peer)
     }
@@ -171,7 +171,7 @@ impl ProxyHttp for Forwarder {
         if bytes > exchange.permit()?.route().max_body {
             return Error::err_down(ErrorType::HTTPStatus(413));
         }
-        if let Some(pace) = exchange.pace.filter(|_| !end) {
+        if let Some(pace) = exchange.pace.as_mut().filter(|_| !end) {
             let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };
             session.set_read_timeout(Some(patience));
         }
@@ -239,6 +239,10 @@ impl ProxyHttp for Forwarder {
         reused: bool,
     ) -> Box<Error> {
         error.retry.decide_reuse(reused);
+        let waited = (error.esource(), error.etype()) == (&ErrorSource::Upstream, &ErrorType::ReadTimedout);
+        if waited && !session.is_body_done() && exchange.pace.is_some_and(body::Pace::is_silent) {
+            error.as_down();
+        }
         let repeatable = session.req_header().method.is_safe()
             && session.is_body_empty()
             && session.response_written().is_none()

@@ -53,6 +53,11 @@ impl Builder {
         self
     }
 
+    /// Listens on `127.0.0.1:0`, with these keys of the listener besides.
+    pub(crate) fn listener_toml(self, keys: &str) -> Self {
+        self.listen(&format!("{{ address = \"127.0.0.1:0\", {keys} }}"))
+    }
+
     /// Keys for `[server]`, and any tables after them.
     pub(crate) fn server_toml(mut self, text: &str) -> Self {
         self.server.push_str(text);
@@ -233,7 +238,11 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
 
     fn main_file(&self, server: &str) -> String {
         let listen = if self.listen.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.listen.clone() };
-        let listen: Vec<_> = listen.iter().map(|address| format!("{{ address = \"{address}\" }}")).collect();
+        let table = |address: &String| match address.starts_with('{') {
+            true => address.clone(),
+            false => format!("{{ address = \"{address}\" }}"),
+        };
+        let listen: Vec<_> = listen.iter().map(table).collect();
         // A test that has to say it otherwise writes the table itself.
         let store = if self.store.is_empty() { String::new() } else { format!("[store]\n{}\n", self.store) };
         // `[server]` last: what a test adds may begin with keys of it and go on with other tables.
