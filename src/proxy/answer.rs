@@ -81,9 +81,11 @@ fn classify(error: &Error) -> Option<Denial> {
         (ErrorSource::Downstream, T::ReadError) if malformed(error) => {
             Denial::because(Reason::BadRequest, Why::Framing)
         }
-        (ErrorSource::Downstream, T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed) => {
-            return None;
-        }
+        (
+            ErrorSource::Downstream,
+            // Over HTTP/2 a client that leaves resets its stream.
+            T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed | T::H2Error,
+        ) => return None,
         (ErrorSource::Downstream, T::ReadTimedout) => Denial::new(Reason::RequestTimeout),
         (ErrorSource::Downstream, _) => Denial::because(Reason::BadRequest, Why::Framing),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Denial::new(Reason::Internal),
@@ -226,8 +228,13 @@ mod tests {
 
     #[test]
     fn a_client_that_leaves_is_no_fault_of_the_upstream() {
-        for kind in [ErrorType::ReadError, ErrorType::WriteError, ErrorType::ConnectionClosed, ErrorType::WriteTimedout]
-        {
+        for kind in [
+            ErrorType::ReadError,
+            ErrorType::WriteError,
+            ErrorType::ConnectionClosed,
+            ErrorType::WriteTimedout,
+            ErrorType::H2Error,
+        ] {
             assert_eq!(classify(&Error::new_down(kind.clone())), None, "{kind:?}");
         }
     }

@@ -1,6 +1,7 @@
 //! The two heads that pass through: the request's on its way to the upstream, the answer's on its way back.
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION};
+use http::header::{TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -33,6 +34,12 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
     // no case (RFC 9110 section 5.1).
     let mut parts = Parts::from(std::mem::replace(upstream, RequestHeader::from(Request::new(()).into_parts().0)));
     headers::apply(permit, &forwarding, &mut parts.headers).or_err(ErrorType::InternalError, "too many fields")?;
+    if received.version == Version::HTTP_2 {
+        // On the way from HTTP/2 to HTTP/2 the engine leaves them: they are for this gateway, which has no use for them.
+        for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRAILER] {
+            parts.headers.remove(name);
+        }
+    }
     if received.version != Version::HTTP_11 {
         // Nobody would pass the 100 on (RFC 9110 section 10.1.1).
         parts.headers.remove(EXPECT);

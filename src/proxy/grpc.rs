@@ -47,14 +47,14 @@ pub(super) fn refusal(denial: &Denial, rendered: Rendered) -> Rendered {
 /// large; what took too long is DEADLINE_EXCEEDED; a method that is not served is UNIMPLEMENTED.
 fn code(reason: Reason) -> u16 {
     match reason.public().status {
-        401 => 16,                   // UNAUTHENTICATED
-        403 => 7,                    // PERMISSION_DENIED
-        404 | 405 => 12,             // UNIMPLEMENTED
-        408 | 504 => 4,              // DEADLINE_EXCEEDED
-        413 | 414 | 429 | 431 => 8,  // RESOURCE_EXHAUSTED
-        502 | 503 => 14,             // UNAVAILABLE
-        400 | 415 | 500 => 13,       // INTERNAL
-        _ => 2,                      // UNKNOWN
+        401 => 16,                  // UNAUTHENTICATED
+        403 => 7,                   // PERMISSION_DENIED
+        404 | 405 => 12,            // UNIMPLEMENTED
+        408 | 504 => 4,             // DEADLINE_EXCEEDED
+        413 | 414 | 429 | 431 => 8, // RESOURCE_EXHAUSTED
+        502 | 503 => 14,            // UNAVAILABLE
+        400 | 415 | 500 => 13,      // INTERNAL
+        _ => 2,                     // UNKNOWN
     }
 }
 

@@ -75,7 +75,8 @@ fn connect() -> Served {
     let (client, server) = duplex(1 << 20);
     let (stop, shutdown) = watch::channel(false);
     let (app, rules) = (Arc::clone(&echo), Arc::clone(&book));
-    let task = tokio::spawn(async move { serve(&app, &*rules, PATIENCE, Box::new(server), BytesMut::new(), &shutdown).await });
+    let task =
+        tokio::spawn(async move { serve(&app, &*rules, PATIENCE, Box::new(server), BytesMut::new(), &shutdown).await });
     Served { echo, book, client, stop, task }
 }
 

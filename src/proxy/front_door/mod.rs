@@ -69,7 +69,8 @@ impl FrontDoor {
         };
         !self.cleartext.is_empty()
             && here().is_some_and(|here| {
-                let fits = |own: &SocketAddr| own.ip().is_unspecified() || own.ip().to_canonical() == here.ip().to_canonical();
+                let fits =
+                    |own: &SocketAddr| own.ip().is_unspecified() || own.ip().to_canonical() == here.ip().to_canonical();
                 self.cleartext.iter().any(|own| own.port() == here.port() && fits(own))
             })
     }

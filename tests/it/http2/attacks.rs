@@ -19,12 +19,11 @@ use crate::support::upstream::Respond;
 const NO_ERROR: u32 = 0;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const REFUSED_STREAM: u32 = 7;
-const COMPRESSION_ERROR: u32 = 9;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// The line about a connection that was ended: nothing was answered.
 fn line_about_the_end(house: &House, reason: &str) {
-    let ended = |line: &serde_json::Value| line["status"] == 0 && line["http_version"] == "2";
+    let ended = |line: &serde_json::Value| line["status"] == 0 && line["path"] == "" && line["http_version"] == "2";
     let line = house.gateway.log().line_where("an ended connection", ended);
     assert_eq!(line["reason"], reason, "{line}");
     assert_eq!(house.gateway.log().lines().iter().filter(|line| ended(line)).count(), 1);
@@ -163,16 +162,13 @@ fn h22_data_that_is_none_ends_the_connection() {
 fn h22_a_head_that_unpacks_to_very_much_is_not_unpacked() {
     let house = house();
     // One field of 4 KiB in the table, and then one byte for each copy of it.
-    let mut bomb = vec![0x40, 1, b'x', 127, 0xe1, 30];
-    bomb.extend(vec![b'y'; 127 + 0x61 + 30 * 128 - 100]);
-    let value = 127 + 0x61 + 30 * 128;
-    bomb.extend(vec![b'y'; 100]);
-    assert_eq!(bomb.len(), 6 + value);
+    let mut bomb = vec![0x40, 1, b'x', 127, 0x80, 30];
+    bomb.extend(vec![b'y'; 127 + 30 * 128]);
     let indexed = |count: usize| vec![0x80 | 62; count];
     let head = |count| [request("/public/attack", &[]), bomb.clone(), indexed(count)].concat();
     let mut frames = Frames::hello(house.gateway.addr(), &[]);
     frames.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, head(10_000)));
-    assert!([ENHANCE_YOUR_CALM, COMPRESSION_ERROR].contains(&frames.ends_with()));
+    assert_eq!(frames.ends_with(), ENHANCE_YOUR_CALM);
     line_about_the_end(&house, "rate_limited");
     // A smaller one is refused alone.
     let mut frames = Frames::hello(house.gateway.addr(), &[]);
@@ -284,7 +280,7 @@ fn h22_answers_that_nobody_reads_do_not_gather() {
     });
     let grown = last.saturating_sub(before);
     println!("{STREAMS} answers that nobody reads: {grown} kB");
-    assert!(grown < 40 * 1024, "{grown} kB");
+    assert!(grown < 45 * 1024, "{grown} kB");
 }
 
 #[test]

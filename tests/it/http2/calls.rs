@@ -52,7 +52,7 @@ async fn what_is_written_down_is_the_status_of_the_reason() {
     let answer = called(&house, "/jwt/S/M", &[]).await;
     let line = house.gateway.log().line_for(answer.header("x-request-id"));
     assert_eq!((line["status"].as_u64(), line["reason"].as_str()), (Some(401), Some("missing_credentials")));
-    house.gateway.metric_becomes("portcullis_requests_total", &[("status", "401")], 1.0);
+    house.gateway.metric_becomes("portcullis_requests_total", &[("code", "401")], 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

@@ -2,7 +2,6 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use crate::support::DEADLINE;
 
@@ -114,11 +113,6 @@ impl Frames {
     /// Sends these bytes; false when the gateway takes no more.
     pub(super) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
-    }
-
-    /// Waits no longer than this for frames.
-    pub(super) fn patience(&self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).expect("a timeout");
     }
 
     /// The next frame; none when the gateway has ended the connection.

@@ -102,7 +102,11 @@ async fn a_client_that_goes_on_flooding_is_listened_to_for_a_moment_only() {
     let task = tokio::spawn(async move { read_all(&mut follower).await.1 });
     client.write_all(&[SETTINGS; 200].concat()).await.unwrap();
     let begun = Instant::now();
-    let flooding = tokio::spawn(async move { while client.write_all(&SETTINGS).await.is_ok() && begun.elapsed() < 2 * LINGER { sleep(Duration::from_millis(1)).await } });
+    let flooding = tokio::spawn(async move {
+        while client.write_all(&SETTINGS).await.is_ok() && begun.elapsed() < 2 * LINGER {
+            sleep(Duration::from_millis(1)).await
+        }
+    });
     assert_eq!(task.await.unwrap(), Some(io::ErrorKind::ConnectionAborted));
     assert!(begun.elapsed() <= LINGER + Duration::from_millis(10));
     flooding.abort();
