@@ -4,6 +4,7 @@
 mod attacks;
 mod calls;
 mod frames;
+mod grants;
 mod load;
 mod requests;
 

@@ -179,6 +179,16 @@ async fn h23_the_scheme_of_a_request_grants_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn h65_only_a_trusted_front_says_that_a_request_may_be_a_replay() {
+    for (trusted, seen) in [("", None), ("trusted_proxies = [\"127.0.0.1\"]\n", Some("1"))] {
+        let house = house_with(trusted);
+        let mut client = Client::connect(house.gateway.addr()).await;
+        assert_eq!(client.ask(with(get("/public/x"), "early-data", "1")).await.unwrap().status, 200);
+        assert_eq!(house.upstream.only().header("early-data"), seen);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn h52_heads_have_the_bounds_of_http_1() {
     let house = house_with("max_target = \"1KiB\"\nmax_headers = \"4KiB\"\n");
     let mut client = Client::connect(house.gateway.addr()).await;
