@@ -249,7 +249,7 @@ fn h22_answers_that_nobody_reads_do_not_gather() {
         while line.request().is_some() {
             line.send(b"HTTP/1.1 200 OK\r\nContent-Length: 67108864\r\n\r\n");
             for _ in 0..1024 {
-                if !line.send(&[b'x'; 65_536]) {
+                if !line.send([b'x'; 65_536]) {
                     return;
                 }
             }
