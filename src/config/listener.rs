@@ -11,6 +11,8 @@ pub struct ListenerSettings {
     pub address: ListenAddress,
     /// Whether a PROXY header comes before everything else on each of its connections.
     pub proxy_protocol: bool,
+    /// Whether HTTP/2 is spoken without TLS with clients that begin with it.
+    pub http2: bool,
 }
 
 /// Where a listener listens.

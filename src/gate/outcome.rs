@@ -360,6 +360,7 @@ whys! {
     Host = "host", "The host is missing or malformed.";
     Method = "method", "The method is never served.";
     Framing = "framing", "The message can be read in more than one way.";
+    Flood = "flood", "The connection carried far more control frames or cancelled requests than work.";
     Upgrade = "upgrade", "The upgrade request is not well formed.";
     Connection = "connection", "The connection failed.";
 }

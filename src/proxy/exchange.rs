@@ -48,6 +48,7 @@ pub struct Exchange {
     arrived: Option<Stopwatch>,
     upstream: Option<Stopwatch>,
     answered: Option<Duration>,
+    told: Option<u16>,
     recorded: bool,
 }
 
@@ -71,6 +72,7 @@ impl Exchange {
             arrived: None,
             upstream: None,
             answered: None,
+            told: None,
             recorded: false,
         }
     }
@@ -104,6 +106,11 @@ impl Exchange {
     pub(super) fn refused(&mut self, denial: &Denial) {
         self.trail.reason = Some(denial.reason);
         self.trail.why = denial.why;
+    }
+
+    /// The client is told in other words than the status `status`, which is nevertheless what is written down.
+    pub(super) fn told_as(&mut self, status: u16) {
+        self.told = Some(status);
     }
 
     /// The gateway has answered itself; whom it is about, where only that tells.
@@ -188,7 +195,7 @@ impl Exchange {
     pub(super) fn record(&mut self, session: &Session, broken: bool) {
         let header = session.req_header();
         let target = adapt::target(header).unwrap_or_default();
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        let status = session.response_written().map_or(0, |response| self.told.unwrap_or(response.status.as_u16()));
         let ended = self.over().filter(|_| broken).map(|denial| (denial.reason, denial.why));
         if let Some((reason, why)) = ended {
             (self.trail.reason, self.trail.why) = (Some(reason), why);

@@ -1,8 +1,9 @@
 //! The two heads that pass through: the request's on its way to the upstream, the answer's on its way back.
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, PROXY_AUTHENTICATE};
+use http::header::{PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -33,7 +34,13 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
     // no case (RFC 9110 section 5.1).
     let mut parts = Parts::from(std::mem::replace(upstream, RequestHeader::from(Request::new(()).into_parts().0)));
     headers::apply(permit, &forwarding, &mut parts.headers).or_err(ErrorType::InternalError, "too many fields")?;
-    if received.version == Version::HTTP_10 {
+    if received.version == Version::HTTP_2 {
+        // On the way from HTTP/2 to HTTP/2 the engine leaves them: they are for this gateway, which has no use for them.
+        for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRAILER] {
+            parts.headers.remove(name);
+        }
+    }
+    if received.version != Version::HTTP_11 {
         // Nobody would pass the 100 on (RFC 9110 section 10.1.1).
         parts.headers.remove(EXPECT);
     }
@@ -107,6 +114,16 @@ fn is_stream_of_events(response: &ResponseHeader) -> bool {
     const TYPE: &[u8] = b"text/event-stream";
     let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..TYPE.len()));
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(TYPE))
+}
+
+/// Makes the trailers of the upstream's answer what the client may see.
+pub(super) fn trailers(trailers: &mut HeaderMap, exchange: &Exchange) -> Result<()> {
+    let identity = &exchange.permit()?.realm().identity_headers;
+    let ours: Vec<HeaderName> = trailers.keys().filter(|name| identity.owns(name.as_str())).cloned().collect();
+    for name in &ours {
+        trailers.remove(name);
+    }
+    Ok(())
 }
 
 /// Removes what the upstream said to this gateway only (RFC 9110 section 7.6.1). How the body is framed stays: the engine

@@ -8,6 +8,7 @@ mod exchange;
 mod forward;
 pub mod front_door;
 mod grant;
+mod grpc;
 mod guard;
 pub mod upstream;
 mod vigil;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -143,7 +144,7 @@ impl ProxyHttp for Forwarder {
             false => target.next(timeouts, exchange.at),
         });
         let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
-        let pace = exchange.try_upstream(server, timeouts);
+        let mut pace = exchange.try_upstream(server, timeouts);
         session.set_read_timeout(Some(pace.next(0).unwrap_or_default()));
         Ok(peer)
     }
@@ -171,7 +172,7 @@ impl ProxyHttp for Forwarder {
         if bytes > exchange.permit()?.route().max_body {
             return Error::err_down(ErrorType::HTTPStatus(413));
         }
-        if let Some(pace) = exchange.pace.filter(|_| !end) {
+        if let Some(pace) = exchange.pace.as_mut().filter(|_| !end) {
             let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };
             session.set_read_timeout(Some(patience));
         }
@@ -198,6 +199,17 @@ impl ProxyHttp for Forwarder {
             exchange.upstream_ended();
         }
         exchange.part_passes(session, true)?;
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Bytes>> {
+        forward::trailers(trailers, exchange)?;
+        exchange.upstream_ended();
         Ok(None)
     }
 
@@ -229,6 +241,10 @@ impl ProxyHttp for Forwarder {
         reused: bool,
     ) -> Box<Error> {
         error.retry.decide_reuse(reused);
+        let waited = (error.esource(), error.etype()) == (&ErrorSource::Upstream, &ErrorType::ReadTimedout);
+        if waited && !session.is_body_done() && exchange.pace.is_some_and(body::Pace::is_silent) {
+            error.as_down();
+        }
         let repeatable = session.req_header().method.is_safe()
             && session.is_body_empty()
             && session.response_written().is_none()

@@ -267,6 +267,7 @@ mod tests {
             listen: vec![ListenerSettings {
                 address: SocketAddr::from(([0, 0, 0, 0], 8080)).into(),
                 proxy_protocol: false,
+                http2: false,
             }],
             threads: 0,
             max_connections: 1000,

@@ -38,7 +38,7 @@ use crate::admin::api::Admin;
 use crate::admin::http::Api;
 use crate::admin::{self, AdminApp};
 use crate::clock::Clock;
-use crate::config::{Config, ListenAddress, Problems, Settings};
+use crate::config::{Config, ListenAddress, ListenerSettings, Problems, Settings};
 use crate::gate::Gate;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
@@ -313,7 +313,8 @@ impl Server {
         let doors = settings.listen.iter().zip(sockets).zip(securing.server).map(|((listener, socket), tls)| {
             let arrivals = gateway.telemetry.arrivals(&socket.address.to_string());
             let unix = socket.address.inet().is_none();
-            let at = Listener { unix, proxy_protocol: listener.proxy_protocol, tls, arrivals: arrivals.clone() };
+            let ListenerSettings { proxy_protocol, http2, .. } = *listener;
+            let at = Listener { unix, proxy_protocol, http2, tls, arrivals: arrivals.clone() };
             let door = Counted::new(fronts.of(at), shutdown.connections(), most_connections, arrivals);
             (Service::new("proxy".into(), door), socket)
         });

@@ -25,6 +25,7 @@ mod gallery;
 mod generated_pages;
 mod headers;
 mod hostile_upstream;
+mod http2;
 mod key_attacks;
 mod key_sets;
 mod layers;

@@ -26,16 +26,23 @@ pub(super) fn listeners(work: &mut Compiler<'_>, server: &Server) -> Vec<Listene
         if proxy_protocol.value && server.trusted_proxies.value.is_empty() {
             work.fault(&proxy_protocol.at, "nobody could connect: name the proxies in `server.trusted_proxies`");
         }
-        listeners.push(ListenerSettings { address, proxy_protocol: proxy_protocol.value });
+        let http2 = &listener.value.http2;
+        if http2.value && listener.value.tls.absent().is_none() {
+            work.fault(&http2.at, "with `tls` its `alpn` decides: leave it out");
+        }
+        listeners.push(ListenerSettings { address, proxy_protocol: proxy_protocol.value, http2: http2.value });
     }
     listeners
 }
 
 /// Where metrics and health are served.
 pub(super) fn admin(work: &mut Compiler<'_>, admin: &Admin) -> Option<ListenAddress> {
-    let Listener { proxy_protocol, tls, address: written, .. } = &admin.listen.value;
+    let Listener { proxy_protocol, http2, tls, address: written, .. } = &admin.listen.value;
     if proxy_protocol.value {
         work.fault(&proxy_protocol.at, "the admin listener takes no PROXY header: leave it out");
+    }
+    if http2.value {
+        work.fault(&http2.at, "the admin listener speaks HTTP/1 only: leave it out");
     }
     let address = address(work, &admin.listen)?;
     if let (ListenAddress::Inet(inet), Some(written)) = (&address, written.get())

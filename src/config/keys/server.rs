@@ -80,6 +80,8 @@ section! {
         optional mode: Mode;
         /// Each connection begins with a PROXY header, version 1 or 2, which says whose it is; only peers in `server.trusted_proxies` may connect.
         default proxy_protocol: bool = "false";
+        /// Whether HTTP/2 is spoken without TLS with clients that begin with it (prior knowledge); on TLS, ALPN decides. Not for `admin`.
+        default http2: bool = "false";
     }
 }
 

@@ -39,6 +39,8 @@ pub(super) trait Rules: Send + Sync {
     fn limits(&self) -> Limits;
     /// Writes the refusal down and says what is answered.
     fn refuse(&self, refused: &Refused<'_>) -> Rendered;
+    /// Writes down that a connection was ended without an answer.
+    fn ended(&self, refused: &Refused<'_>);
 }
 
 /// A request that did not get past the check of its head.
@@ -54,19 +56,19 @@ pub(super) struct Refused<'a> {
     pub(super) arrived: Stopwatch,
 }
 
-/// Serves `stream` until one side ends it.
+/// Serves `stream`, of which `held` was read already, until one side ends it.
 pub(super) async fn serve<A, R>(
     app: &Arc<A>,
     rules: &R,
     patience: Patience,
     mut stream: Stream,
+    mut held: BytesMut,
     shutdown: &ShutdownWatch,
 ) where
     A: HttpServerApp + Send + Sync,
     R: Rules,
 {
     let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
-    let mut held = BytesMut::new();
     let mut watch = shutdown.clone();
     let mut stop = pin!(async move { drop(watch.wait_for(|stopping| *stopping).await) });
     loop {

@@ -57,6 +57,10 @@ impl Rules for Book {
         self.0.lock().unwrap().push((refused.denial.reason, refused.sketch.path.to_owned()));
         Rendered { status: refused.denial.reason.public().status, headers: Vec::new(), body: b"no".to_vec() }
     }
+
+    fn ended(&self, _: &Refused<'_>) {
+        unreachable!("every refusal is answered");
+    }
 }
 
 struct Served {
@@ -72,7 +76,8 @@ fn connect() -> Served {
     let (client, server) = duplex(1 << 20);
     let (stop, shutdown) = watch::channel(false);
     let (app, rules) = (Arc::clone(&echo), Arc::clone(&book));
-    let task = tokio::spawn(async move { serve(&app, &*rules, PATIENCE, Box::new(server), &shutdown).await });
+    let task =
+        tokio::spawn(async move { serve(&app, &*rules, PATIENCE, Box::new(server), BytesMut::new(), &shutdown).await });
     Served { echo, book, client, stop, task }
 }
 

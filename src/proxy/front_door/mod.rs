@@ -6,6 +6,7 @@ mod client_certificate;
 mod connection;
 mod crowd;
 mod frames;
+mod h2;
 mod head;
 mod introduce;
 mod proxy_protocol;
@@ -14,9 +15,11 @@ pub mod tls;
 mod window;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora::apps::{HttpServerApp, ServerApp};
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::{HttpProxy, http_proxy};
@@ -30,7 +33,8 @@ use head::Limits;
 use tls::Securing;
 pub(super) use window::Window;
 
-use super::{Forwarder, Gateway};
+use super::{Forwarder, Gateway, Live};
+use crate::clock::UnixMillis;
 use crate::gate::dialect::Rendered;
 use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
@@ -43,6 +47,9 @@ pub struct Listener {
     pub unix: bool,
     /// Whether each begins with a PROXY header.
     pub proxy_protocol: bool,
+    /// Whether HTTP/2 is spoken without TLS with whoever begins with its preface (RFC 9113 section 3.3). Elsewhere the preface
+    /// is no request.
+    pub http2: bool,
     /// Makes its handshakes; none where it is plain.
     pub tls: Option<Arc<Securing>>,
     /// Counts them.
@@ -94,12 +101,25 @@ impl fmt::Debug for FrontDoor {
 #[async_trait]
 impl ServerApp for FrontDoor {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let (stream, _place) = self.receive(stream).await?;
+        let (mut stream, _place) = self.receive(stream).await?;
         let FrontDoors { proxy, gateway, patience, .. } = &*self.shared;
-        if stream.selected_alpn_proto() == Some(ALPN::H2) {
-            return proxy.process_new(stream, shutdown).await;
+        let mut held = BytesMut::new();
+        let mut http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+        if self.listener.http2 && self.listener.tls.is_none() {
+            (http2, held) = match h2::listen(&mut stream, *patience, shutdown).await {
+                h2::Spoken::Http2(read) => (true, read),
+                h2::Spoken::Other(read) => (false, read),
+                h2::Spoken::Nothing => {
+                    stream.shutdown().await;
+                    return None;
+                }
+            };
         }
-        connection::serve(proxy, &**gateway, *patience, stream, shutdown).await;
+        if http2 {
+            h2::serve(proxy, gateway, *patience, stream, held, shutdown).await;
+        } else {
+            connection::serve(proxy, &**gateway, *patience, stream, held, shutdown).await;
+        }
         None
     }
 
@@ -120,28 +140,44 @@ impl Rules for Gateway {
         let at = self.clock.now();
         let request_id = RequestId::generate(at);
         let rendered = live.snapshot.dialect.render(&refused.denial, &request_id);
-        let peer_ip = refused.peer.map(|peer| peer.ip().to_canonical());
-        let trail = Trail { peer_ip, reason: Some(refused.denial.reason), why: refused.denial.why, ..Trail::default() };
-        self.telemetry.record(
-            &live.metrics,
-            &Ending {
-                at,
-                request_id: &request_id,
-                trail: &trail,
-                outcome: Outcome::Denied,
-                status: rendered.status,
-                method: refused.sketch.method,
-                path: refused.sketch.path,
-                server: None,
-                bytes_in: 0,
-                bytes_out: u64::try_from(rendered.body.len()).unwrap_or(u64::MAX),
-                duration: refused.arrived.elapsed(),
-                upstream: None,
-                http_version: refused.sketch.version,
-                user_agent: None,
-                peer: refused.peer,
-            },
-        );
+        let sent = u64::try_from(rendered.body.len()).unwrap_or(u64::MAX);
+        write_down(self, &live, refused, (at, &request_id), (rendered.status, sent));
         rendered
     }
+
+    fn ended(&self, refused: &Refused<'_>) {
+        let at = self.clock.now();
+        write_down(self, &self.live.load(), refused, (at, &RequestId::generate(at)), (0, 0));
+    }
+}
+
+fn write_down(
+    gateway: &Gateway,
+    live: &Live,
+    refused: &Refused<'_>,
+    (at, request_id): (UnixMillis, &RequestId),
+    (status, bytes_out): (u16, u64),
+) {
+    let peer_ip = refused.peer.map(|peer| peer.ip().to_canonical());
+    let trail = Trail { peer_ip, reason: Some(refused.denial.reason), why: refused.denial.why, ..Trail::default() };
+    gateway.telemetry.record(
+        &live.metrics,
+        &Ending {
+            at,
+            request_id,
+            trail: &trail,
+            outcome: Outcome::Denied,
+            status,
+            method: refused.sketch.method,
+            path: refused.sketch.path,
+            server: None,
+            bytes_in: 0,
+            bytes_out,
+            duration: refused.arrived.elapsed(),
+            upstream: None,
+            http_version: refused.sketch.version,
+            user_agent: None,
+            peer: refused.peer,
+        },
+    );
 }

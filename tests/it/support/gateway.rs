@@ -60,6 +60,11 @@ impl Builder {
         self
     }
 
+    /// Listens on `127.0.0.1:0`, with these keys of the listener besides.
+    pub(crate) fn listener_toml(self, keys: &str) -> Self {
+        self.listen(&format!("{{ address = \"127.0.0.1:0\", {keys} }}"))
+    }
+
     /// Keys for `[server]`, and any tables after them.
     pub(crate) fn server_toml(mut self, text: &str) -> Self {
         self.server.push_str(text);
