@@ -15,7 +15,6 @@ pub mod tls;
 mod window;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;

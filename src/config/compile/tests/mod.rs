@@ -102,7 +102,16 @@ fn a_single_file_says_the_same_as_a_directory() {
 fn http_2_without_tls_is_spoken_where_a_listener_says_so() {
     let with = |main: &str| load_files(&[("portcullis.toml", main), ("realms/shop.toml", &shop_text(PUBLIC))], true);
     let listen = "listen = [{ address = '127.0.0.1:1', http2 = true }, { address = '127.0.0.1:2' }]";
-    assert_eq!(with(&format!("[server]\n{listen}\n")).unwrap().settings.listen.iter().map(|listener| listener.http2).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        with(&format!("[server]\n{listen}\n"))
+            .unwrap()
+            .settings
+            .listen
+            .iter()
+            .map(|listener| listener.http2)
+            .collect::<Vec<_>>(),
+        [true, false]
+    );
     let admin = with("[admin]\nlisten = { address = '127.0.0.1:9901', http2 = true }\n");
     refused(admin, "admin.listen.http2", "speaks HTTP/1 only");
 }

@@ -12,7 +12,8 @@ use tokio::time::{Instant, sleep};
 use super::*;
 use crate::gate::outcome::Reason;
 
-const PATIENCE: Patience = Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75), handshake: Duration::from_secs(10) };
+const PATIENCE: Patience =
+    Patience { header: Duration::from_secs(10), idle: Duration::from_secs(75), handshake: Duration::from_secs(10) };
 
 /// Answers with the target it was asked for; `/wait` only when it is told.
 #[derive(Default)]
