@@ -42,7 +42,7 @@ fn shown(reason: Reason) -> Shown {
         Reason::RequestTimeout => By(|w| w.gw.caller().send_raw("GET /me/x HTTP/1.1\r\nHost: api.test\r\n")),
         Reason::UnknownHost => By(|w| w.gw.get("/me/x").host("nobody.test").send()),
         // Only a connection that was made for another host gets it.
-        Reason::MisdirectedRequest => Beside("listener_tls::misdirected"),
+        Reason::MisdirectedRequest => Beside("listener_tls::hosts"),
         Reason::NoRoute => By(|w| w.gw.get("/nowhere").send()),
         Reason::MethodNotAllowed => By(|w| w.gw.call("TRACE", "/me/x").send()),
         Reason::MissingCredentials => By(|w| w.gw.get("/me/x").send()),
