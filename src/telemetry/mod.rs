@@ -18,7 +18,7 @@ use crate::gate::trail::Trail;
 
 use access_log::AccessLog;
 use line::Names;
-pub use metrics::{Figures, SnapshotMetrics, StoreOperation};
+pub use metrics::{Figures, ServerFigure, SnapshotMetrics, StoreOperation};
 use metrics::{KeySetFigures, Labels, Metrics, Served};
 use redact::Redactor;
 use refusals::Refusals;

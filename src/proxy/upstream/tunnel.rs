@@ -12,9 +12,9 @@ use pingora::connectors::L4Connect;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
-use pingora::{Error, ErrorType, OrErr, Result};
+use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 /// Makes such connections.
 #[derive(Debug)]
@@ -23,13 +23,24 @@ pub(super) struct Unhurried;
 #[async_trait]
 impl L4Connect for Unhurried {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let Some(address) = address.as_inet() else { return Error::err(ErrorType::ConnectNoRoute) };
-        let stream = TcpStream::connect(address).await.or_err(ErrorType::ConnectError, "for a tunnel")?;
-        Ok(VirtualSocketStream::new(Box::new(Socket { stream, written: false })).into())
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => Error::because(ErrorType::ConnectRefused, "for a tunnel", error),
+            _ => Error::because(ErrorType::ConnectError, "for a tunnel", error),
+        };
+        let socket: Box<dyn VirtualSocket> = match address {
+            SocketAddr::Inet(address) => {
+                Box::new(Socket { stream: TcpStream::connect(address).await.map_err(failed)?, written: false })
+            }
+            SocketAddr::Unix(address) => {
+                let Some(path) = address.as_pathname() else { return Error::err(ErrorType::ConnectNoRoute) };
+                Box::new(Socket { stream: UnixStream::connect(path).await.map_err(failed)?, written: false })
+            }
+        };
+        Ok(VirtualSocketStream::new(socket).into())
     }
 }
 
-/// A TCP connection.
+/// A connection.
 #[derive(Debug)]
 struct Socket<S> {
     stream: S,
@@ -44,6 +55,12 @@ impl VirtualSocket for Socket<TcpStream> {
             // Never asked for: no peer sets it.
             _ => Ok(()),
         }
+    }
+}
+
+impl VirtualSocket for Socket<UnixStream> {
+    fn set_socket_option(&self, _option: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
     }
 }
 

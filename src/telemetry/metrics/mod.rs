@@ -24,9 +24,9 @@ use crate::gate::trail::{Authentication, Trail};
 use crate::identity::CredentialKind;
 use at_sight::AtSight;
 use declare::Declare;
-pub use pulled::Figures;
 pub(super) use pulled::KeySetFigures;
 use pulled::pulled;
+pub use pulled::{Figures, ServerFigure};
 use store::StoreMetrics;
 pub use store::StoreOperation;
 
