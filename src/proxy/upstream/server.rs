@@ -133,6 +133,13 @@ impl Server {
         }
     }
 
+    /// `address` could be connected to since.
+    pub(super) fn forgive(&self, address: &PeerAddress) {
+        if let Some(address) = self.found.load().iter().find(|known| known.at == *address) {
+            address.failed.store(i64::MIN, Ordering::Relaxed);
+        }
+    }
+
     /// Whether a fault at `now` is worth a line in the log, and how many were not since the last: an outage under load must
     /// not become an outage of the log.
     pub(in crate::proxy) fn complain(&self, now: UnixMillis) -> Option<u64> {
@@ -256,6 +263,9 @@ mod tests {
         assert_eq!([0, 1].map(|n| turn(&server, n, later)), [sound(&two), sound(&two)]);
         assert_eq!(turn(&server, 0, UnixMillis(NOW.0 - 1)), sound(&two));
         assert_eq!(turn(&server, 0, UnixMillis(NOW.0 + 10_000)), sound(&one));
+        server.forgive(&one);
+        assert_eq!(turn(&server, 0, later), sound(&one));
+        server.avoid(&one, NOW);
         server.avoid(&two, NOW);
         assert_eq!([0, 1].map(|n| turn(&server, n, later)), [Some((one, false)), Some((two, false))]);
     }

@@ -32,7 +32,9 @@ fn a_server_that_is_slow_gets_less_where_the_least_busy_one_is_chosen() {
     waiting.write(gateway.get("/x/held").bytes());
     eventually("one is held", || (slow.requests().len() == 1).then_some(()));
     for _ in 0..10 {
-        gateway.get("/x/1").send().ok();
+        let reply = gateway.get("/x/1").send().ok();
+        // It is on its way until it is written down.
+        gateway.line_of(&reply);
     }
     assert_eq!((slow.requests().len(), fast.requests()), (1, 10));
     slow.release();

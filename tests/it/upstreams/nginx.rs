@@ -106,13 +106,16 @@ fn under_load(address: SocketAddr, clients: usize, meanwhile: impl FnOnce(&Atomi
     let threads: Vec<_> = (0..clients)
         .map(|_| {
             let (stop, good, bad) = (Arc::clone(&stop), Arc::clone(&good), Arc::clone(&bad));
-            std::thread::spawn(move || {
+            // Named like a test's thread: the gateway is not to blame for what fails here.
+            let thread = std::thread::Builder::new().name("it-client::load".to_owned());
+            let run = move || {
                 let call = crate::support::caller::Caller::new(address).host("api.test").get("/x/1");
                 while !stop.load(Ordering::SeqCst) {
                     let counter = if call.send().status == 200 { &good } else { &bad };
                     counter.fetch_add(1, Ordering::SeqCst);
                 }
-            })
+            };
+            thread.spawn(run).expect("a thread")
         })
         .collect();
     meanwhile(&good);

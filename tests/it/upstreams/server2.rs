@@ -95,7 +95,8 @@ where
         tokio::spawn(async move {
             let (head, mut incoming) = request.into_parts();
             let mut body = Vec::new();
-            while let Some(Ok(part)) = incoming.data().await {
+            while let Some(part) = incoming.data().await {
+                let Ok(part) = part else { return }; // reset by the gateway
                 incoming.flow_control().release_capacity(part.len()).ok();
                 body.extend_from_slice(&part);
             }
@@ -116,7 +117,7 @@ fn act(act: Act, mut respond: SendResponse<Bytes>) {
         Act::Refuse => respond.send_reset(Reason::REFUSED_STREAM),
         Act::Half => {
             let head = Response::builder().header("content-length", "10").body(()).expect("a head");
-            let mut body = respond.send_response(head, false).expect("a stream");
+            let Ok(mut body) = respond.send_response(head, false) else { return };
             body.send_data(Bytes::from_static(b"half"), false).ok();
             // What was sent before a reset may be thrown away with it: not here.
             tokio::spawn(async move {
@@ -128,7 +129,7 @@ fn act(act: Act, mut respond: SendResponse<Bytes>) {
             let head = fields
                 .iter()
                 .fold(Response::builder().status(status), |head, (name, value)| head.header(*name, *value));
-            let mut body = respond.send_response(head.body(()).expect("a head"), false).expect("a stream");
+            let Ok(mut body) = respond.send_response(head.body(()).expect("a head"), false) else { return };
             for part in parts {
                 body.send_data(part.into(), false).ok();
             }

@@ -1,5 +1,7 @@
 //! One check of one server. Bounded in time and size; nothing that a server says is repeated, but its status.
 
+use std::sync::Arc;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderName, Uri};
 use pingora::connectors::http::Connector;
@@ -23,26 +25,25 @@ const GRPC_CHECK: &str = "/grpc.health.v1.Health/Check";
 const MOST_GRPC: usize = 1024;
 
 /// Asks a server at all its addresses: it is well when it is at one of them. Else the fault at one of them.
-pub(super) async fn ask(
-    server: &Server,
-    examiner: &Examiner,
-    connector: &std::sync::Arc<Connector>,
-) -> Result<(), String> {
+pub(super) async fn ask(server: &Server, examiner: &Examiner, connector: &Arc<Connector>) -> Result<(), String> {
     let mut fault = String::from("it has no address");
     let mut asked = JoinSet::new();
     for address in server.addresses().into_iter().take(ADDRESSES) {
-        let (peer, connector) = (peer_at(&examiner.peer, address), std::sync::Arc::clone(connector));
+        let (peer, connector) = (peer_at(&examiner.peer, address.clone()), Arc::clone(connector));
         let Question { check, host, .. } = &examiner.question;
         let (Check { probe, timeout: patience, .. }, own) = (check.clone(), own_host(server, host.as_deref()));
         asked.spawn(async move {
             let answer = timeout(patience, ask_at(peer, &probe, &own, &connector)).await;
-            answer.unwrap_or_else(|_| Err(String::from("it did not answer in time")))
+            (address, answer.unwrap_or_else(|_| Err(String::from("it did not answer in time"))))
         });
     }
     while let Some(answer) = asked.join_next().await {
         match answer {
-            Ok(Ok(())) => return Ok(()),
-            Ok(Err(found)) => fault = found,
+            Ok((address, Ok(()))) => {
+                server.forgive(&address);
+                return Ok(());
+            }
+            Ok((_, Err(found))) => fault = found,
             Err(_) => fault = String::from("the check failed by a fault of the gateway"),
         }
     }
