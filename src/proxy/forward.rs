@@ -10,6 +10,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
+use super::upstream::fault;
 use crate::gate::headers::{self, Forwarding};
 use crate::gate::limit::Quota;
 
@@ -123,7 +124,7 @@ pub(super) fn log_fault(exchange: &mut Exchange, peer: &HttpPeer, error: &Error)
         upstream = upstream.map(|upstream| &*upstream.name),
         server = exchange.flight.as_ref().map(|flight| flight.member().label()),
         address = %peer._address,
-        fault = error.reason_str(),
+        fault = fault::of(error),
         withheld,
         "an upstream failed"
     );

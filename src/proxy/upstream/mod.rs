@@ -3,6 +3,7 @@
 
 mod balance;
 mod checks;
+pub(super) mod fault;
 mod member;
 mod resolver;
 mod server;

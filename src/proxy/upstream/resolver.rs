@@ -18,12 +18,16 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// How long is waited for all names at start and at a reload, and for the answers of one refresh.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+type Table<K, V> = HashMap<K, Arc<V>>;
+/// A realm and an upstream of it.
+type Name = (Arc<str>, Arc<str>);
+
 /// All servers of the snapshots in use. Outlives reloads: a name that is known stays known.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    servers: Mutex<HashMap<ServerAddress, Arc<Server>>>,
-    members: Mutex<HashMap<(Arc<str>, Arc<str>, ServerAddress), Arc<Member>>>,
-    crowds: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Crowd>>>,
+    servers: Mutex<Table<ServerAddress, Server>>,
+    members: Mutex<Table<(Name, ServerAddress), Member>>,
+    crowds: Mutex<Table<Name, Crowd>>,
 }
 
 impl Resolver {
@@ -65,7 +69,7 @@ impl Resolver {
     pub(super) fn member(&self, realm: &Arc<str>, upstream: &Arc<str>, address: &ServerAddress) -> Arc<Member> {
         let server = self.server(address);
         let mut table = lock(&self.members);
-        let key = (Arc::clone(realm), Arc::clone(upstream), address.clone());
+        let key = ((Arc::clone(realm), Arc::clone(upstream)), address.clone());
         let new = || Arc::new(Member::new(server, Arc::clone(realm), Arc::clone(upstream)));
         Arc::clone(table.entry(key).or_insert_with(new))
     }

@@ -142,7 +142,8 @@ fn an_upstream_that_takes_nothing_of_a_body_is_a_gateway_timeout() {
         std::thread::sleep(crate::support::DEADLINE); // leaves the rest unread; ends with the connection's thread
     });
     let gateway = gateway_to(
-        "servers = [\"{main}\"]\ntimeouts = { write = \"200ms\" }",
+        // It is given the time for an answer even then: it may have one ready.
+        "servers = [\"{main}\"]\ntimeouts = { write = \"200ms\", read = \"1s\" }",
         "max_body = \"64MiB\"",
         &[("main", upstream.addr())],
     );

@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::super::fault;
 use super::super::server::Server;
 use super::{Examiner, Question};
 use crate::gate::policy::{Check, Probe};
@@ -106,7 +107,7 @@ async fn request(
     body: Option<Bytes>,
     connector: &Connector,
 ) -> Result<HttpSession, String> {
-    let told = |error: Box<pingora::Error>| format!("it cannot be asked: {}", error.reason_str());
+    let told = |error: Box<pingora::Error>| format!("it cannot be asked: {}", fault::of(&error));
     let (mut session, _) = connector.get_http_session(peer).await.map_err(told)?;
     let mut head = RequestHeader::build(method, path.as_bytes(), Some(5)).map_err(told)?;
     for (name, value) in [(http::header::HOST, host), (http::header::USER_AGENT, "portcullis-health-check")] {
