@@ -14,6 +14,7 @@ pub mod policy;
 pub mod request;
 pub mod route;
 pub mod trail;
+mod upstream;
 pub mod verify;
 
 use std::sync::Arc;

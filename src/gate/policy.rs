@@ -16,6 +16,10 @@ use super::limit::Limiter;
 use super::network::NetworkSet;
 use super::path::PathRules;
 use super::route::{HostTable, OwnedHosts, RouteTable};
+pub use super::upstream::{
+    Balance, Check, ClientIdentity, Ejection, Probe, Protocol, ServerAddress, Timeouts, Upstream, UpstreamServer,
+    UpstreamTls,
+};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
 use super::verify::certificate::DeclaredCertificates;
 use super::verify::jwks::RemoteKeySet;
@@ -307,70 +311,6 @@ impl ScopeTemplate {
             ScopePart::Param(n) => params.get(*n).copied().unwrap_or_default(),
             ScopePart::Access => access,
         })
-    }
-}
-
-/// Where requests go.
-#[derive(Debug)]
-pub struct Upstream {
-    /// Name in configuration and labels; a URL's `host:port` where it has no name.
-    pub name: Arc<str>,
-    /// Position in [`Realm::upstreams`].
-    pub index: usize,
-    /// `host:port` of each server; used in turn.
-    pub servers: Vec<ServerAddress>,
-    /// Which `Host` the upstream sees: none = the client's.
-    pub host: Option<Box<str>>,
-    /// Timeouts, complete.
-    pub timeouts: Timeouts,
-    /// TLS to the upstream: server name to check, PEM of the authorities to trust (none = the system's).
-    pub tls: Option<UpstreamTls>,
-}
-
-/// One server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerAddress {
-    /// Name or address.
-    pub host: Box<str>,
-    /// Port.
-    pub port: u16,
-}
-
-/// How an upstream is verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// Name in the certificate.
-    pub server_name: Box<str>,
-    /// Authorities to trust instead of the system's, as PEM.
-    pub ca: Option<Arc<[u8]>>,
-}
-
-/// How long is waited; none = the surrounding default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection, TLS included.
-    pub connect: Option<Duration>,
-    /// Between two reads.
-    pub read: Option<Duration>,
-    /// Between two writes.
-    pub write: Option<Duration>,
-    /// An unused connection is kept.
-    pub idle: Option<Duration>,
-    /// A tunnel through which nothing passes is kept.
-    pub tunnel: Option<Duration>,
-}
-
-impl Timeouts {
-    /// These, with `fallback` for what is not set.
-    #[must_use]
-    pub fn or(self, fallback: Self) -> Self {
-        Self {
-            connect: self.connect.or(fallback.connect),
-            read: self.read.or(fallback.read),
-            write: self.write.or(fallback.write),
-            idle: self.idle.or(fallback.idle),
-            tunnel: self.tunnel.or(fallback.tunnel),
-        }
     }
 }
 

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::USER_AGENT;
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OkOrErr, Result};
 
 use super::body::Pace;
 use super::front_door::Window;
-use super::upstream::{Agreed, Server};
+use super::upstream::{Agreed, Call, Chosen, Flight, Seat};
 use super::vigil::{self, Vigil, Watched};
 use super::{Gateway, Live, adapt};
 use crate::clock::{Stopwatch, UnixMillis};
 use crate::gate::outcome::{Denial, Permit, Reason, Why};
-use crate::gate::policy::Timeouts;
+use crate::gate::policy::{Ejection, Timeouts};
 use crate::gate::request::{Handshake, RequestId};
 use crate::gate::trail::Trail;
 use crate::telemetry::{Ending, Outcome};
@@ -39,8 +40,14 @@ pub struct Exchange {
     pub(super) pace: Option<Pace>,
     /// Interim answers (1xx) so far.
     pub(super) interim: u8,
-    /// The server that was tried last.
-    pub(super) server: Option<Arc<Server>>,
+    /// Its place among those on their way to the upstream.
+    pub(super) seat: Option<Seat>,
+    /// The server that was tried last, where this is on its way to.
+    pub(super) flight: Option<Flight>,
+    /// The servers that were tried, as bits.
+    tried: u64,
+    /// Whether the last one's answer was a good one; none as long as nobody knows.
+    good: Option<bool>,
     /// Whether there is a tunnel.
     pub(super) agreed: Option<Agreed>,
     vigil: Option<Vigil>,
@@ -65,7 +72,10 @@ impl Exchange {
             tries: 0,
             pace: None,
             interim: 0,
-            server: None,
+            seat: None,
+            flight: None,
+            tried: 0,
+            good: None,
             agreed: None,
             vigil: None,
             id: None,
@@ -118,10 +128,18 @@ impl Exchange {
         self.trail.granted = Some(subject.map(Box::from));
     }
 
+    /// What the choice of a server depends on.
+    pub(super) fn call(&mut self, timeouts: Timeouts, tunnel: bool) -> Call {
+        let tunnel = tunnel.then(|| self.agreed.get_or_insert_default().clone());
+        Call { timeouts, now: self.at, client: self.trail.client_ip, tried: self.tried, tunnel }
+    }
+
     /// Another try at an upstream begins. Returns the time that the client has for its body, since the first.
-    pub(super) fn try_upstream(&mut self, server: &Arc<Server>, timeouts: Timeouts) -> Pace {
+    pub(super) fn try_upstream(&mut self, chosen: &Chosen<'_>, timeouts: Timeouts) -> Pace {
         self.tries = self.tries.saturating_add(1);
-        self.server = Some(Arc::clone(server));
+        self.tried |= chosen.bit;
+        self.good = None;
+        self.flight = Some(Flight::to(chosen.member));
         let begun = *self.upstream.get_or_insert_with(Stopwatch::start);
         *self.pace.get_or_insert_with(|| Pace::new(timeouts, begun))
     }
@@ -186,6 +204,43 @@ impl Exchange {
         }
     }
 
+    /// Whether the upstream may be tried once more, as far as times and tries go. A client does not wait for ever.
+    pub(super) fn has_tries_left(&self) -> bool {
+        let upstream = self.permit.as_ref().and_then(|permit| permit.route().upstream.as_ref());
+        let patience = self.timeouts().ok().and_then(|timeouts| timeouts.read).unwrap_or_default();
+        upstream.is_some_and(|upstream| self.tries <= upstream.retries)
+            && self.upstream.is_none_or(|begun| begun.elapsed() < patience)
+    }
+
+    /// The server has failed the request.
+    pub(super) fn failed(&mut self) {
+        self.good = Some(false);
+        if let (Some(flight), Some(ejection)) = (&self.flight, self.ejection()) {
+            flight.member().failed(self.gateway.clock.now(), ejection);
+        }
+    }
+
+    /// The server has begun to answer with this status.
+    pub(super) fn answered(&mut self, status: u16) {
+        let bad = self.ejection().is_some_and(|ejection| ejection.statuses.contains(&status));
+        if bad {
+            self.failed();
+        } else {
+            self.good = Some(true);
+        }
+    }
+
+    fn ejection(&self) -> Option<&Ejection> {
+        self.permit.as_ref()?.route().upstream.as_ref()?.ejection.as_ref()
+    }
+
+    /// This address of the server could not be connected to.
+    pub(super) fn avoid(&self, address: &PeerAddress) {
+        if let Some(flight) = &self.flight {
+            flight.member().server().avoid(address, self.gateway.clock.now());
+        }
+    }
+
     /// The upstream's answer has ended.
     pub(super) fn upstream_ended(&mut self) {
         self.answered = self.upstream.map(Stopwatch::elapsed);
@@ -201,6 +256,9 @@ impl Exchange {
             (self.trail.reason, self.trail.why) = (Some(reason), why);
         } else if broken && self.trail.reason.is_none() {
             self.trail.why.get_or_insert(Why::Connection);
+        }
+        if let (Some(true), false, Some(flight), Some(ejection)) = (self.good, broken, &self.flight, self.ejection()) {
+            flight.member().succeeded(|| self.gateway.clock.now(), ejection);
         }
         let facts = Facts {
             outcome: match outcome(self.trail.reason, broken) {
@@ -233,7 +291,7 @@ impl Exchange {
             status: facts.status,
             method: facts.method,
             path: facts.path,
-            server: self.server.as_deref().map(Server::label),
+            server: self.flight.as_ref().map(|flight| flight.member().label()),
             bytes_in: facts.bytes_in,
             bytes_out: facts.bytes_out,
             duration: self.arrived.map(Stopwatch::elapsed).unwrap_or_default(),
@@ -243,6 +301,8 @@ impl Exchange {
             peer: facts.peer,
         };
         self.gateway.telemetry.record(&self.live.metrics, &ending);
+        // What is left of the request is between the client and the gateway.
+        (self.flight, self.seat) = (None, None);
     }
 }
 

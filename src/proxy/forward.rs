@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
+use super::upstream::fault;
 use crate::gate::headers::{self, Forwarding};
 use crate::gate::limit::Quota;
 
@@ -142,15 +143,18 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
 
 /// Tells the operator which server failed and how. The engine's own text is left out: it may quote what was received.
 pub(super) fn log_fault(exchange: &mut Exchange, peer: &HttpPeer, error: &Error) {
-    let Some(server) = exchange.server.clone() else { return };
-    let Some(withheld) = server.complain(exchange.at) else { return };
-    let upstream = exchange.permit.as_ref().and_then(|permit| permit.route().upstream.clone());
+    let at = exchange.at;
+    let Some(withheld) = exchange.flight.as_ref().and_then(|flight| flight.member().server().complain(at)) else {
+        return;
+    };
+    let request_id = exchange.id().clone();
+    let upstream = exchange.permit.as_ref().and_then(|permit| permit.route().upstream.as_ref());
     tracing::warn!(
-        request_id = exchange.id().as_str(),
-        upstream = upstream.as_deref().map(|upstream| &*upstream.name),
-        server = server.label(),
+        request_id = request_id.as_str(),
+        upstream = upstream.map(|upstream| &*upstream.name),
+        server = exchange.flight.as_ref().map(|flight| flight.member().label()),
         address = %peer._address,
-        fault = error.reason_str(),
+        fault = fault::of(error),
         withheld,
         "an upstream failed"
     );

@@ -18,7 +18,7 @@ use super::shutdown::{arrival, listen_for};
 use super::{Health, issuing};
 use crate::clock::Clock;
 use crate::gate::verify::jwks::{self, Fetch};
-use crate::proxy::upstream::Resolver;
+use crate::proxy::upstream::{Checks, Resolver};
 use crate::proxy::{Gateway, Live};
 use crate::reload::{Prepare, Reloader};
 use crate::store::Store;
@@ -33,6 +33,7 @@ pub(super) struct Control {
     /// Notified when a reload has put another snapshot in force.
     pub(super) in_force: Arc<Notify>,
     pub(super) resolver: Arc<Resolver>,
+    pub(super) checks: Arc<Checks>,
     pub(super) reloader: Arc<Reloader>,
     pub(super) watch_every: Option<Duration>,
     pub(super) signals: bool,
@@ -54,6 +55,7 @@ impl BackgroundService for Control {
             tokio::join!(
                 keep_running("key sets", || self.keep_key_sets()),
                 keep_running("names", || self.keep_names()),
+                keep_running("health checks", || self.keep_checks()),
                 keep_running("files", || watch_files(Arc::clone(&self.reloader), self.watch_every)),
                 keep_running("SIGHUP", || obey_hangups(Arc::clone(&self.reloader), self.signals)),
             )
@@ -80,6 +82,11 @@ impl Control {
     fn keep_names(&self) -> impl Future<Output = ()> + Send + 'static {
         let resolver = Arc::clone(&self.resolver);
         async move { resolver.maintain().await }
+    }
+
+    fn keep_checks(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (checks, gateway) = (Arc::clone(&self.checks), Arc::clone(&self.gateway));
+        async move { checks.maintain(|| gateway.live.load_full()).await }
     }
 }
 

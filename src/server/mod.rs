@@ -45,7 +45,7 @@ use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 use crate::password::Hasher;
 use crate::proxy::front_door::{Crowd, FrontDoors, Listener, Patience};
-use crate::proxy::upstream::Resolver;
+use crate::proxy::upstream::{Checks, Resolver};
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
 use crate::store::{OpenError, Store};
@@ -248,6 +248,7 @@ impl Server {
         let resolver = Arc::new(Resolver::default());
         let in_force = Arc::new(Notify::new());
         let issuing_in_force = Arc::new(Notify::new());
+        let checks_in_force = Arc::new(Notify::new());
         // One for the process: its bounds are the machine's.
         let hasher = Hasher::new();
         let tokens =
@@ -269,6 +270,7 @@ impl Server {
 
         let mut conf = engine_conf(&settings, options.work_stealing);
         conf.ca_file = authorities::ca_file(&gateway.live.load().snapshot);
+        let checks = Checks { ca_file: conf.ca_file.clone(), in_force: Arc::clone(&checks_in_force) };
         let mut engine = Engine::new_with_opt_and_conf(None, conf);
         engine.bootstrap();
         let health = Arc::new(Health::default());
@@ -285,7 +287,7 @@ impl Server {
             &files,
             options.source,
             prepare,
-            vec![Arc::clone(&in_force), issuing_in_force],
+            vec![Arc::clone(&in_force), issuing_in_force, checks_in_force],
         ));
 
         let control = engine.add_service(background_service(
@@ -295,6 +297,7 @@ impl Server {
                 fetch: options.fetch,
                 in_force,
                 resolver,
+                checks: Arc::new(checks),
                 reloader: Arc::clone(&reloader),
                 watch_every: options.watch_every,
                 signals: options.signals,
@@ -393,7 +396,8 @@ fn engine_conf(settings: &Settings, work_stealing: bool) -> ServerConf {
         graceful_shutdown_timeout_seconds: Some(1),
         // Handing sockets over to a successor is not offered; the default lies where everybody may write.
         upgrade_sock: String::new(),
-        max_retries: 2,
+        // How often a request is tried is said by its upstream, up to eleven times.
+        max_retries: 11,
         upstream_keepalive_pool_size: 1024,
         ..ServerConf::default()
     }

@@ -21,7 +21,7 @@ use access_log::AccessLog;
 pub use arrivals::{Arrivals, OpenConnection};
 use line::Names;
 pub use metrics::{
-    Figures, HandshakeResult, Handshakes, ShownCertificate, SnapshotMetrics, StoreOperation, TurnedAway,
+    Figures, HandshakeResult, Handshakes, ServerFigure, ShownCertificate, SnapshotMetrics, StoreOperation, TurnedAway,
 };
 use metrics::{KeySetFigures, Labels, Metrics, Served};
 use redact::Redactor;

@@ -44,4 +44,5 @@ mod support;
 mod support_works;
 mod tokens;
 mod upstream_tls;
+mod upstreams;
 mod year_of_a_key;

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ApiKeys, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens};
+use super::{ApiKeys, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens, Upstream};
 use crate::config::section::section;
 use crate::config::value::issuing::GrantType;
-use crate::config::value::word::HostMode;
 use crate::config::value::{Any, Named};
 use crate::config::walk::{Item, Key, Kind, Shape, Slot, Value, Walk};
-use crate::gate::policy::ServerAddress;
 use crate::tokens::policy::Timestamps;
 
 section! {
@@ -62,48 +60,6 @@ section! {
         default errors: Errors = "{}";
     }
     later ["enforce", "store", "cors"]
-}
-
-section! {
-    /// `[upstreams.NAME]`
-    Upstream {
-        /// `"host:port"` of each server; used in turn.
-        required servers: Vec<Item<ServerAddress>>;
-        /// Which `Host` the upstream sees: the client's, or its own.
-        default host: HostMode = r#""preserve""#;
-        /// Speaks TLS to the upstream, and verifies it.
-        optional tls: UpstreamTls;
-        /// How long is waited.
-        default timeouts: UpstreamTimeouts = "{}";
-    }
-    later ["balance", "protocol", "retries", "max_connections", "health"]
-}
-
-section! {
-    /// TLS to an upstream.
-    UpstreamTls {
-        /// Name that the certificate must have; the server's host where it is left out.
-        optional sni: String;
-        /// PEM file of the authorities to trust instead of the system's.
-        optional ca: String;
-    }
-    later ["client_cert", "client_key"]
-}
-
-section! {
-    /// How long is waited, unless a route says otherwise.
-    UpstreamTimeouts {
-        /// For a connection, TLS included.
-        default connect: Duration = r#""1s""#;
-        /// Between two reads.
-        default read: Duration = r#""30s""#;
-        /// Between two writes. A client's body may pause as long, and take as long with a second more for every 500 bytes.
-        default write: Duration = r#""30s""#;
-        /// An unused connection is kept.
-        default idle: Duration = r#""60s""#;
-        /// A WebSocket through which nothing passes is kept.
-        default tunnel: Duration = r#""1h""#;
-    }
 }
 
 section! {

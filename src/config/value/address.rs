@@ -135,13 +135,13 @@ impl Shape for Address {
 
 impl Shape for ServerAddress {
     fn kind() -> Kind {
-        Kind::Leaf("host and port", json!({ "type": "string", "pattern": "^.+:[0-9]{1,5}$" }))
+        Kind::Leaf("host and port", json!({ "type": "string", "pattern": "^(.+:[0-9]{1,5}|unix:/.+)$" }))
     }
 
     fn read(value: &Value<'_>, walk: &mut Walk<'_>) -> Option<Self> {
-        let expected = "a host and a port, such as \"127.0.0.1:9000\"";
+        let expected = "a host and a port, such as \"127.0.0.1:9000\", or the whole path of a socket, such as \"unix:/run/app.sock\"";
         let text = walk.text(value, expected)?;
-        let server = server(text, None);
+        let server = text.strip_prefix("unix:").map_or_else(|| server(text, None), socket);
         if server.is_none() {
             walk.fault(value.span(), format!("expected {expected}"));
         }
@@ -169,6 +169,12 @@ pub(crate) fn server(text: &str, default: Option<u16>) -> Option<ServerAddress> 
     };
     (host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4() || text.starts_with('[')) || is_host_name(host))
         .then(|| ServerAddress { host: host.into(), port })
+}
+
+/// Reads the path of a socket. The system takes no longer ones (`unix(7)`).
+fn socket(path: &str) -> Option<ServerAddress> {
+    let fits = path.len() > 1 && path.len() < 108 && path.starts_with('/') && !path.chars().any(char::is_control);
+    fits.then(|| ServerAddress { host: path.into(), port: 0 })
 }
 
 /// Whether `text` can be the name of a host (RFC 1123 section 2.1, with the underscore that containers use). A name whose
@@ -258,6 +264,16 @@ mod tests {
             "a@b:80",
         ] {
             assert_eq!(server(bad, None), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_server_may_be_a_socket_of_this_machine() {
+        let server = read::<ServerAddress>("\"unix:/run/app.sock\"").unwrap();
+        assert_eq!((server.socket(), server.to_string().as_str()), (Some("/run/app.sock"), "unix:/run/app.sock"));
+        let long = format!("\"unix:/{}\"", "a".repeat(107));
+        for bad in ["\"unix:run/app.sock\"", "\"unix:\"", "\"unix:/\"", "\"/run/app.sock\"", "\"unix:/a\\nb\"", &long] {
+            assert!(read::<ServerAddress>(bad).is_err(), "{bad}");
         }
     }
 

@@ -72,6 +72,16 @@ words! {
 }
 
 words! {
+    /// Which server of an upstream gets a request.
+    BalanceBy { RoundRobin = "round_robin", LeastConnections = "least_connections", HashAddress = "hash_address" }
+}
+
+words! {
+    /// What is spoken to an upstream.
+    Spoken { Http1 = "http1", Http2 = "http2" }
+}
+
+words! {
     /// What a route takes as proof.
     AuthKind { Jwt = "jwt", ApiKey = "api_key", Opaque = "opaque", Mtls = "mtls", Public = "public", Anonymous = "anonymous" }
 }

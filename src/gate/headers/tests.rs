@@ -50,14 +50,7 @@ struct Case {
 
 impl Case {
     fn permit(&self) -> Permit {
-        let upstream = Arc::new(Upstream {
-            name: "api".into(),
-            index: 0,
-            servers: vec![],
-            host: None,
-            timeouts: Timeouts::default(),
-            tls: None,
-        });
+        let upstream = Arc::new(Upstream::of("api", 0, vec![]));
         let place =
             |text: &&str| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![], opaque: false };
         let route = Arc::new(Route {

@@ -17,9 +17,9 @@ use pingora::connectors::L4Connect;
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
-use pingora::{Error, ErrorType, OrErr, Result};
+use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
 
 /// Whether the upstream has agreed to the tunnel.
@@ -46,18 +46,31 @@ pub(super) struct Unhurried {
     pub(super) agreed: Agreed,
 }
 
-#[async_trait]
-impl L4Connect for Unhurried {
-    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let Some(address) = address.as_inet() else { return Error::err(ErrorType::ConnectNoRoute) };
-        let stream = TcpStream::connect(address).await.or_err(ErrorType::ConnectError, "for a tunnel")?;
-        let (patience, agreed) = (self.patience, self.agreed.clone());
-        let socket = Socket { stream, written: false, patience, agreed, waiting: None };
-        Ok(VirtualSocketStream::new(Box::new(socket)).into())
+impl Unhurried {
+    fn socket<S>(&self, stream: S) -> Socket<S> {
+        Socket { stream, written: false, patience: self.patience, agreed: self.agreed.clone(), waiting: None }
     }
 }
 
-/// A TCP connection.
+#[async_trait]
+impl L4Connect for Unhurried {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let failed = |error: io::Error| match error.kind() {
+            io::ErrorKind::ConnectionRefused => Error::because(ErrorType::ConnectRefused, "for a tunnel", error),
+            _ => Error::because(ErrorType::ConnectError, "for a tunnel", error),
+        };
+        let socket: Box<dyn VirtualSocket> = match address {
+            SocketAddr::Inet(address) => Box::new(self.socket(TcpStream::connect(address).await.map_err(failed)?)),
+            SocketAddr::Unix(address) => {
+                let Some(path) = address.as_pathname() else { return Error::err(ErrorType::ConnectNoRoute) };
+                Box::new(self.socket(UnixStream::connect(path).await.map_err(failed)?))
+            }
+        };
+        Ok(VirtualSocketStream::new(socket).into())
+    }
+}
+
+/// A connection.
 #[derive(Debug)]
 struct Socket<S> {
     stream: S,
@@ -75,6 +88,12 @@ impl VirtualSocket for Socket<TcpStream> {
             // Never asked for: no peer sets it.
             _ => Ok(()),
         }
+    }
+}
+
+impl VirtualSocket for Socket<UnixStream> {
+    fn set_socket_option(&self, _option: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -261,14 +261,7 @@ fn snapshot(names: &[&str], failure_limit: Option<LimitSpec>) -> Snapshot {
 }
 
 fn realm(index: usize, name: &str) -> Arc<Realm> {
-    let upstream = Arc::new(Upstream {
-        name: "api".into(),
-        index: 0,
-        servers: vec![],
-        host: None,
-        timeouts: Timeouts::default(),
-        tls: None,
-    });
+    let upstream = Arc::new(Upstream::of("api", 0, vec![]));
     let route = |index: usize, name: &str, limits| {
         Arc::new(Route {
             view: Default::default(),
