@@ -26,6 +26,8 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const DRAINED: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How long it may take to end a connection in order that is broken off: its client may take nothing any more.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Answers a denial. The connection stays open unless what follows on it is in doubt.
 ///
@@ -58,7 +60,10 @@ pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: 
         exchange.refused(&denial);
         if ended {
             exchange.record(session, true);
-            session.as_downstream_mut().shutdown().await;
+            let shutdown = session.as_downstream_mut().shutdown();
+            if tokio::time::timeout(LAST_WORDS, shutdown).await.is_err() {
+                tracing::debug!("a client did not take the end of what was broken off");
+            }
         }
         return silent;
     }
