@@ -16,7 +16,7 @@ mod walk;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,6 +74,8 @@ pub struct Settings {
     pub shutdown_delay: Duration,
     /// After that, running requests may take this long.
     pub shutdown_grace: Duration,
+    /// Where a successor waits for the listening sockets.
+    pub upgrade_socket: PathBuf,
     /// Where metrics and health are served; loopback.
     pub admin_listen: SocketAddr,
     /// Operational log.

@@ -16,18 +16,59 @@ use pingora::services::{Service as Listening, ServiceReadyNotifier, ServiceWithD
 use tokio::sync::watch;
 
 use super::StartError;
+use super::handover::{Estate, Inherited};
+use super::shutdown::Stage;
+use crate::config::Settings;
 
 /// An open socket and the address it has.
 pub(super) type Socket = (SocketAddr, TcpListener);
 
-/// Opens the listener that `key` asks for.
-pub(super) fn bind(key: &str, address: SocketAddr) -> Result<Socket, StartError> {
-    let open = || {
-        let listener = TcpListener::bind(address)?;
+/// Opens the listener that `key` asks for, or takes it over from the process before.
+pub(super) fn bind(key: &str, address: SocketAddr, inherited: &mut Inherited) -> Result<Socket, StartError> {
+    let mut open = || {
+        let listener = match inherited.take(room(key), &address.to_string()) {
+            Some(socket) => TcpListener::from(socket),
+            None => TcpListener::bind(address)?,
+        };
         listener.set_nonblocking(true)?;
         Ok((listener.local_addr()?, listener))
     };
     open().map_err(|source| StartError::Listen { key: key.to_owned(), address, source })
+}
+
+/// All listeners of a gateway.
+pub(super) struct Sockets {
+    pub(super) listen: Vec<Socket>,
+    pub(super) admin: Socket,
+}
+
+impl Sockets {
+    /// Opens those that `settings` ask for, or takes them over.
+    pub(super) fn open(settings: &Settings, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let mut listen = Vec::new();
+        for (n, address) in settings.listen.iter().enumerate() {
+            listen.push(bind(&format!("server.listen[{n}]"), *address, inherited)?);
+        }
+        let admin = bind("admin.listen", settings.admin_listen, inherited)?;
+        for address in inherited.left() {
+            tracing::info!(address, "is listened at no longer as soon as the process before ends");
+        }
+        Ok(Self { listen, admin })
+    }
+
+    /// Enters them in what a successor gets.
+    pub(super) fn enter(&self, settings: &Settings, estate: &Estate) -> Result<(), StartError> {
+        let listen = settings.listen.iter().zip(&self.listen).map(|one| ("server.listen", one));
+        for (room, (address, (_, socket))) in listen.chain([("admin.listen", (&settings.admin_listen, &self.admin))]) {
+            estate.add(room, address, socket).map_err(StartError::Descriptors)?;
+        }
+        Ok(())
+    }
+}
+
+/// `server.listen` of `server.listen[1]`: the position may change from one configuration to the next.
+pub(super) fn room(key: &str) -> &str {
+    key.split('[').next().unwrap_or(key)
 }
 
 /// What a person can do about it.
@@ -48,7 +89,7 @@ pub(super) struct Prebound<A> {
     service: Service<A>,
     sockets: Vec<(String, TcpListener)>,
     until: Option<ShutdownWatch>,
-    ended: Option<watch::Sender<bool>>,
+    stage: Option<watch::Sender<Stage>>,
 }
 
 impl<A> Prebound<A> {
@@ -59,12 +100,18 @@ impl<A> Prebound<A> {
             let unbuffered = L4BufferSettings::default().read(0);
             service.add_listener(ListenerConfig::tcp(address).l4_buffer(unbuffered));
         }
-        Self { service, sockets, until: None, ended: None }
+        Self { service, sockets, until: None, stage: None }
     }
 
-    /// Stops accepting when `until` says so instead of when pingora does, and tells `ended` when it has.
-    pub(super) fn until(self, until: ShutdownWatch, ended: watch::Sender<bool>) -> Self {
-        Self { until: Some(until), ended: Some(ended), ..self }
+    /// Stops accepting when `until` says so instead of when pingora does, and tells `stage` how far it is.
+    pub(super) fn until(self, until: ShutdownWatch, stage: watch::Sender<Stage>) -> Self {
+        Self { until: Some(until), stage: Some(stage), ..self }
+    }
+
+    fn is(&self, stage: Stage) {
+        if let Some(told) = &self.stage {
+            told.send_replace(stage);
+        }
     }
 }
 
@@ -85,10 +132,9 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Prebound<A>
         }
         ready.notify_ready(); // it is true: the sockets are open
         let shutdown = self.until.take().unwrap_or(shutdown);
+        self.is(Stage::Accepting);
         Listening::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
-        if let Some(ended) = &self.ended {
-            ended.send_replace(true);
-        }
+        self.is(Stage::Ended);
     }
 
     fn name(&self) -> &str {
@@ -150,9 +196,10 @@ mod tests {
 
     #[test]
     fn a_port_that_is_taken_is_told_with_its_key_and_what_to_do() {
-        let (address, _taken) = bind("server.listen[0]", ([127, 0, 0, 1], 0).into()).unwrap();
+        let (address, _taken) =
+            bind("server.listen[0]", ([127, 0, 0, 1], 0).into(), &mut Inherited::default()).unwrap();
         assert_ne!(address.port(), 0);
-        let error = bind("server.listen[1]", address).unwrap_err().to_string();
+        let error = bind("server.listen[1]", address, &mut Inherited::default()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("server.listen[1]: cannot listen on {address}: ")), "{error}");
         assert!(error.ends_with("something listens there already: stop it, or choose another port"), "{error}");
     }

@@ -7,6 +7,8 @@
 mod authorities;
 mod control;
 mod feed;
+mod handle;
+mod handover;
 mod issuing;
 mod listen;
 mod shutdown;
@@ -29,14 +31,13 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Engine};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
-use tokio::runtime;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::api::Admin;
 use crate::admin::http::Api;
 use crate::admin::{self, AdminApp};
 use crate::clock::Clock;
-use crate::config::{Config, Problems, Settings};
+use crate::config::{Config, Settings};
 use crate::gate::Gate;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
@@ -46,10 +47,13 @@ use crate::proxy::front_door::{FrontDoor, Patience};
 use crate::proxy::upstream::Resolver;
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
-use crate::store::{OpenError, Store};
+use crate::store::OpenError;
 use crate::telemetry::{Telemetry, TelemetryError};
 use control::Control;
-use listen::{Counted, Prebound, bind};
+pub use handle::Handle;
+pub use handover::HandoverError;
+use handover::Inherited;
+use listen::{Counted, Prebound, Sockets};
 use shutdown::{Order, Shutdown};
 use store::OpenStore;
 use surroundings::Here;
@@ -69,7 +73,7 @@ pub struct Options {
     /// Whether threads of a runtime share their work. Without it a request costs less; but a second gateway that is
     /// started in a process after a first one has ended would not work (a fault of the engine).
     pub work_stealing: bool,
-    /// Whether signals of the process are obeyed: SIGTERM, SIGINT, SIGHUP.
+    /// Whether signals of the process are obeyed: SIGTERM, SIGINT, SIGQUIT, SIGHUP.
     pub signals: bool,
     /// From where the configuration can be loaded again; none = it cannot.
     pub source: Option<Source>,
@@ -77,6 +81,8 @@ pub struct Options {
     pub watch_every: Option<Duration>,
     /// How often uses of stored keys that are due are written down.
     pub write_uses_every: Duration,
+    /// Takes the place of a running process, whose listening sockets are waited for so long; none = opens its own.
+    pub upgrade: Option<Duration>,
 }
 
 impl Options {
@@ -91,6 +97,7 @@ impl Options {
             source: Some(source),
             watch_every: Some(Duration::from_secs(1)),
             write_uses_every: Duration::from_secs(5),
+            upgrade: None,
         }
     }
 
@@ -105,6 +112,7 @@ impl Options {
             source: None,
             watch_every: None,
             write_uses_every: Duration::from_millis(50),
+            upgrade: None,
         }
     }
 }
@@ -135,6 +143,12 @@ pub enum StartError {
     /// whoever supervises the process starts it again.
     #[error("store: {0}")]
     Store(#[from] OpenError),
+    /// No process handed its sockets over.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// There are too few descriptors for the listeners.
+    #[error("the listening sockets cannot be kept for a successor: {0}")]
+    Descriptors(#[source] io::Error),
     /// The system gave no threads for the store.
     #[error("the store's threads cannot be started: {0}")]
     Threads(#[source] io::Error),
@@ -156,56 +170,6 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Steers a gateway from another thread.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    orders: Arc<watch::Sender<Order>>,
-    gateway: Arc<Gateway>,
-    reloader: Arc<Reloader>,
-    store: Option<(Store, runtime::Handle)>,
-}
-
-impl Handle {
-    /// Stops at once: running requests are broken off.
-    pub fn stop(&self) {
-        self.orders.send_replace(Order::Stop);
-    }
-
-    /// Stops as SIGTERM does: not ready any more, then no new connections, then running requests are finished.
-    pub fn terminate(&self) {
-        self.orders.send_if_modified(|order| {
-            let first = *order == Order::Run;
-            if first {
-                *order = Order::Finish;
-            }
-            first
-        });
-    }
-
-    /// Puts another configuration in force; blocks for as long as that takes. Returns its generation.
-    ///
-    /// # Errors
-    /// Why the old configuration stays.
-    pub fn reload(&self, config: Config) -> Result<u64, Problems> {
-        self.reloader.apply(config)
-    }
-
-    /// Loads the configuration again from where it came.
-    pub fn reloader(&self) -> &Reloader {
-        &self.reloader
-    }
-
-    /// What requests are served with.
-    pub fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
-    }
-
-    /// The open store, and where it may be asked: by tasks there, while the gateway runs.
-    pub fn store(&self) -> Option<&(Store, runtime::Handle)> {
-        self.store.as_ref()
-    }
-}
-
 /// What is true of the whole process, for `/readyz`.
 #[derive(Debug, Default)]
 struct Health {
@@ -213,6 +177,8 @@ struct Health {
     /// An order to end is heard from now on: a signal before that would end the process in its own way.
     attentive: AtomicBool,
     stopping: AtomicBool,
+    /// A successor has the listening sockets: their files are not to be removed.
+    handed_over: AtomicBool,
 }
 
 impl Server {
@@ -222,13 +188,11 @@ impl Server {
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
         let Config { settings, mut snapshot, issuing, files, warnings, .. } = config;
-        let sockets: Vec<_> = settings
-            .listen
-            .iter()
-            .enumerate()
-            .map(|(n, address)| bind(&format!("server.listen[{n}]"), *address))
-            .collect::<Result<_, _>>()?;
-        let admin_socket = bind("admin.listen", settings.admin_listen)?;
+        // Who succeeds another process is ready for everything else before it asks for the sockets.
+        let sockets = match options.upgrade {
+            None => Some(Sockets::open(&settings, &mut Inherited::default())?),
+            Some(_) => None,
+        };
         reload::log_warnings(&warnings);
 
         let access_log = settings.log.access.then_some(options.access_log);
@@ -296,11 +260,22 @@ impl Server {
             },
         ));
 
+        let (sockets, predecessor) = match sockets {
+            Some(sockets) => (sockets, None),
+            None => {
+                let patience = options.upgrade.unwrap_or_default();
+                let (mut inherited, predecessor) = handover::wait(&settings.upgrade_socket, patience)?;
+                (Sockets::open(&settings, &mut inherited)?, Some(predecessor))
+            }
+        };
+        sockets.enter(&settings, &shutdown.estate)?;
+        let shutdown = shutdown.succeeding(predecessor);
+        let Sockets { listen: sockets, admin: admin_socket } = sockets;
         let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
         let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };
         let front = FrontDoor::new(&engine.configuration, Arc::clone(&gateway), patience);
-        let proxy = Service::new("proxy".into(), Counted::new(front, shutdown.connections()));
-        let proxy = Prebound::new(proxy, sockets).until(shutdown.listening(), shutdown.listeners_ended());
+        let proxy = Service::new("proxy".into(), Counted::new(front, shutdown.proxy.connections()));
+        let proxy = Prebound::new(proxy, sockets).until(shutdown.proxy.listening(), shutdown.proxy.stage());
         engine.add_service(proxy).add_dependency(&control);
 
         let admin_addr = admin_socket.0;
@@ -320,9 +295,10 @@ impl Server {
             }
         };
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
-        let mut admin = Service::new("admin".into(), AdminApp::new(router));
+        let mut admin = Service::new("admin".into(), Counted::new(AdminApp::new(router), shutdown.admin.connections()));
         admin.threads = Some(1);
-        engine.add_service(Prebound::new(admin, vec![admin_socket]));
+        let admin = Prebound::new(admin, vec![admin_socket]);
+        engine.add_service(admin.until(shutdown.admin.listening(), shutdown.admin.stage()));
 
         let lent = store.as_ref().map(|store| (store.store.clone(), store.handle()));
         let handle = Handle { orders: Arc::new(orders), gateway, reloader, store: lent };
@@ -364,7 +340,7 @@ fn engine_conf(settings: &Settings, work_stealing: bool) -> ServerConf {
         work_stealing,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
-        // Handing sockets over to a successor is not offered; the default lies where everybody may write.
+        // Sockets are handed over in a way of our own (`handover`); the default lies where everybody may write.
         upgrade_sock: String::new(),
         max_retries: 2,
         upstream_keepalive_pool_size: 1024,

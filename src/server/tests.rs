@@ -36,6 +36,7 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
         idle_timeout: Duration::ZERO,
         shutdown_delay: Duration::ZERO,
         shutdown_grace: grace,
+        upgrade_socket: std::path::PathBuf::new(),
         admin_listen: ([127, 0, 0, 1], 0).into(),
         log: LogSettings { json: true, level: "info".into(), access: false },
         cache_tokens: 0,
@@ -46,10 +47,11 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     engine.bootstrap();
     let (orders, order) = watch::channel(Order::Run);
     let shutdown = Shutdown::new(&settings, false, order, Arc::default());
-    let sockets: Vec<_> = (0..2).map(|_| bind("test", ([127, 0, 0, 1], 0).into()).unwrap()).collect();
+    let sockets: Vec<_> =
+        (0..2).map(|_| listen::bind("test", ([127, 0, 0, 1], 0).into(), &mut Inherited::default()).unwrap()).collect();
     let addresses = sockets.iter().map(|(address, _)| *address).collect();
-    let service = Service::new("echo".into(), Counted::new(Echo, shutdown.connections()));
-    engine.add_service(Prebound::new(service, sockets).until(shutdown.listening(), shutdown.listeners_ended()));
+    let service = Service::new("echo".into(), Counted::new(Echo, shutdown.proxy.connections()));
+    engine.add_service(Prebound::new(service, sockets).until(shutdown.proxy.listening(), shutdown.proxy.stage()));
     let run = move || engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     (addresses, orders, std::thread::spawn(run))
 }
