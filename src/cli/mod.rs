@@ -249,6 +249,12 @@ fn serve(path: &Path, args: &ServeArgs) -> ExitCode {
     let upgrade = args.upgrade.then(|| Duration::from_secs(args.upgrade_timeout));
     match start(config, Options { upgrade, ..Options::production(source) }) {
         Ok(server) => {
+            if rustix::process::geteuid().is_root() {
+                tracing::warn!(
+                    "runs as root, which it has no need of: run it as a user of its own, with the capability \
+                     CAP_NET_BIND_SERVICE where it listens at ports below 1024"
+                );
+            }
             server.run();
             ExitCode::SUCCESS
         }

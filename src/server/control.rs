@@ -109,7 +109,7 @@ async fn watch_files(reloader: Arc<Reloader>, every: Option<Duration>, health: A
     let Some(every) = every else { return std::future::pending().await };
     loop {
         tokio::time::sleep(every).await;
-        if health.stopping.load(Ordering::Acquire) {
+        if health.ends() {
             continue; // the files are a successor's now
         }
         let reloader = Arc::clone(&reloader);
@@ -125,7 +125,7 @@ async fn obey_hangups(reloader: Arc<Reloader>, signals: bool, health: Arc<Health
     let mut hangup = listen_for(SignalKind::hangup());
     loop {
         arrival(&mut hangup).await;
-        if health.stopping.load(Ordering::Acquire) {
+        if health.ends() {
             continue;
         }
         let reloader = Arc::clone(&reloader);

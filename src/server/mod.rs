@@ -23,7 +23,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -181,6 +181,13 @@ struct Health {
     handed_over: AtomicBool,
 }
 
+impl Health {
+    /// Whether another configuration is of no use any more.
+    fn ends(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.handed_over.load(Ordering::Acquire)
+    }
+}
+
 impl Server {
     /// Opens the listeners of `config` and builds everything; port 0 takes a free one.
     ///
@@ -263,6 +270,9 @@ impl Server {
         let (sockets, predecessor) = match sockets {
             Some(sockets) => (sockets, None),
             None => {
+                if options.signals {
+                    shutdown::outlive_quit();
+                }
                 let patience = options.upgrade.unwrap_or_default();
                 let (mut inherited, predecessor) = handover::wait(&settings.upgrade_socket, patience)?;
                 (Sockets::open(&settings, &mut inherited)?, Some(predecessor))

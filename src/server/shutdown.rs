@@ -268,7 +268,9 @@ impl ShutdownSignalWatch for Shutdown {
         }
         self.acknowledge();
         let ending = self.ending(&mut asked).await;
-        self.health.stopping.store(true, Ordering::Release);
+        // Where a successor serves, the place is ready still, and only he is asked from now on: whoever reached this
+        // process at the last moment must not take the place for gone.
+        self.health.stopping.store(ending != Ending::Succeeded, Ordering::Release);
         if ending == Ending::Stop {
             tracing::info!("stopping at once");
             return self.stop();
@@ -342,6 +344,15 @@ impl Asked {
 /// Takes a signal over from the system's default; none if the system refuses.
 pub(super) fn listen_for(kind: SignalKind) -> Option<Signal> {
     signal(kind).inspect_err(|error| tracing::error!(%error, ?kind, "a signal cannot be listened for")).ok()
+}
+
+/// Keeps SIGQUIT from ending this process: whoever sends it to two processes means the other one.
+pub(super) fn outlive_quit() {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        // What was taken over stays taken over.
+        Ok(runtime) => drop(runtime.block_on(async { listen_for(SignalKind::quit()) })),
+        Err(error) => tracing::error!(%error, "SIGQUIT cannot be listened for"),
+    }
 }
 
 /// Waits for a signal; for ever if it cannot come.

@@ -26,6 +26,7 @@ mod hostile_upstream;
 mod key_attacks;
 mod key_sets;
 mod layers;
+mod life;
 mod many_nodes;
 mod observability;
 mod paths;
