@@ -247,7 +247,8 @@ fn serve(path: &Path, args: &ServeArgs) -> ExitCode {
     let from = path.to_owned();
     let source = Source { path: path.to_owned(), load: Box::new(move || attempt(&from, true)) };
     let upgrade = args.upgrade.then(|| Duration::from_secs(args.upgrade_timeout));
-    match start(config, Options { upgrade, ..Options::production(source) }) {
+    let notify = environment("NOTIFY_SOCKET");
+    match start(config, Options { upgrade, notify, ..Options::production(source) }) {
         Ok(server) => {
             if rustix::process::geteuid().is_root() {
                 tracing::warn!(

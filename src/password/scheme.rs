@@ -1,6 +1,8 @@
 //! How hashes are computed, and what that costs. Only `phc` makes schemes, within bounds.
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use std::sync::{Mutex, PoisonError};
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use sha2::{Sha256, Sha512};
 use zeroize::Zeroizing;
 
@@ -58,7 +60,10 @@ impl Scheme {
             Self::Argon2 { algorithm, version, kib, passes, lanes } => {
                 let params = Params::new(kib, passes, lanes, Some(output.len())).map_err(|_| HashFault::Failed)?;
                 let argon2 = Argon2::new(algorithm, version, params);
-                argon2.hash_password_into(password, salt, output).map_err(|_| HashFault::Failed)
+                let mut room = Room::of(argon2.params().block_count());
+                argon2
+                    .hash_password_into_with_memory(password, salt, output, &mut room.blocks[..])
+                    .map_err(|_| HashFault::Failed)
             }
             Self::Scrypt { log_n, r, p } => {
                 let params = scrypt::Params::new(log_n, r, p).map_err(|_| HashFault::Failed)?;
@@ -98,4 +103,35 @@ fn bcrypt_key(password: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut key = Zeroizing::new(Vec::with_capacity(BCRYPT_BYTES));
     key.extend(password.iter().copied().chain([0]).take(BCRYPT_BYTES));
     key
+}
+
+/// What argon2 fills, 19 MiB with the parameters of now. It is handed on from one hash to the next: given back to the
+/// allocator it would be cut up for small things, and the next hash would need another one.
+struct Room {
+    blocks: Vec<Block>,
+}
+
+/// Rooms that wait for their next hash; never more than there were hashes at once, which is what the seats allow.
+static ROOMS: Mutex<Vec<Vec<Block>>> = Mutex::new(Vec::new());
+
+impl Room {
+    fn of(blocks: usize) -> Self {
+        let kept = ROOMS.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        // Made anew, a room is as large as asked for and no larger, which growing would not promise.
+        let fresh = || vec![Block::default(); blocks];
+        let mut room = Self { blocks: kept.filter(|kept| kept.capacity() >= blocks).unwrap_or_else(fresh) };
+        // Argon2 writes a block before it reads it, so what another hash left has no part in this one.
+        room.blocks.resize(blocks, Block::default());
+        room
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let Scheme::Argon2 { kib, .. } = Scheme::CURRENT else { return };
+        // Imported hashes may ask for much more; that much is not kept.
+        if self.blocks.capacity() <= usize::try_from(kib).unwrap_or(0) {
+            ROOMS.lock().unwrap_or_else(PoisonError::into_inner).push(std::mem::take(&mut self.blocks));
+        }
+    }
 }

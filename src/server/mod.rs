@@ -13,6 +13,7 @@ mod issuing;
 mod listen;
 mod shutdown;
 mod store;
+mod supervisor;
 mod surroundings;
 mod teller;
 #[cfg(test)]
@@ -56,6 +57,7 @@ use handover::Inherited;
 use listen::{Counted, Prebound, Sockets};
 use shutdown::{Order, Shutdown};
 use store::OpenStore;
+use supervisor::Supervisor;
 use surroundings::Here;
 use teller::Teller;
 
@@ -83,6 +85,8 @@ pub struct Options {
     pub write_uses_every: Duration,
     /// Takes the place of a running process, whose listening sockets are waited for so long; none = opens its own.
     pub upgrade: Option<Duration>,
+    /// Socket of a supervisor that wants to be told when the gateway serves (`NOTIFY_SOCKET` of systemd).
+    pub notify: Option<String>,
 }
 
 impl Options {
@@ -98,6 +102,7 @@ impl Options {
             watch_every: Some(Duration::from_secs(1)),
             write_uses_every: Duration::from_secs(5),
             upgrade: None,
+            notify: None,
         }
     }
 
@@ -113,6 +118,7 @@ impl Options {
             watch_every: None,
             write_uses_every: Duration::from_millis(50),
             upgrade: None,
+            notify: None,
         }
     }
 }
@@ -279,7 +285,7 @@ impl Server {
             }
         };
         sockets.enter(&settings, &shutdown.estate)?;
-        let shutdown = shutdown.succeeding(predecessor);
+        let shutdown = shutdown.telling(Supervisor::new(options.notify), predecessor);
         let Sockets { listen: sockets, admin: admin_socket } = sockets;
         let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
         let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::Health;
 use super::handover::{Estate, Predecessor};
+use super::supervisor::Supervisor;
 use crate::config::Settings;
 
 /// A connection that was accepted in the last moment is counted by then.
@@ -114,6 +115,8 @@ pub(super) struct Shutdown {
     pub(super) estate: Arc<Estate>,
     /// To be told when this process serves.
     predecessor: Mutex<Option<Predecessor>>,
+    /// To be told that, too.
+    supervisor: Supervisor,
     /// Where requests arrive, and the admin listener.
     announced: Option<(Vec<SocketAddr>, SocketAddr)>,
 }
@@ -141,13 +144,14 @@ impl Shutdown {
             admin: Course::new(),
             estate: Arc::new(Estate::new(settings.upgrade_socket.clone())),
             predecessor: Mutex::default(),
+            supervisor: Supervisor::new(None),
             announced: None,
         }
     }
 
-    /// Tells the process before that this one serves, as soon as it does.
-    pub(super) fn succeeding(self, predecessor: Option<Predecessor>) -> Self {
-        Self { predecessor: Mutex::new(predecessor), ..self }
+    /// Tells the supervisor and the process before that this one serves, as soon as it does.
+    pub(super) fn telling(self, supervisor: Supervisor, predecessor: Option<Predecessor>) -> Self {
+        Self { predecessor: Mutex::new(predecessor), supervisor, ..self }
     }
 
     /// Logs where is served, as soon as an order to end would be heard.
@@ -155,16 +159,20 @@ impl Shutdown {
         Self { announced: Some((listen, admin)), ..self }
     }
 
-    /// In the background: who runs before may end this one still.
-    fn acknowledge(&self) {
+    /// Tells who wants to know that this process serves. In the background: it may be told to end before.
+    fn tell(&self) {
         let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(predecessor) = predecessor else { return };
+        let supervisor = self.supervisor.clone();
         let stages = [self.proxy.stage(), self.admin.stage()];
         tokio::spawn(async move {
             for stage in &stages {
                 reached(stage, |stage| *stage != Stage::Opening).await;
             }
-            predecessor.acknowledge();
+            // The supervisor first: when the process before ends, it must know of this one.
+            supervisor.ready();
+            if let Some(predecessor) = predecessor {
+                predecessor.acknowledge();
+            }
         });
     }
 
@@ -266,11 +274,14 @@ impl ShutdownSignalWatch for Shutdown {
         if let Some((listen, admin)) = &self.announced {
             tracing::info!(?listen, %admin, "serving");
         }
-        self.acknowledge();
+        self.tell();
         let ending = self.ending(&mut asked).await;
         // Where a successor serves, the place is ready still, and only he is asked from now on: whoever reached this
         // process at the last moment must not take the place for gone.
         self.health.stopping.store(ending != Ending::Succeeded, Ordering::Release);
+        if ending != Ending::Succeeded {
+            self.supervisor.stopping();
+        }
         if ending == Ending::Stop {
             tracing::info!("stopping at once");
             return self.stop();

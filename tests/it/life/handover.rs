@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::House;
 use super::load::{Seen, ask};
 use crate::support::caller::Caller;
-use crate::support::eventually;
 use crate::support::process::{Run, Served};
 use crate::support::upstream::Respond;
+use crate::support::{DEADLINE, eventually};
 
 /// Clients; every other one keeps its connection.
 const CLIENTS: usize = 16;
@@ -227,4 +228,30 @@ fn listeners_may_come_and_go_with_a_successor() {
         Caller::new(address).get("/me/x").bearer(&house.token).send().ok();
     }
     eventually("it is closed", || TcpStream::connect(gone).is_err().then_some(()));
+}
+
+#[test]
+fn a_supervisor_is_told_who_serves_before_the_process_before_ends() {
+    let (house, served) = House::new("");
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let path = directory.path().join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a socket");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a timeout");
+    let heard = || {
+        let mut text = [0; 128];
+        let count = socket.recv(&mut text).expect("something is told");
+        String::from_utf8_lossy(&text[..count]).into_owned()
+    };
+    let mut env = house.env.clone();
+    env.insert("NOTIFY_SOCKET".to_owned(), path.display().to_string());
+    let successor = served.successor(&env);
+    let mut served = served.hand_over_to(successor);
+    assert_eq!(heard(), format!("READY=1\nMAINPID={}\n", served.process.id()));
+    let successor = served.successor(&env);
+    let next = successor.id();
+    served = served.hand_over_to(successor);
+    assert_eq!(heard(), format!("READY=1\nMAINPID={next}\n"), "and not that anything stops");
+    served.process.signal("TERM");
+    assert_eq!(served.process.wait(), 0);
+    assert_eq!(heard(), "STOPPING=1\n");
 }

@@ -2,6 +2,7 @@
 
 mod handover;
 mod load;
+mod memory;
 mod privileges;
 mod sigterm;
 
