@@ -57,7 +57,7 @@ impl Run {
 
     /// As the user `nobody`, in no group, with these capabilities (`-all,+net_bind_service`) and no others. See
     /// [`can_be_nobody`].
-    pub(crate) fn as_nobody(mut self, capabilities: &str) -> Self {
+    pub(crate) fn for_nobody(mut self, capabilities: &str) -> Self {
         let mut command = Command::new("setpriv");
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs"]);
@@ -150,7 +150,7 @@ pub(crate) fn can_be_nobody(directory: &Path) -> bool {
     if !given.is_ok_and(|status| status.success()) {
         return false;
     }
-    let tried = Run::new(["--version"]).as_nobody("-all,+net_bind_service").end();
+    let tried = Run::new(["--version"]).for_nobody("-all,+net_bind_service").end();
     tried.code == 0
 }
 
