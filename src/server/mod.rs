@@ -285,6 +285,9 @@ impl Server {
             }
         };
         sockets.enter(&settings, &shutdown.estate)?;
+        let succeeds = predecessor.is_some();
+        // The place is ready all the time: who takes it over must not say otherwise while it begins.
+        health.attentive.store(succeeds, Ordering::Release);
         let shutdown = shutdown.telling(Supervisor::new(options.notify), predecessor);
         let Sockets { listen: sockets, admin: admin_socket } = sockets;
         let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
@@ -314,7 +317,10 @@ impl Server {
         let mut admin = Service::new("admin".into(), Counted::new(AdminApp::new(router), shutdown.admin.connections()));
         admin.threads = Some(1);
         let admin = Prebound::new(admin, vec![admin_socket]);
-        engine.add_service(admin.until(shutdown.admin.listening(), shutdown.admin.stage()));
+        let admin = engine.add_service(admin.until(shutdown.admin.listening(), shutdown.admin.stage()));
+        if succeeds {
+            admin.add_dependency(&control);
+        }
 
         let lent = store.as_ref().map(|store| (store.store.clone(), store.handle()));
         let handle = Handle { orders: Arc::new(orders), gateway, reloader, store: lent };
