@@ -16,7 +16,7 @@ mod value;
 mod walk;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,7 +84,9 @@ pub struct Settings {
     pub shutdown_delay: Duration,
     /// After that, running requests may take this long.
     pub shutdown_grace: Duration,
-    /// Where metrics and health are served; loopback, or a Unix socket.
+    /// Where a successor waits for the listening sockets.
+    pub upgrade_socket: PathBuf,
+    /// Where metrics and health are served; loopback, a Unix socket, or with TLS any address.
     pub admin_listen: ListenAddress,
     /// Operational log.
     pub log: LogSettings,

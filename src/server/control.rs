@@ -56,8 +56,16 @@ impl BackgroundService for Control {
                 keep_running("key sets", || self.keep_key_sets()),
                 keep_running("names", || self.keep_names()),
                 keep_running("health checks", || self.keep_checks()),
-                keep_running("files", || watch_files(Arc::clone(&self.reloader), self.watch_every)),
-                keep_running("SIGHUP", || obey_hangups(Arc::clone(&self.reloader), self.signals)),
+                keep_running("files", || watch_files(
+                    Arc::clone(&self.reloader),
+                    self.watch_every,
+                    Arc::clone(&self.health)
+                )),
+                keep_running("SIGHUP", || obey_hangups(
+                    Arc::clone(&self.reloader),
+                    self.signals,
+                    Arc::clone(&self.health)
+                )),
             )
         };
         let stop = async {
@@ -104,23 +112,29 @@ where
     }
 }
 
-async fn watch_files(reloader: Arc<Reloader>, every: Option<Duration>) {
+async fn watch_files(reloader: Arc<Reloader>, every: Option<Duration>, health: Arc<Health>) {
     let Some(every) = every else { return std::future::pending().await };
     loop {
         tokio::time::sleep(every).await;
+        if health.ends() {
+            continue; // the files are a successor's now
+        }
         let reloader = Arc::clone(&reloader);
         // Its outcome is logged and counted where it is known.
         tokio::task::spawn_blocking(move || reloader.reload_if_changed().is_some()).await.ok();
     }
 }
 
-async fn obey_hangups(reloader: Arc<Reloader>, signals: bool) {
+async fn obey_hangups(reloader: Arc<Reloader>, signals: bool, health: Arc<Health>) {
     if !signals {
         return std::future::pending().await;
     }
     let mut hangup = listen_for(SignalKind::hangup());
     loop {
         arrival(&mut hangup).await;
+        if health.ends() {
+            continue;
+        }
         let reloader = Arc::clone(&reloader);
         tokio::task::spawn_blocking(move || reloader.reload_now().is_ok()).await.ok();
     }

@@ -17,6 +17,7 @@ use pingora::services::listening::Service;
 use pingora::services::{Service as Listening, ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::watch;
 
+use super::shutdown::Stage;
 use super::socket::{LocalAddress, Socket, SocketFile};
 use crate::telemetry::{Arrivals, OpenConnection, TurnedAway};
 
@@ -26,7 +27,7 @@ pub(super) struct Prebound<A> {
     services: Vec<Service<A>>,
     sockets: Vec<(String, Socket)>,
     until: Option<ShutdownWatch>,
-    ended: Option<watch::Sender<bool>>,
+    stage: Option<watch::Sender<Stage>>,
 }
 
 impl<A> Prebound<A> {
@@ -43,12 +44,18 @@ impl<A> Prebound<A> {
             (service, (name, socket))
         });
         let (services, sockets) = bound.unzip();
-        Self { services, sockets, until: None, ended: None }
+        Self { services, sockets, until: None, stage: None }
     }
 
-    /// Stops accepting when `until` says so instead of when pingora does, and tells `ended` when it has.
-    pub(super) fn until(self, until: ShutdownWatch, ended: watch::Sender<bool>) -> Self {
-        Self { until: Some(until), ended: Some(ended), ..self }
+    /// Stops accepting when `until` says so instead of when pingora does, and tells `stage` how far it is.
+    pub(super) fn until(self, until: ShutdownWatch, stage: watch::Sender<Stage>) -> Self {
+        Self { until: Some(until), stage: Some(stage), ..self }
+    }
+
+    fn is(&self, stage: Stage) {
+        if let Some(told) = &self.stage {
+            told.send_replace(stage);
+        }
     }
 
     /// The files of Unix sockets, to be kept until nobody listens any more.
@@ -82,6 +89,7 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Prebound<A>
         }
         ready.notify_ready(); // it is true: the sockets are open
         let shutdown = self.until.take().unwrap_or(shutdown);
+        self.is(Stage::Accepting);
         let start = |service| Listening::start_service(service, fds.clone(), shutdown.clone(), listeners_per_fd);
         let mut running: Vec<_> = self.services.iter_mut().map(start).collect();
         poll_fn(|cx| {
@@ -89,9 +97,8 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Prebound<A>
             if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        if let Some(ended) = &self.ended {
-            ended.send_replace(true);
-        }
+        drop(running);
+        self.is(Stage::Ended);
     }
 
     fn name(&self) -> &str {

@@ -13,7 +13,8 @@ use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use super::StartError;
-use crate::config::ListenAddress;
+use super::handover::{Estate, Inherited};
+use crate::config::{ListenAddress, Settings};
 
 /// Clients that wait to be accepted. The system bounds it by `net.core.somaxconn`, which is 4096 unless somebody chose
 /// otherwise; std's 128 would be full when as many clients come back at once after a restart.
@@ -63,19 +64,64 @@ pub(super) struct Socket {
     pub(super) file: Option<SocketFile>,
 }
 
+/// All listeners of a gateway.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    /// In the order of `server.listen`.
+    pub(super) listen: Vec<Socket>,
+    /// Of `admin.listen`.
+    pub(super) admin: Socket,
+}
+
+impl Sockets {
+    /// Opens those that `settings` ask for, or takes them over from the process before.
+    pub(super) fn open(settings: &Settings, inherited: &mut Inherited) -> Result<Self, StartError> {
+        let addresses: Vec<_> = settings.listen.iter().map(|listener| &listener.address).collect();
+        let listen = bind_all(&addresses, inherited)?;
+        let admin = bind("admin.listen", &settings.admin_listen, false, inherited)?;
+        for address in inherited.left() {
+            tracing::info!(address, "is listened at no longer as soon as the process before ends");
+        }
+        Ok(Self { listen, admin })
+    }
+
+    /// Enters them in what a successor gets.
+    pub(super) fn enter(&self, settings: &Settings, estate: &Estate) -> Result<(), StartError> {
+        let listen = settings.listen.iter().zip(&self.listen);
+        let listen = listen.map(|(listener, socket)| ("server.listen", &listener.address, socket));
+        for (room, address, socket) in listen.chain([("admin.listen", &settings.admin_listen, &self.admin)]) {
+            estate.add(room, address, &socket.descriptor).map_err(StartError::Descriptors)?;
+        }
+        Ok(())
+    }
+}
+
+/// `server.listen` of `server.listen[1]`: the position may change from one configuration to the next.
+fn room(key: &str) -> &str {
+    key.split('[').next().unwrap_or(key)
+}
+
 /// Opens the listeners that `server.listen` asks for, in its order.
-pub(super) fn bind_all(addresses: &[&ListenAddress]) -> Result<Vec<Socket>, StartError> {
+fn bind_all(addresses: &[&ListenAddress], inherited: &mut Inherited) -> Result<Vec<Socket>, StartError> {
     let open = |(n, address): (usize, &&ListenAddress)| {
-        bind(&format!("server.listen[{n}]"), address, serves_ipv6_alone(address, addresses))
+        bind(&format!("server.listen[{n}]"), address, serves_ipv6_alone(address, addresses), inherited)
     };
     addresses.iter().enumerate().map(open).collect()
 }
 
-/// Opens the listener that `key` asks for. `ipv6_alone`: on an IPv6 address IPv4 is not served as well.
-pub(super) fn bind(key: &str, address: &ListenAddress, ipv6_alone: bool) -> Result<Socket, StartError> {
-    let opened = match address {
-        ListenAddress::Inet(address) => inet(*address, ipv6_alone),
-        ListenAddress::Unix { path, mode } => unix(path, *mode),
+/// Opens the listener that `key` asks for, or takes it over from the process before. `ipv6_alone`: on an IPv6 address
+/// IPv4 is not served as well.
+pub(super) fn bind(
+    key: &str,
+    address: &ListenAddress,
+    ipv6_alone: bool,
+    inherited: &mut Inherited,
+) -> Result<Socket, StartError> {
+    let opened = match (address, inherited.take(room(key), &address.to_string())) {
+        (ListenAddress::Inet(_), Some(socket)) => inherited_inet(socket),
+        (ListenAddress::Inet(address), None) => inet(*address, ipv6_alone),
+        (ListenAddress::Unix { path, mode }, Some(socket)) => inherited_unix(socket, path, *mode),
+        (ListenAddress::Unix { path, mode }, None) => unix(path, *mode),
     };
     opened.map_err(|source| StartError::Listen { key: key.to_owned(), address: address.clone(), source })
 }
@@ -107,6 +153,22 @@ fn inet(address: SocketAddr, ipv6_alone: bool) -> io::Result<Socket> {
     let listener = TcpListener::from(socket);
     let address = LocalAddress::Inet(listener.local_addr()?);
     Ok(Socket { address, descriptor: listener.into(), file: None })
+}
+
+/// As it listens already.
+fn inherited_inet(socket: OwnedFd) -> io::Result<Socket> {
+    let listener = TcpListener::from(socket);
+    listener.set_nonblocking(true)?;
+    let address = LocalAddress::Inet(listener.local_addr()?);
+    Ok(Socket { address, descriptor: listener.into(), file: None })
+}
+
+/// As it listens already; its mode may be another one from now on.
+fn inherited_unix(socket: OwnedFd, path: &Path, mode: u32) -> io::Result<Socket> {
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let file = SocketFile::at(path, mode)?;
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    Ok(Socket { address: LocalAddress::Unix(Arc::from(path)), descriptor: socket, file: Some(file) })
 }
 
 fn unix(path: &Path, mode: u32) -> io::Result<Socket> {
@@ -169,19 +231,26 @@ pub(super) struct SocketFile {
     path: PathBuf,
     /// For the engine, which sets it again.
     pub(super) mode: u32,
-    identity: (u64, u64),
+    /// None: it is somebody else's by now.
+    identity: Option<(u64, u64)>,
 }
 
 impl SocketFile {
     fn at(path: &Path, mode: u32) -> io::Result<Self> {
-        let identity = identity(path)?;
+        let identity = Some(identity(path)?);
         Ok(Self { path: path.to_owned(), mode, identity })
+    }
+
+    /// Leaves it to a successor.
+    pub(super) fn leave(mut self) {
+        self.identity = None;
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|there| there == self.identity)
+        if self.identity.is_some()
+            && identity(&self.path).ok() == self.identity
             && let Err(error) = fs::remove_file(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "the file of a Unix socket cannot be removed");
@@ -214,12 +283,12 @@ mod tests {
     }
 
     fn refusal(address: &ListenAddress) -> String {
-        bind("server.listen[1]", address, false).unwrap_err().to_string()
+        bind("server.listen[1]", address, false, &mut Inherited::default()).unwrap_err().to_string()
     }
 
     #[test]
     fn a_port_that_is_taken_is_told_with_its_key_and_what_to_do() {
-        let first = bind("server.listen[0]", &inet_at("127.0.0.1:0"), false).unwrap();
+        let first = bind("server.listen[0]", &inet_at("127.0.0.1:0"), false, &mut Inherited::default()).unwrap();
         let address = first.address.inet().unwrap();
         assert_ne!(address.port(), 0);
         let error = refusal(&address.into());
@@ -229,14 +298,19 @@ mod tests {
 
     #[test]
     fn every_address_of_ipv6_takes_ipv4_in_unless_its_port_is_listened_on_there() {
-        let whole = bind("x", &inet_at("[::]:0"), false).unwrap();
+        let whole = bind("x", &inet_at("[::]:0"), false, &mut Inherited::default()).unwrap();
         assert!(TcpStream::connect(("127.0.0.1", whole.address.inet().unwrap().port())).is_ok());
         drop(whole);
 
-        let free = bind("x", &inet_at("127.0.0.1:0"), false).unwrap().address.inet().unwrap().port();
+        let free = bind("x", &inet_at("127.0.0.1:0"), false, &mut Inherited::default())
+            .unwrap()
+            .address
+            .inet()
+            .unwrap()
+            .port();
         for ipv4 in ["0.0.0.0", "127.0.0.1"] {
             let both = [inet_at(&format!("[::]:{free}")), inet_at(&format!("{ipv4}:{free}"))];
-            let sockets = bind_all(&[&both[0], &both[1]]).unwrap();
+            let sockets = bind_all(&[&both[0], &both[1]], &mut Inherited::default()).unwrap();
             assert_eq!(sockets.len(), 2);
             let listener = TcpListener::from(sockets.into_iter().next_back().unwrap().descriptor);
             let _client = TcpStream::connect(("127.0.0.1", free)).unwrap();
@@ -249,7 +323,7 @@ mod tests {
     fn the_file_of_a_unix_socket_has_its_mode_and_goes_with_it() {
         let directory = TempDir::new().unwrap();
         let address = unix_at(&directory, "s");
-        let socket = bind("x", &address, false).unwrap();
+        let socket = bind("x", &address, false, &mut Inherited::default()).unwrap();
         let path = directory.path().join("s");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o640);
         assert_eq!(socket.address.to_string(), address.to_string());
@@ -261,7 +335,7 @@ mod tests {
     #[test]
     fn the_file_of_another_socket_in_its_place_stays() {
         let directory = TempDir::new().unwrap();
-        let socket = bind("x", &unix_at(&directory, "s"), false).unwrap();
+        let socket = bind("x", &unix_at(&directory, "s"), false, &mut Inherited::default()).unwrap();
         let path = directory.path().join("s");
         fs::rename(&path, directory.path().join("moved")).unwrap(); // its inode is not free for the next one
         let _other = UnixListener::bind(&path).unwrap();
@@ -274,7 +348,7 @@ mod tests {
         let directory = TempDir::new().unwrap();
         let (address, path) = (unix_at(&directory, "s"), directory.path().join("s"));
         drop(UnixListener::bind(&path).unwrap()); // leaves its file
-        let socket = bind("x", &address, false).unwrap();
+        let socket = bind("x", &address, false, &mut Inherited::default()).unwrap();
         let error = refusal(&address);
         assert!(error.starts_with(&format!("server.listen[1]: cannot listen on {address}: ")), "{error}");
         assert!(error.ends_with("something listens there already: stop it, or choose another path"), "{error}");

@@ -56,7 +56,7 @@ impl Report for Teller {
 
     fn readiness(&self) -> Readiness {
         let live = self.gateway.live.load();
-        let Health { serving, attentive, stopping } = &*self.health;
+        let Health { serving, attentive, stopping, handed_over: _ } = &*self.health;
         let serves =
             [serving, attentive].iter().all(|yes| yes.load(Ordering::Acquire)) && !stopping.load(Ordering::Acquire);
         let store = self.store();

@@ -39,6 +39,7 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
         idle_timeout: Duration::ZERO,
         shutdown_delay: Duration::ZERO,
         shutdown_grace: grace,
+        upgrade_socket: std::path::PathBuf::new(),
         admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         log: LogSettings { json: true, level: "info".into(), access: false },
         cache_tokens: 0,
@@ -50,15 +51,15 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     let (orders, order) = watch::channel(Order::Run);
     let shutdown = Shutdown::new(&settings, false, order, Arc::default());
     let address = SocketAddr::from(([127, 0, 0, 1], 0)).into();
-    let sockets: Vec<_> = (0..2).map(|_| bind("test", &address, false).unwrap()).collect();
+    let sockets: Vec<_> = (0..2).map(|_| bind("test", &address, false, &mut Inherited::default()).unwrap()).collect();
     let addresses = sockets.iter().filter_map(|socket| socket.address.inet()).collect();
     let arrivals = Telemetry::new(crate::clock::UnixMillis(0), None).unwrap().arrivals("test");
     let serve = |socket| {
-        let echo = Counted::new(Echo, shutdown.connections(), 1000, arrivals.clone());
+        let echo = Counted::new(Echo, shutdown.proxy.connections(), 1000, arrivals.clone());
         (Service::new("echo".into(), echo), socket)
     };
     let services = sockets.into_iter().map(serve).collect();
-    engine.add_service(Prebound::new(services).until(shutdown.listening(), shutdown.listeners_ended()));
+    engine.add_service(Prebound::new(services).until(shutdown.proxy.listening(), shutdown.proxy.stage()));
     let run = move || engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     (addresses, orders, std::thread::spawn(run))
 }

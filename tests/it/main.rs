@@ -29,6 +29,7 @@ mod http2;
 mod key_attacks;
 mod key_sets;
 mod layers;
+mod life;
 mod listener_tls;
 mod many_nodes;
 mod mtls;

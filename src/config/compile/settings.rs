@@ -1,12 +1,13 @@
 //! What holds for the process.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Compiler, Input};
 use crate::config::keys::Server;
 use crate::config::value::address::TrustedPeer;
 use crate::config::value::measure::{Size, size_text};
-use crate::config::walk::Item;
+use crate::config::walk::{Item, Slot};
 use crate::config::{LogSettings, Settings};
 use crate::gate::client_ip::TrustedProxies;
 use crate::gate::policy::Sizes;
@@ -17,6 +18,8 @@ const HEAD: u64 = 1 << 20;
 const CACHE: u64 = 64 << 30;
 /// Two descriptors each: more than a process can have where nobody raised its bounds.
 const MOST_CONNECTIONS: u32 = 1_000_000;
+/// In a directory of its own, which is nobody else's.
+const UPGRADE_SOCKET: &str = "portcullis-handover/upgrade.sock";
 
 /// What takes effect at start only.
 pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Settings> {
@@ -55,6 +58,7 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
         idle_timeout: server.idle_timeout.value,
         shutdown_delay: server.shutdown_delay.value,
         shutdown_grace: server.shutdown_grace.value,
+        upgrade_socket: upgrade_socket(work, server),
         admin_listen,
         log: LogSettings {
             json: log.format.value == crate::config::value::word::LogFormat::Json,
@@ -75,6 +79,19 @@ pub(super) fn trusted_proxies(server: &Server) -> TrustedProxies {
         TrustedPeer::Unix => None,
     });
     TrustedProxies::new(networks.collect(), peers().any(|peer| peer == TrustedPeer::Unix))
+}
+
+/// Where a successor waits; systemd names a directory for such things.
+fn upgrade_socket(work: &Compiler<'_>, server: &Server) -> PathBuf {
+    if let Slot::Given(path) = &server.upgrade_socket {
+        return path.at.resolve(&path.value);
+    }
+    let named = (work.sources.env)("RUNTIME_DIRECTORY").unwrap_or_default();
+    let directory = match named.split(':').next() {
+        None | Some("") => super::store::state_directory(work),
+        Some(first) => PathBuf::from(first),
+    };
+    directory.join(UPGRADE_SOCKET)
 }
 
 /// Upper bounds of requests.

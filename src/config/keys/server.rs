@@ -62,6 +62,8 @@ section! {
         default shutdown_delay: Duration = r#""0s""#;
         /// After that, running requests may take this time to end.
         default shutdown_grace: Duration = r#""10s""#;
+        /// Socket at which a successor (`serve --upgrade`) waits for the listening sockets of the running process. Its directory must belong to the user of the process and have the mode 0700; where it is missing, it is made. The default is `portcullis-handover/upgrade.sock` in `$RUNTIME_DIRECTORY`, else in `$STATE_DIRECTORY`, else in the working directory. Takes effect at start.
+        optional upgrade_socket: String;
         /// How far another clock may be ahead, for `iat` and `nbf`; `exp` has the issuer's `leeway`.
         default clock_skew: Duration = r#""60s""#;
         /// Failed verifications per address (a /64 for IPv6) before 429; a credential already verified is never refused by it.

@@ -22,6 +22,10 @@ use crate::clock::Stopwatch;
 use crate::gate::dialect::Rendered;
 use crate::gate::outcome::Denial;
 
+/// A connection without a request is kept for so long when the gateway stops: the client may have sent one already, and
+/// most are safe to repeat, but not all. Whoever uses his connection more often gets an answer that says that it ends.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
 /// How long is waited for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -82,12 +86,17 @@ pub(super) async fn serve<A, R>(
                     return refusal::send(stream, &rendered, sketch.method == "HEAD").await;
                 }
             };
+        // The engine says so with its answer.
+        let last = *shutdown.borrow();
         let window = Window::new(stream, window, head, shape, arrived);
         let session = ServerSession::new_http1(Box::new(window));
         let Some(reused) = app.process_new_http(session, shutdown).await else { return };
         let Ok(window) = reused.consume().0.into_any().downcast::<Window>() else { return };
         let Some((inner, ahead)) = window.close() else { return };
         (stream, held) = (inner, ahead);
+        if last {
+            return stream.shutdown().await;
+        }
     }
 }
 
@@ -111,7 +120,7 @@ async fn next_head(
         let first = tokio::select! {
             biased;
             first = timeout(patience.idle, read_some(stream, held)) => first,
-            () = stop => return Heard::Nothing,
+            () = stop => timeout(LAST_REQUEST.min(patience.idle), read_some(stream, held)).await,
         };
         if first != Ok(true) {
             return Heard::Nothing;

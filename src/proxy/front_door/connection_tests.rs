@@ -217,7 +217,20 @@ async fn idle_connections_end_when_the_gateway_stops() {
     let begun = Instant::now();
     served.stop.send(true).unwrap();
     assert_eq!(served.rest().await, "");
-    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(begun.elapsed(), LAST_REQUEST);
+    served.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_on_its_way_when_the_gateway_stopped_is_the_last_and_answered() {
+    let mut served = connect();
+    served.send(get("/1").as_bytes()).await;
+    served.answer("\r\n\r\n/1").await;
+    served.stop.send(true).unwrap();
+    sleep(LAST_REQUEST / 2).await;
+    served.send(format!("{}{}", get("/2"), get("/3")).as_bytes()).await;
+    let rest = served.rest().await;
+    assert!(rest.ends_with("\r\n\r\n/2"), "{rest}");
     served.task.await.unwrap();
 }
 
