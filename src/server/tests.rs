@@ -10,6 +10,7 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::socket::bind;
 use super::*;
 use crate::config::LogSettings;
 

@@ -34,7 +34,7 @@ fn target(hosts: &[&str], tls: Option<UpstreamTls>) -> Target {
 }
 
 fn call() -> Call {
-    Call { timeouts: Timeouts::default(), now: NOW, client: None, tried: 0, tunnel: false }
+    Call { timeouts: Timeouts::default(), now: NOW, client: None, tried: 0, tunnel: None }
 }
 
 fn next(target: &Target) -> (&Arc<Member>, Box<HttpPeer>) {
@@ -253,7 +253,7 @@ fn connections_with_another_certificate_of_the_gateway_are_not_shared() {
 fn a_tunnel_has_a_connection_of_its_own_in_http_1() {
     let target = made(&Upstream { protocol: Protocol::Http2, ..upstream(&["10.0.0.1"], None) });
     let peer = |tunnel| target.next(Call { tunnel, ..call() }).unwrap().peer;
-    let (usual, tunnel) = (peer(false), peer(true));
+    let (usual, tunnel) = (peer(None), peer(Some(Agreed::default())));
     assert_eq!([&usual, &tunnel].map(|peer| peer.options.alpn.get_max_http_version()), [2, 1]);
     assert_eq!((usual.options.alpn.get_min_http_version(), usual.options.max_h2_streams), (2, 100));
     assert_ne!(usual.reuse_hash(), tunnel.reuse_hash());
