@@ -1,8 +1,8 @@
 //! The assembly: builds a gateway from a configuration, opens its listeners, runs until it is told to stop.
 //!
-//! Three services of pingora, each with a runtime of its own: `control` (key sets, names, reload), `proxy` (requests),
-//! `admin` (metrics, health, administration); and a runtime for all work on the store. Nothing is global, so that tests
-//! run several gateways in one process.
+//! Three services of pingora, each with a runtime of its own: `control` (key sets, names, health checks, reload), `proxy`
+//! (requests), `admin` (metrics, health, administration); and a runtime for all work on the store. Nothing is global, so
+//! that tests run several gateways in one process.
 
 mod authorities;
 mod control;
