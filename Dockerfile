@@ -13,8 +13,11 @@ FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/portcullis /usr/bin/portcullis
 # The store, where it is a file: mount a volume here, or it ends with the container.
 COPY --from=build --chown=nonroot:nonroot /state /var/lib/portcullis
-ENV STATE_DIRECTORY=/var/lib/portcullis
+# Sockets: those that it listens on (`unix:/run/portcullis/http.sock`), and the place of a hand-over.
+COPY --from=build --chown=nonroot:nonroot /state /run/portcullis
+ENV STATE_DIRECTORY=/var/lib/portcullis RUNTIME_DIRECTORY=/run/portcullis
 VOLUME /var/lib/portcullis
-EXPOSE 8080
+# Plain, and where a listener with TLS usually is; which of them is served says the configuration.
+EXPOSE 8080 8443
 ENTRYPOINT ["/usr/bin/portcullis"]
 CMD ["serve", "--config", "/etc/portcullis"]

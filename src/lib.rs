@@ -17,7 +17,7 @@
 //!   memory                     +----> store <--+
 //!                                SQLite | PostgreSQL
 //!                                       |
-//!   words       identity   secret   jwt   clock   reply  …   (no I/O, no other room)
+//!   words       identity   secret   jwt   tls   clock   reply  …   (no I/O, no other room)
 //! ```
 //!
 //! Arrows point at what is used, never upward. `tests/it/layers.rs` keeps it so.

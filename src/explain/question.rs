@@ -89,7 +89,9 @@ impl Question {
             ClientCertificate { names: Box::default(), fingerprint: Box::default(), not_after: UnixMillis(i64::MAX) };
         let mut listed = Vec::with_capacity(names.len());
         for name in names {
-            match CertificateName::parse(name.as_ref()).map_err(|fault| format!("certificate: {fault}"))? {
+            match CertificateName::parse(name.as_ref())
+                .map_err(|fault| format!("certificate {:?}: {fault}", name.as_ref()))?
+            {
                 CertificateName::Name(name) => listed.push(name),
                 CertificateName::Fingerprint(fingerprint) => certificate.fingerprint = fingerprint,
             }

@@ -143,8 +143,7 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
 
 /// Tells the operator which server failed and how. The engine's own text is left out: it may quote what was received.
 pub(super) fn log_fault(exchange: &mut Exchange, peer: &HttpPeer, error: &Error) {
-    let at = exchange.at;
-    let Some(withheld) = exchange.flight.as_ref().and_then(|flight| flight.member().server().complain(at)) else {
+    let Some(unsaid) = exchange.flight.as_ref().and_then(|flight| flight.member().server().complain()) else {
         return;
     };
     let request_id = exchange.id().clone();
@@ -155,7 +154,7 @@ pub(super) fn log_fault(exchange: &mut Exchange, peer: &HttpPeer, error: &Error)
         server = exchange.flight.as_ref().map(|flight| flight.member().label()),
         address = %peer._address,
         fault = fault::of(error),
-        withheld,
+        unsaid,
         "an upstream failed"
     );
 }

@@ -1,4 +1,5 @@
-//! What goes on beside requests: keeping key sets and names fresh, noticing changes of the configuration.
+//! What goes on beside requests: keeping key sets and names fresh, checking upstream servers, noticing changes of the
+//! configuration.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! The assembly: builds a gateway from a configuration, opens its listeners, runs until it is told to stop.
 //!
-//! Three services of pingora, each with a runtime of its own: `control` (key sets, names, reload), `proxy` (requests),
-//! `admin` (metrics, health, administration); and a runtime for all work on the store. Nothing is global, so that tests
-//! run several gateways in one process.
+//! Three services of pingora, each with a runtime of its own: `control` (key sets, names, health checks, reload), `proxy`
+//! (requests), `admin` (metrics, health, administration); and a runtime for all work on the store. Nothing is global, so
+//! that tests run several gateways in one process.
 
 mod authorities;
 mod control;
@@ -12,9 +12,11 @@ mod handle;
 mod handover;
 mod issuing;
 mod listen;
+mod options;
 mod secured;
 mod shutdown;
 mod socket;
+mod start_error;
 mod store;
 mod supervisor;
 mod surroundings;
@@ -24,7 +26,6 @@ mod tests;
 mod upkeep;
 
 use std::fmt;
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,29 +40,27 @@ use tokio::sync::{Notify, watch};
 use crate::admin::api::Admin;
 use crate::admin::http::Api;
 use crate::admin::{self, AdminApp};
-use crate::clock::Clock;
-use crate::config::{Config, ListenAddress, ListenerSettings, Settings};
+use crate::config::{Config, ListenerSettings, Settings};
 use crate::gate::Gate;
-use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
-use crate::outbound::HttpFetch;
 use crate::password::Hasher;
 use crate::proxy::front_door::{Crowd, FrontDoors, Listener, Patience};
 use crate::proxy::upstream::{Checks, Resolver};
 use crate::proxy::{Gateway, Live};
-use crate::reload::{self, Reloader, Source};
-use crate::store::OpenError;
-use crate::telemetry::{Telemetry, TelemetryError};
+use crate::reload::{self, Reloader};
+use crate::telemetry::Telemetry;
 use crate::tls::Listeners;
 use control::Control;
 pub use handle::Handle;
 pub use handover::HandoverError;
 use handover::Inherited;
 use listen::{Counted, Prebound};
+pub use options::Options;
 use secured::Secured;
 use shutdown::{Order, Shutdown};
 pub use socket::LocalAddress;
 use socket::{SocketFile, Sockets};
+pub use start_error::StartError;
 use store::OpenStore;
 use supervisor::Supervisor;
 use surroundings::Here;
@@ -69,102 +68,6 @@ use teller::Teller;
 
 /// What is waited for the access log at the end.
 const LAST_FLUSH: Duration = Duration::from_secs(2);
-
-/// What a gateway is given by its surroundings: the process, or a test.
-pub struct Options {
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Fetches key sets.
-    pub fetch: Arc<dyn Fetch>,
-    /// Where the access log goes, if the configuration wants one.
-    pub access_log: Box<dyn Write + Send>,
-    /// Whether threads of a runtime share their work. Without it a request costs less; but a second gateway that is
-    /// started in a process after a first one has ended would not work (a fault of the engine).
-    pub work_stealing: bool,
-    /// Whether signals of the process are obeyed: SIGTERM, SIGINT, SIGQUIT, SIGHUP.
-    pub signals: bool,
-    /// From where the configuration can be loaded again; none = it cannot.
-    pub source: Option<Source>,
-    /// How often files are looked at for changes; none = never.
-    pub watch_every: Option<Duration>,
-    /// How often uses of stored keys that are due are written down.
-    pub write_uses_every: Duration,
-    /// Takes the place of a running process, whose listening sockets are waited for so long; none = opens its own.
-    pub upgrade: Option<Duration>,
-    /// Socket of a supervisor that wants to be told when the gateway serves (`NOTIFY_SOCKET` of systemd).
-    pub notify: Option<String>,
-}
-
-impl Options {
-    /// What a process wants that does nothing but serve.
-    pub fn production(source: Source) -> Self {
-        Self {
-            clock: Arc::new(crate::clock::SystemClock),
-            fetch: Arc::new(HttpFetch::new()),
-            access_log: Box::new(io::stdout()),
-            work_stealing: false,
-            signals: true,
-            source: Some(source),
-            watch_every: Some(Duration::from_secs(1)),
-            write_uses_every: Duration::from_secs(5),
-            upgrade: None,
-            notify: None,
-        }
-    }
-
-    /// What a gateway wants that shares its process with others: it leaves signals alone and is steered by its [`Handle`].
-    pub fn embedded(clock: Arc<dyn Clock>, fetch: Arc<dyn Fetch>, access_log: Box<dyn Write + Send>) -> Self {
-        Self {
-            clock,
-            fetch,
-            access_log,
-            work_stealing: true,
-            signals: false,
-            source: None,
-            watch_every: None,
-            write_uses_every: Duration::from_millis(50),
-            upgrade: None,
-            notify: None,
-        }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options").field("source", &self.source).finish_non_exhaustive()
-    }
-}
-
-/// Why a gateway could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener could not be opened.
-    #[error("{key}: cannot listen on {address}: {source}; {advice}", advice = socket::advice(address, source))]
-    Listen {
-        /// Key of the configuration.
-        key: String,
-        /// As configured.
-        address: ListenAddress,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Metrics or logs could not be set up.
-    #[error(transparent)]
-    Telemetry(#[from] TelemetryError),
-    /// The store could not be opened: it is set up wrongly, or it is out of reach. Either ends the start; after the latter
-    /// whoever supervises the process starts it again.
-    #[error("store: {0}")]
-    Store(#[from] OpenError),
-    /// No process handed its sockets over.
-    #[error(transparent)]
-    Handover(#[from] HandoverError),
-    /// There are too few descriptors for the listeners.
-    #[error("the listening sockets cannot be kept for a successor: {0}")]
-    Descriptors(#[source] io::Error),
-    /// The system gave no threads for the store.
-    #[error("the store's threads cannot be started: {0}")]
-    Threads(#[source] io::Error),
-}
 
 /// A gateway whose listeners are open: clients that connect now wait until it runs.
 pub struct Server {

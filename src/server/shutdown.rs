@@ -378,30 +378,12 @@ pub(super) async fn arrival(signal: &mut Option<Signal>) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
+    use super::super::tests::settings;
     use super::*;
 
     fn shutdown(delay: Duration, grace: Duration) -> (watch::Sender<Order>, Shutdown) {
-        let settings = Settings {
-            listen: Vec::new(),
-            threads: 1,
-            max_connections: Some(1000),
-            max_connections_per_address: 0,
-            header_timeout: Duration::ZERO,
-            handshake_timeout: Duration::ZERO,
-            idle_timeout: Duration::ZERO,
-            shutdown_delay: delay,
-            shutdown_grace: grace,
-            upgrade_socket: std::path::PathBuf::new(),
-            admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
-            log: crate::config::LogSettings { json: true, level: "info".into(), access: false },
-            cache_tokens: 0,
-            cache_keys: 0,
-            store: None,
-        };
         let (orders, order) = watch::channel(Order::Run);
-        (orders, Shutdown::new(&settings, false, order, Arc::default()))
+        (orders, Shutdown::new(&settings(delay, grace), false, order, Arc::default()))
     }
 
     const LONG: Duration = Duration::from_secs(3600);

@@ -28,9 +28,9 @@ impl ServerApp for Echo {
     }
 }
 
-/// An engine with one service on two free ports.
-fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<()>) {
-    let settings = Settings {
+/// Of a gateway that does nothing but end.
+pub(super) fn settings(shutdown_delay: Duration, shutdown_grace: Duration) -> Settings {
+    Settings {
         listen: Vec::new(),
         threads: 1,
         max_connections: Some(1000),
@@ -38,15 +38,20 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
         header_timeout: Duration::ZERO,
         handshake_timeout: Duration::ZERO,
         idle_timeout: Duration::ZERO,
-        shutdown_delay: Duration::ZERO,
-        shutdown_grace: grace,
+        shutdown_delay,
+        shutdown_grace,
         upgrade_socket: std::path::PathBuf::new(),
         admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         log: LogSettings { json: true, level: "info".into(), access: false },
         cache_tokens: 0,
         cache_keys: 0,
         store: None,
-    };
+    }
+}
+
+/// An engine with one service on two free ports.
+fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<()>) {
+    let settings = settings(Duration::ZERO, grace);
     let mut engine = Engine::new_with_opt_and_conf(None, engine_conf(&settings, true));
     engine.bootstrap();
     let (orders, order) = watch::channel(Order::Run);

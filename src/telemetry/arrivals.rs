@@ -1,16 +1,12 @@
 //! Connections of one listener: how many are open, which are turned away.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use prometheus::{IntCounter, IntGauge};
 
 use super::metrics::{ConnectionMetrics, TurnedAway};
-use crate::clock::Stopwatch;
-
-/// Of each reason one line at most in this time: whoever is turned away may come again as often as he likes.
-const QUIET: Duration = Duration::from_secs(10);
+use super::quiet::Quiet;
 
 /// Counts the connections of a listener and logs those that are turned away. Copies count together.
 #[derive(Clone, Debug)]
@@ -20,31 +16,13 @@ pub struct Arrivals(Arc<Inner>);
 struct Inner {
     listener: Box<str>,
     open: IntGauge,
-    refused: [(TurnedAway, IntCounter, Mutex<Quiet>); TurnedAway::ALL.len()],
-}
-
-/// What is not logged, since when.
-#[derive(Debug, Default)]
-struct Quiet {
-    since: Option<Stopwatch>,
-    unsaid: u64,
-}
-
-impl Quiet {
-    /// How many were not logged since the last one, if this one is.
-    fn admit(&mut self) -> Option<u64> {
-        if self.since.is_some_and(|since| since.elapsed() < QUIET) {
-            self.unsaid = self.unsaid.saturating_add(1);
-            return None;
-        }
-        self.since = Some(Stopwatch::start());
-        Some(std::mem::take(&mut self.unsaid))
-    }
+    /// Of each reason a line is logged now and then: whoever is turned away may come again as often as he likes.
+    refused: [(TurnedAway, IntCounter, Quiet); TurnedAway::ALL.len()],
 }
 
 impl Arrivals {
     pub(super) fn new(listener: &str, metrics: &ConnectionMetrics) -> Self {
-        let refused = TurnedAway::ALL.map(|why| (why, metrics.refused(listener, why), Mutex::default()));
+        let refused = TurnedAway::ALL.map(|why| (why, metrics.refused(listener, why), Quiet::default()));
         Self(Arc::new(Inner { listener: listener.into(), open: metrics.open(listener), refused }))
     }
 
@@ -58,8 +36,7 @@ impl Arrivals {
     pub fn turned_away(&self, why: TurnedAway, peer: Option<SocketAddr>) {
         let Some((_, count, quiet)) = self.0.refused.iter().find(|(reason, ..)| *reason == why) else { return };
         count.inc();
-        let unsaid = quiet.lock().unwrap_or_else(PoisonError::into_inner).admit();
-        if let Some(unsaid) = unsaid {
+        if let Some(unsaid) = quiet.admit() {
             let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
             tracing::warn!(
                 listener = &*self.0.listener,
@@ -79,23 +56,5 @@ pub struct OpenConnection(IntGauge);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_makes_one_line_that_tells_how_many_there_were_before() {
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.admit(), Some(0));
-        for _ in 0..1000 {
-            assert_eq!(quiet.admit(), None);
-        }
-        assert_eq!(quiet.unsaid, 1000);
-        quiet.since = None;
-        assert_eq!(quiet.admit(), Some(1000));
-        assert_eq!(quiet.admit(), None);
     }
 }

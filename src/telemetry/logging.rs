@@ -22,6 +22,10 @@ use crate::clock::Stopwatch;
 /// Targets whose messages are about listening and starting, never about a request.
 const HARMLESS: &[&str] = &["pingora_core::server", "pingora_core::services", "pingora_core::listeners"];
 
+/// Messages, with their targets, that nobody needs: the engine was about to take a kept connection to an upstream while
+/// another thread still laid it aside, and makes a new one instead. Under load that happens all the time.
+const NEEDLESS: &[(&str, &str)] = &[("pingora_core::connectors", "failed to acquire reusable stream")];
+
 /// Of each target so many messages are printed in one period; the rest is counted.
 const MESSAGES_PER_PERIOD: u32 = 5;
 
@@ -110,6 +114,9 @@ impl log::Log for Foreign {
             return;
         }
         let target = record.target();
+        if record.args().as_str().is_some_and(|text| NEEDLESS.contains(&(target, text))) {
+            return;
+        }
         let (admitted, untold) = self.admit(target, self.since.elapsed().as_secs() / PERIOD_SECS);
         if untold > 0 {
             tracing::warn!(source = target, messages = untold, "more messages of this library were not printed");
@@ -200,6 +207,20 @@ mod tests {
         assert_eq!(line["message"], "Accept() failed");
         assert_eq!(line["level"], "ERROR");
         assert_eq!(line["source"], "pingora_core::services::listening");
+    }
+
+    fn of_connections(args: std::fmt::Arguments<'_>) -> log::Record<'_> {
+        log::Record::builder().target("pingora_core::connectors").level(log::Level::Error).args(args).build()
+    }
+
+    #[test]
+    fn what_nobody_needs_is_left_out_and_nothing_else_of_its_source() {
+        let text = logged("info", false, || {
+            let foreign = Foreign::new();
+            foreign.log(&of_connections(format_args!("failed to acquire reusable stream")));
+            foreign.log(&of_connections(format_args!("something else")));
+        });
+        assert_eq!(text.matches("message withheld").count(), 1, "{text}");
     }
 
     #[test]

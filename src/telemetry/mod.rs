@@ -5,6 +5,7 @@ mod arrivals;
 mod line;
 pub mod logging;
 mod metrics;
+mod quiet;
 mod redact;
 mod refusals;
 
@@ -24,6 +25,7 @@ pub use metrics::{
     Figures, HandshakeResult, Handshakes, ServerFigure, ShownCertificate, SnapshotMetrics, StoreOperation, TurnedAway,
 };
 use metrics::{KeySetFigures, Labels, Metrics, Served};
+pub use quiet::Quiet;
 use redact::Redactor;
 use refusals::Refusals;
 use serde_json::Value;

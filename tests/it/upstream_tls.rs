@@ -5,11 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -17,70 +13,16 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::gateway::Gateway;
 use crate::support::realms::Standard;
+use crate::support::tls::{Authority, Pair};
 
 /// The name that upstreams are verified by.
 pub(crate) const NAME: &str = "api.internal";
 
-pub(crate) struct Authority {
-    pub(crate) pem: String,
-    issuer: rcgen::Issuer<'static, KeyPair>,
-}
+/// The name in the gateway's own certificate.
+const GATEWAY: &str = "gateway.internal";
 
-impl Authority {
-    pub(crate) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Test authority of upstreams");
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("a certificate").pem();
-        Self { pem, issuer: rcgen::Issuer::new(params, key) }
-    }
-
-    /// A certificate for the gateway, and its key, as PEM.
-    pub(crate) fn client(&self) -> (String, String) {
-        let params = CertificateParams::new(vec!["gateway.internal".to_owned()]).expect("names");
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    /// Lets only those in whom `clients` has certified.
-    fn server_for(&self, clients: &Self) -> ServerConfig {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).expect("PEM")).expect("an authority");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
-        let (certificate, key) = self.certify(&[NAME], false);
-        ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_client_cert_verifier(verifier.build().expect("a verifier"))
-            .with_single_cert(vec![certificate], key)
-            .expect("certificate and key")
-    }
-
-    fn certify(&self, names: &[&str], expired: bool) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names");
-        if expired {
-            params.not_before = date_time_ymd(2019, 1, 1);
-            params.not_after = date_time_ymd(2020, 1, 1);
-        }
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        (certificate.der().clone(), key)
-    }
-
-    pub(crate) fn server(&self, names: &[&str], expired: bool) -> ServerConfig {
-        let (certificate, key) = self.certify(names, expired);
-        ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("TLS versions")
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate], key)
-            .expect("certificate and key")
-    }
+fn authority() -> Authority {
+    Authority::new("of upstreams")
 }
 
 /// What an upstream has seen.
@@ -178,8 +120,8 @@ fn refused(gateway: &Gateway, upstream: &Tls) {
 
 #[test]
 fn a_verified_upstream_is_spoken_to_and_its_connections_are_kept() {
-    let authority = Authority::new();
-    let upstream = Tls::start(authority.server(&[NAME], false));
+    let authority = authority();
+    let upstream = Tls::start(authority.server(&[NAME]).serving(None));
     let gateway = gateway(&upstream, &format!("sni = \"{NAME}\", ca = \"ca.pem\""), &authority);
     for _ in 0..5 {
         let reply = gateway.get("/public/x").send().ok();
@@ -195,8 +137,8 @@ fn a_verified_upstream_is_spoken_to_and_its_connections_are_kept() {
 
 #[test]
 fn a_tunnel_goes_through_tls() {
-    let authority = Authority::new();
-    let upstream = Tls::start(authority.server(&[NAME], false));
+    let authority = authority();
+    let upstream = Tls::start(authority.server(&[NAME]).serving(None));
     let gateway = gateway(&upstream, &format!("sni = \"{NAME}\", ca = \"ca.pem\""), &authority);
     gateway.get("/public/x").send().ok();
     for _ in 0..50 {
@@ -210,38 +152,38 @@ fn a_tunnel_goes_through_tls() {
 
 #[test]
 fn an_upstream_with_another_name_is_refused() {
-    let authority = Authority::new();
+    let authority = authority();
     for names in [&["other.internal"][..], &["internal", "*.api.internal"], &[]] {
-        let upstream = Tls::start(authority.server(names, false));
+        let upstream = Tls::start(authority.server(names).serving(None));
         refused(&gateway(&upstream, &format!("sni = \"{NAME}\", ca = \"ca.pem\""), &authority), &upstream);
     }
     // Its address is its name where none is given.
-    let upstream = Tls::start(authority.server(&[NAME], false));
+    let upstream = Tls::start(authority.server(&[NAME]).serving(None));
     refused(&gateway(&upstream, "ca = \"ca.pem\"", &authority), &upstream);
-    let upstream = Tls::start(authority.server(&["127.0.0.1"], false));
+    let upstream = Tls::start(authority.server(&["127.0.0.1"]).serving(None));
     gateway(&upstream, "ca = \"ca.pem\"", &authority).get("/public/x").send().ok();
 }
 
 #[test]
 fn an_upstream_of_an_unknown_authority_is_refused() {
-    let (authority, strange) = (Authority::new(), Authority::new());
-    let upstream = Tls::start(strange.server(&[NAME], false));
+    let (authority, strange) = (authority(), authority());
+    let upstream = Tls::start(strange.server(&[NAME]).serving(None));
     refused(&gateway(&upstream, &format!("sni = \"{NAME}\", ca = \"ca.pem\""), &authority), &upstream);
     // The system does not know this one.
-    let upstream = Tls::start(authority.server(&[NAME], false));
+    let upstream = Tls::start(authority.server(&[NAME]).serving(None));
     refused(&gateway(&upstream, &format!("sni = \"{NAME}\""), &authority), &upstream);
 }
 
 #[test]
 fn an_upstream_whose_certificate_has_expired_is_refused() {
-    let authority = Authority::new();
-    let upstream = Tls::start(authority.server(&[NAME], true));
+    let authority = authority();
+    let upstream = Tls::start(authority.expired_server(&[NAME]).serving(None));
     refused(&gateway(&upstream, &format!("sni = \"{NAME}\", ca = \"ca.pem\""), &authority), &upstream);
 }
 
 #[test]
 fn an_upstream_that_does_not_speak_tls_is_refused() {
-    let authority = Authority::new();
+    let authority = authority();
     let plain = crate::support::upstream::Upstream::start();
     let upstream = Tls { address: plain.addr(), seen: Arc::default(), _stop: oneshot::channel().0 };
     let gateway = gateway(&upstream, &format!("sni = \"{NAME}\", ca = \"ca.pem\""), &authority);
@@ -253,8 +195,8 @@ fn an_upstream_that_does_not_speak_tls_is_refused() {
 #[test]
 fn a_connection_verified_for_one_upstream_is_not_used_for_another() {
     // The same address, once with its authority, once with another: the second must not ride on the first.
-    let (authority, strange) = (Authority::new(), Authority::new());
-    let upstream = Tls::start(authority.server(&[NAME], false));
+    let (authority, strange) = (authority(), authority());
+    let upstream = Tls::start(authority.server(&[NAME]).serving(None));
     let realm = Standard::new();
     let more = format!(
         "\n[upstreams.main]\nservers = [\"{{upstream}}\"]\ntls = {{ sni = \"{NAME}\", ca = \"ca.pem\" }}\n\
@@ -279,7 +221,7 @@ fn a_connection_verified_for_one_upstream_is_not_used_for_another() {
 }
 
 /// A gateway that proves itself to `upstream` with what is in these files.
-fn proving(upstream: &Tls, authority: &Authority, (cert, key): &(String, String)) -> Gateway {
+fn proving(upstream: &Tls, authority: &Authority, pair: &Pair) -> Gateway {
     let realm = Standard::new();
     let tls = format!(
         "sni = \"{NAME}\", ca = \"ca.pem\", client_cert = \"gateway.pem\", client_key = {{ file = \"gateway.key\" }}"
@@ -295,8 +237,8 @@ fn proving(upstream: &Tls, authority: &Authority, (cert, key): &(String, String)
         .realm_toml(&text)
         .env(crate::support::realms::HOUSE_SECRET, &realm.secret())
         .file("realms/ca.pem", &authority.pem)
-        .file("realms/gateway.pem", cert)
-        .file("realms/gateway.key", key)
+        .file("realms/gateway.pem", &pair.cert)
+        .file("realms/gateway.key", &pair.key)
         .place("upstream", upstream.address)
         .watch_every(std::time::Duration::from_millis(20))
         .start()
@@ -304,9 +246,9 @@ fn proving(upstream: &Tls, authority: &Authority, (cert, key): &(String, String)
 
 #[test]
 fn the_gateway_proves_itself_to_an_upstream_that_wants_it() {
-    let (authority, clients) = (Authority::new(), Authority::new());
-    let upstream = Tls::start(authority.server_for(&clients));
-    let gateway = proving(&upstream, &authority, &clients.client());
+    let (authority, clients) = (authority(), authority());
+    let upstream = Tls::start(authority.server(&[NAME]).serving(Some(&clients)));
+    let gateway = proving(&upstream, &authority, &clients.server(&[GATEWAY]));
     for _ in 0..3 {
         let reply = gateway.get("/public/x").send().ok();
         gateway.line_of(&reply);
@@ -319,14 +261,14 @@ fn the_gateway_proves_itself_to_an_upstream_that_wants_it() {
 
 #[test]
 fn a_certificate_of_the_gateway_is_replaced_while_it_runs() {
-    let (authority, clients, strange) = (Authority::new(), Authority::new(), Authority::new());
-    let upstream = Tls::start(authority.server_for(&clients));
-    let gateway = proving(&upstream, &authority, &strange.client());
+    let (authority, clients, strange) = (authority(), authority(), authority());
+    let upstream = Tls::start(authority.server(&[NAME]).serving(Some(&clients)));
+    let gateway = proving(&upstream, &authority, &strange.server(&[GATEWAY]));
     gateway.get("/public/x").send().denied("upstream_unavailable");
-    let (cert, key) = clients.client();
+    let pair = clients.server(&[GATEWAY]);
     // Between the two files they do not fit, and the old ones stay.
-    gateway.rewrite("realms/gateway.key", &key);
-    gateway.rewrite("realms/gateway.pem", &cert);
+    gateway.rewrite("realms/gateway.key", &pair.key);
+    gateway.rewrite("realms/gateway.pem", &pair.cert);
     crate::support::eventually("the new certificate is shown", || {
         (gateway.get("/public/x").send().status == 200).then_some(())
     });
@@ -334,7 +276,7 @@ fn a_certificate_of_the_gateway_is_replaced_while_it_runs() {
 
 #[test]
 fn a_certificate_and_a_key_that_do_not_fit_are_refused() {
-    let (authority, clients) = (Authority::new(), Authority::new());
+    let (authority, clients) = (authority(), authority());
     let realm = |keys: &str, files: &[(&str, &str)]| {
         let standard = Standard::new();
         let more = format!("\n[upstreams.main]\nservers = [\"a:443\"]\ntls = {{ ca = \"ca.pem\", {keys} }}\n");
@@ -345,7 +287,7 @@ fn a_certificate_and_a_key_that_do_not_fit_are_refused() {
         let upstream = "127.0.0.1:9".parse().expect("an address");
         builder.place("upstream", upstream).try_start().expect_err("a problem").to_string()
     };
-    let ((cert, _), (_, other)) = (clients.client(), clients.client());
+    let (cert, other) = (clients.server(&[GATEWAY]).cert, clients.server(&[GATEWAY]).key);
     let both = "client_cert = \"c.pem\", client_key = { file = \"k.pem\" }";
     let told = realm(both, &[("realms/c.pem", &cert), ("realms/k.pem", &other)]);
     assert!(told.contains("tls.client_key: is not the key of the first certificate in `client_cert`"), "{told}");

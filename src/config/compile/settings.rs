@@ -7,7 +7,7 @@ use super::{Compiler, Input};
 use crate::config::keys::Server;
 use crate::config::value::address::TrustedPeer;
 use crate::config::value::measure::{Size, size_text};
-use crate::config::walk::{Item, Slot};
+use crate::config::walk::Item;
 use crate::config::{LogSettings, Settings};
 use crate::gate::client_ip::TrustedProxies;
 use crate::gate::policy::Sizes;
@@ -81,17 +81,22 @@ pub(super) fn trusted_proxies(server: &Server) -> TrustedProxies {
     TrustedProxies::new(networks.collect(), peers().any(|peer| peer == TrustedPeer::Unix))
 }
 
-/// Where a successor waits; systemd names a directory for such things.
+/// Where a successor waits; systemd names a directory for such things. The whole path: who reads it in a log stands
+/// elsewhere, and so may the other process, which has to find the same place.
 fn upgrade_socket(work: &Compiler<'_>, server: &Server) -> PathBuf {
-    if let Slot::Given(path) = &server.upgrade_socket {
-        return path.at.resolve(&path.value);
-    }
+    let place = match server.upgrade_socket.get() {
+        Some(path) => path.at.resolve(&path.value),
+        None => runtime_directory(work).join(UPGRADE_SOCKET),
+    };
+    std::path::absolute(&place).unwrap_or(place)
+}
+
+fn runtime_directory(work: &Compiler<'_>) -> PathBuf {
     let named = (work.sources.env)("RUNTIME_DIRECTORY").unwrap_or_default();
-    let directory = match named.split(':').next() {
+    match named.split(':').next() {
         None | Some("") => super::store::state_directory(work),
         Some(first) => PathBuf::from(first),
-    };
-    directory.join(UPGRADE_SOCKET)
+    }
 }
 
 /// Upper bounds of requests.

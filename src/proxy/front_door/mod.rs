@@ -5,13 +5,13 @@ mod chunks;
 mod client_certificate;
 mod connection;
 mod crowd;
-mod frames;
 mod h2;
 mod head;
 mod introduce;
 mod proxy_protocol;
 mod refusal;
 pub mod tls;
+mod websocket;
 mod window;
 
 use std::fmt;
@@ -70,7 +70,7 @@ pub struct FrontDoor {
 }
 
 impl FrontDoors {
-    /// Front doors before `gateway`. `conf` must allow two tries (`max_retries = 2`) for an upstream to be asked again.
+    /// Front doors before `gateway`. `conf` must allow as many tries (`max_retries`) as an upstream may ask for.
     ///
     /// # Panics
     /// The engine does when it cannot load the certificate authorities that `conf` names: see to it before.

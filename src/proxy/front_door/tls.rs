@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::client_certificate;
-use crate::clock::{Clock, Stopwatch, UnixMillis};
+use crate::clock::{Clock, UnixMillis};
 use crate::gate::request::Handshake;
-use crate::telemetry::{HandshakeResult, Handshakes};
+use crate::telemetry::{HandshakeResult, Handshakes, Quiet};
 use crate::tls::InForce;
 
 /// A client that failed may read why for this long: closing while its bytes arrive would make the kernel reset the
@@ -34,23 +34,14 @@ use crate::tls::InForce;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// For saying goodbye to a client that reads nothing.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// So often at most is told that handshakes fail: whoever scans ports makes many.
-const TELL_EVERY: Duration = Duration::from_secs(10);
-
 /// Makes the handshakes of a listener. A failed one ends its connection, and nothing else.
 pub struct Securing {
     tls: Arc<InForce>,
     handshakes: Handshakes,
     patience: Duration,
     clock: Arc<dyn Clock>,
-    told: Mutex<Told>,
-}
-
-/// When it was last told that a handshake has failed, and how many have since.
-#[derive(Debug, Default)]
-struct Told {
-    last: Option<Stopwatch>,
-    since: u64,
+    /// Whoever scans ports makes many that fail.
+    quiet: Quiet,
 }
 
 impl fmt::Debug for Securing {
@@ -72,7 +63,7 @@ pub async fn secure(stream: Stream, securing: Option<&Securing>) -> Option<Strea
 impl Securing {
     /// Handshakes with what is in force at `tls`, each over within `patience`.
     pub fn new(tls: Arc<InForce>, handshakes: Handshakes, patience: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { tls, handshakes, patience, clock, told: Mutex::default() }
+        Self { tls, handshakes, patience, clock, quiet: Quiet::default() }
     }
 
     async fn accept(&self, stream: Stream) -> Option<Stream> {
@@ -97,13 +88,10 @@ impl Securing {
     }
 
     fn tell(&self, result: HandshakeResult) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.since = told.since.saturating_add(1);
-        if told.last.is_none_or(|last| last.elapsed() >= TELL_EVERY) {
+        if let Some(unsaid) = self.quiet.admit() {
             let tls = self.tls.current();
             let listener = &**tls.listener();
-            tracing::debug!(listener, result = result.as_str(), failed = told.since, "a TLS handshake failed");
-            *told = Told { last: Some(Stopwatch::start()), since: 0 };
+            tracing::debug!(listener, result = result.as_str(), unsaid, "a TLS handshake failed");
         }
     }
 }

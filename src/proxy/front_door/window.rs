@@ -19,8 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::chunks::Chunks;
-use super::frames::{CLOSE, Frames};
 use super::head::Shape;
+use super::websocket::{CLOSE, Frames};
 use crate::clock::Stopwatch;
 use crate::proxy::vigil::End;
 

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::SocketAddr as SocketPath;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -13,9 +13,8 @@ use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use super::balance::{attraction, hash};
 use crate::clock::UnixMillis;
 use crate::gate::policy::ServerAddress;
+use crate::telemetry::Quiet;
 
-/// At least this between two lines in the log about the faults of one server.
-const COMPLAINTS: Duration = Duration::from_secs(10);
 /// How long an address that could not be connected to is not tried while there is another.
 const AVOIDED: Duration = Duration::from_secs(10);
 
@@ -29,8 +28,7 @@ pub(in crate::proxy) struct Server {
     /// A look-up is under way.
     asking: AtomicBool,
     lost: AtomicBool,
-    complaint: AtomicI64,
-    withheld: AtomicU64,
+    quiet: Quiet,
 }
 
 #[derive(Debug)]
@@ -76,8 +74,7 @@ impl Server {
             found: ArcSwap::from_pointee(literal.into_iter().map(Address::new).collect()),
             asking: AtomicBool::new(false),
             lost: AtomicBool::new(false),
-            complaint: AtomicI64::new(i64::MIN),
-            withheld: AtomicU64::new(0),
+            quiet: Quiet::default(),
         }
     }
 
@@ -140,16 +137,10 @@ impl Server {
         }
     }
 
-    /// Whether a fault at `now` is worth a line in the log, and how many were not since the last: an outage under load must
-    /// not become an outage of the log.
-    pub(in crate::proxy) fn complain(&self, now: UnixMillis) -> Option<u64> {
-        let last = self.complaint.load(Ordering::Relaxed);
-        let due = last == i64::MIN || now.since(UnixMillis(last)) >= COMPLAINTS;
-        if due && self.complaint.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            return Some(self.withheld.swap(0, Ordering::Relaxed));
-        }
-        self.withheld.fetch_add(1, Ordering::Relaxed);
-        None
+    /// Whether a fault is worth a line in the log, and how many were not since the last: an outage under load must not
+    /// become an outage of the log.
+    pub(in crate::proxy) fn complain(&self) -> Option<u64> {
+        self.quiet.admit()
     }
 
     /// Looks the name up again, unless that is being done: where nobody answers, each look-up holds a thread of the system
@@ -312,13 +303,5 @@ mod tests {
         drop(waiting);
         Arc::clone(&server).look_up().await;
         assert!(server.resolved());
-    }
-
-    #[test]
-    fn an_outage_is_told_now_and_then_with_the_number_of_faults() {
-        let server = Server::new(&at("10.0.0.1"));
-        assert_eq!(server.complain(UnixMillis(5)), Some(0));
-        assert_eq!([server.complain(UnixMillis(6)), server.complain(UnixMillis(10_004))], [None, None]);
-        assert_eq!(server.complain(UnixMillis(10_005)), Some(2));
     }
 }

@@ -11,9 +11,10 @@ use rcgen::{
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ProtocolVersion, SignatureScheme,
-    StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, ProtocolVersion, RootCertStore, ServerConfig,
+    SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 
 use super::DEADLINE;
@@ -36,6 +37,27 @@ impl Pair {
     /// What stands in the certificate.
     pub(crate) fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.cert.as_bytes()).expect("a certificate")
+    }
+
+    fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key.as_bytes()).expect("a key")
+    }
+
+    /// A server that shows it, and lets in only those whom `clients` vouches for, if anybody is named.
+    pub(crate) fn serving(&self, clients: Option<&Authority>) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = clients.map(|clients| {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).expect("PEM")).expect("an authority");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            verifier.build().expect("a verifier")
+        });
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_client_cert_verifier(verifier.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
+            .with_single_cert(vec![self.der()], self.key())
+            .expect("certificate and key")
     }
 }
 
@@ -125,10 +147,7 @@ impl TlsCaller {
             .with_custom_certificate_verifier(Arc::new(Credulous));
         let mut config = match shown {
             None => builder.with_no_client_auth(),
-            Some(pair) => {
-                let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("a key");
-                builder.with_client_auth_cert(vec![pair.der()], key).expect("certificate and key")
-            }
+            Some(pair) => builder.with_client_auth_cert(vec![pair.der()], pair.key()).expect("certificate and key"),
         };
         config.enable_early_data = true;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();

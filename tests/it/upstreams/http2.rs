@@ -7,7 +7,8 @@ use super::becomes_healthy;
 use super::server2::{Act, Server2, Stream};
 use crate::forwarding::gateway_to;
 use crate::support::gateway::Gateway;
-use crate::upstream_tls::{Authority, NAME};
+use crate::support::tls::Authority;
+use crate::upstream_tls::NAME;
 
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
@@ -99,8 +100,8 @@ fn half_an_answer_is_never_a_whole_one() {
 
 #[test]
 fn http_2_is_agreed_upon_over_tls_and_verified_as_ever() {
-    let authority = Authority::new();
-    let mut config = authority.server(&[NAME], false);
+    let authority = Authority::new("of upstreams");
+    let mut config = authority.server(&[NAME]).serving(None);
     config.alpn_protocols = vec![b"h2".to_vec()];
     let server = Server2::start(Some(config), |_, _| plain(200));
     let gateway = |authority: &Authority| {
@@ -122,7 +123,7 @@ fn http_2_is_agreed_upon_over_tls_and_verified_as_ever() {
     }
     assert_eq!(server.seen()[0].uri, "https://api.test/public/x");
     assert!(server.seen().iter().all(|stream| stream.connection == 0));
-    gateway(&Authority::new()).get("/public/x").send().denied("upstream_unavailable");
+    gateway(&Authority::new("of others")).get("/public/x").send().denied("upstream_unavailable");
     assert_eq!(server.seen().len(), 3);
 }
 

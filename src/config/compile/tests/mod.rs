@@ -225,6 +225,13 @@ fn keys_of_later_versions_say_so() {
 }
 
 #[test]
+fn the_place_of_a_hand_over_is_a_whole_path_whoever_looks_for_it() {
+    let config = load_files(&[("portcullis.toml", ""), ("realms/shop.toml", &shop_text(PUBLIC))], true).unwrap();
+    let place = config.settings.upgrade_socket;
+    assert!(place.is_absolute() && place.ends_with("portcullis-handover/upgrade.sock"), "{}", place.display());
+}
+
+#[test]
 fn the_configurations_that_come_along_are_good() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("config");
     for name in ["quickstart", "examples/oidc.toml"] {
