@@ -344,8 +344,7 @@ impl Server {
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
         let admin = Secured::new(AdminApp::new(router), securing.admin);
         let arrivals = gateway.telemetry.arrivals(&admin_addr.to_string());
-        // It bounds its connections itself.
-        let admin = Counted::new(admin, shutdown.admin.connections(), usize::MAX, arrivals);
+        let admin = Counted::new(admin, shutdown.admin.connections(), admin::MOST_CONNECTIONS, arrivals);
         let mut admin = Service::new("admin".into(), admin);
         admin.threads = Some(1);
         let mut admin = Prebound::new(vec![(admin, admin_socket)]);
