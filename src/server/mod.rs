@@ -228,7 +228,7 @@ impl Server {
             store.warn_of_orphans(&snapshot);
         }
         let keys = store.as_ref().map_or_else(|| Arc::new(StoredKeys::none()), |store| Arc::clone(&store.keys));
-        let resolver = Arc::new(Resolver::default());
+        let resolver = Arc::new(Resolver::bounded(most_connections));
         let in_force = Arc::new(Notify::new());
         let issuing_in_force = Arc::new(Notify::new());
         let checks_in_force = Arc::new(Notify::new());
