@@ -29,6 +29,9 @@ use tokio::sync::Semaphore;
 /// So many connections at once.
 const MAX_CONNECTIONS: usize = 64;
 
+/// So many with those that are still in their handshake: whoever begins one and falls silent takes a descriptor as well.
+pub const MOST_CONNECTIONS: usize = 2 * MAX_CONNECTIONS;
+
 /// For a whole request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 

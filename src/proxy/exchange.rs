@@ -40,8 +40,8 @@ pub struct Exchange {
     pub(super) pace: Option<Pace>,
     /// Interim answers (1xx) so far.
     pub(super) interim: u8,
-    /// Its place among those on their way to the upstream.
-    pub(super) seat: Option<Seat>,
+    /// Its place among those on their way to the upstream, and among those on their way to any.
+    pub(super) seat: Option<(Seat, Seat)>,
     /// The server that was tried last, where this is on its way to.
     pub(super) flight: Option<Flight>,
     /// The servers that were tried, as bits.

@@ -4,8 +4,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Connections of clients for so many descriptors; the others are for those to upstreams. Most clients of a crowd are
 /// idle.
-const CONNECTIONS: u64 = 3;
-const DESCRIPTORS: u64 = 4;
+const CONNECTIONS: usize = 3;
+const DESCRIPTORS: usize = 4;
 
 /// Where nobody asked for a number.
 const USUAL: usize = 20_000;
@@ -16,22 +16,40 @@ const APART: u64 = 256;
 /// For each thread of the proxy: its runtime, and those of other services that have as many.
 const PER_THREAD: u64 = 6;
 
-/// Raises the process's own bound to what the system allows it, and says how many connections there may be: `wanted`, or
-/// fewer where descriptors would run out before. A process without descriptors cannot accept, ask an upstream, or read a
-/// file; one that turns connections away serves all others.
-pub(super) fn connections(wanted: Option<usize>, threads: usize) -> usize {
-    let limit = raise();
-    let possible = affordable(limit, threads);
-    if let Some(wanted) = wanted.filter(|wanted| possible < *wanted) {
-        tracing::warn!(
-            max_connections = wanted,
-            lowered_to = possible,
-            descriptors = limit,
-            "the process may not have the descriptors that server.max_connections needs (four for three of them): \
-             raise its limit (LimitNOFILE, ulimit -n), or lower server.max_connections"
-        );
+/// What there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Room {
+    /// Connections of clients.
+    pub(super) connections: usize,
+    /// Requests on their way to upstreams: one connection of HTTP/2 brings many.
+    pub(super) requests: usize,
+}
+
+impl Room {
+    /// Raises the process's own bound to what the system allows it, and says what there may be: as many connections as are
+    /// `wanted`, or fewer where descriptors would run out before. A process without descriptors cannot accept, ask an
+    /// upstream, or read a file; one that turns connections away serves all others.
+    pub(super) fn of(wanted: Option<usize>, threads: usize) -> Self {
+        let limit = raise();
+        let room = Self::within(limit, wanted, threads);
+        if let Some(wanted) = wanted.filter(|wanted| room.connections < *wanted) {
+            tracing::warn!(
+                max_connections = wanted,
+                lowered_to = room.connections,
+                descriptors = limit,
+                "the process may not have the descriptors that server.max_connections needs (four for three of them): \
+                 raise its limit (LimitNOFILE, ulimit -n), or lower server.max_connections"
+            );
+        }
+        room
     }
-    possible.min(wanted.unwrap_or(USUAL))
+
+    fn within(descriptors: u64, wanted: Option<usize>, threads: usize) -> Self {
+        let apart = PER_THREAD.saturating_mul(u64::try_from(threads).unwrap_or(u64::MAX)).saturating_add(APART);
+        let free = usize::try_from(descriptors.saturating_sub(apart)).unwrap_or(usize::MAX);
+        let connections = wanted.unwrap_or(USUAL).min(free / DESCRIPTORS * CONNECTIONS).max(1);
+        Self { connections, requests: connections.min(free.saturating_sub(connections)).max(1) }
+    }
 }
 
 /// The descriptors that the process may have from now on.
@@ -42,30 +60,30 @@ fn raise() -> u64 {
     limit.unwrap_or(u64::MAX)
 }
 
-/// How many connections so many descriptors are enough for; at least one.
-fn affordable(descriptors: u64, threads: usize) -> usize {
-    let apart = PER_THREAD.saturating_mul(u64::try_from(threads).unwrap_or(u64::MAX)).saturating_add(APART);
-    let connections = descriptors.saturating_sub(apart) / DESCRIPTORS * CONNECTIONS;
-    usize::try_from(connections).unwrap_or(usize::MAX).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn within(descriptors: u64, wanted: Option<usize>, threads: usize) -> (usize, usize) {
+        let Room { connections, requests } = Room::within(descriptors, wanted, threads);
+        (connections, requests)
+    }
+
     #[test]
     fn there_are_as_many_connections_as_descriptors_are_enough_for() {
-        assert_eq!(affordable(26_936, 2), 20_001);
-        assert_eq!(affordable(20_000, 2), 14_799);
-        assert_eq!(affordable(1024, 2), 567);
-        assert_eq!(affordable(1024, 1000), 1);
-        assert_eq!(affordable(0, 0), 1);
-        assert!(affordable(u64::MAX, 2) > USUAL);
+        assert_eq!(within(1_000_000, None, 2), (20_000, 20_000));
+        assert_eq!(within(20_000, None, 2), (14_799, 4933));
+        assert_eq!(within(1024, None, 2), (567, 189));
+        assert_eq!(within(1024, Some(100), 2), (100, 100));
+        assert_eq!(within(1024, Some(100_000), 2), (567, 189));
+        assert_eq!(within(1024, None, 1000), (1, 1));
+        assert_eq!(within(0, Some(5), 0), (1, 1));
+        assert_eq!(within(u64::MAX, Some(1_000_000), 2), (1_000_000, 1_000_000));
     }
 
     #[test]
     fn the_limit_is_raised_to_what_the_system_allows() {
-        assert_eq!(connections(Some(1), 1), 1);
+        assert_eq!(Room::of(Some(1), 1), Room { connections: 1, requests: 1 });
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         assert_eq!(current, maximum);
     }

@@ -51,6 +51,7 @@ use crate::reload::{self, Reloader};
 use crate::telemetry::Telemetry;
 use crate::tls::Listeners;
 use control::Control;
+use descriptors::Room;
 pub use handle::Handle;
 pub use handover::HandoverError;
 use handover::Inherited;
@@ -112,7 +113,7 @@ impl Server {
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
         let Config { settings, mut snapshot, issuing, tls, files, warnings, .. } = config;
-        let most_connections = descriptors::connections(settings.max_connections, threads(&settings));
+        let Room { connections, requests } = Room::of(settings.max_connections, threads(&settings));
         // Who succeeds another process is ready for everything else before it asks for the sockets.
         let sockets = match options.upgrade {
             None => Some(Sockets::open(&settings, &mut Inherited::default())?),
@@ -131,7 +132,7 @@ impl Server {
             store.warn_of_orphans(&snapshot);
         }
         let keys = store.as_ref().map_or_else(|| Arc::new(StoredKeys::none()), |store| Arc::clone(&store.keys));
-        let resolver = Arc::new(Resolver::default());
+        let resolver = Arc::new(Resolver::bounded(requests));
         let in_force = Arc::new(Notify::new());
         let issuing_in_force = Arc::new(Notify::new());
         let checks_in_force = Arc::new(Notify::new());
@@ -221,7 +222,7 @@ impl Server {
             let unix = socket.address.inet().is_none();
             let ListenerSettings { proxy_protocol, http2, .. } = *listener;
             let at = Listener { unix, proxy_protocol, http2, tls, arrivals: arrivals.clone() };
-            let door = Counted::new(fronts.of(at), shutdown.proxy.connections(), most_connections, Some(arrivals));
+            let door = Counted::new(fronts.of(at), shutdown.proxy.connections(), connections, Some(arrivals));
             (Service::new("proxy".into(), door), socket)
         });
         let mut proxy = Prebound::new(doors.collect()).until(shutdown.proxy.listening(), shutdown.proxy.stage());
@@ -246,8 +247,7 @@ impl Server {
         };
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
         let admin = Secured::new(AdminApp::new(router), securing.admin);
-        // It bounds its connections itself.
-        let admin = Counted::new(admin, shutdown.admin.connections(), usize::MAX, None);
+        let admin = Counted::new(admin, shutdown.admin.connections(), admin::MOST_CONNECTIONS, None);
         let mut admin = Service::new("admin".into(), admin);
         admin.threads = Some(1);
         let mut admin = Prebound::new(vec![(admin, admin_socket)]);

@@ -92,6 +92,8 @@ pub(super) struct Target {
     ejection: Option<Ejection>,
     most: Option<u32>,
     crowd: Arc<Crowd>,
+    /// Of all upstreams together, and how many it may be.
+    everybody: (Arc<Crowd>, Option<u32>),
     template: Option<HttpPeer>,
     examiner: Option<Arc<Examiner>>,
 }
@@ -176,6 +178,7 @@ impl Target {
             ejection: upstream.ejection.clone(),
             most: upstream.max_connections,
             crowd: resolver.crowd(realm, &upstream.name),
+            everybody: resolver.everybody(),
             template,
             examiner,
         }
@@ -186,9 +189,11 @@ impl Target {
         self.template.is_some() && self.slots.iter().any(|slot| slot.usable() && slot.member.server.resolved())
     }
 
-    /// A place for another request on its way; none when there are as many as may be.
-    pub(super) fn seat(&self) -> Option<Seat> {
-        self.crowd.enter(self.most)
+    /// A place for another request on its way, and one among all that are on their way anywhere; none when there are as
+    /// many as may be.
+    pub(super) fn seat(&self) -> Option<(Seat, Seat)> {
+        let (everybody, most) = &self.everybody;
+        Some((self.crowd.enter(self.most)?, everybody.enter(*most)?))
     }
 
     /// The server for a request, and how to connect to it. None while no name is resolved, or none is healthy.

@@ -28,9 +28,18 @@ pub struct Resolver {
     servers: Mutex<Table<ServerAddress, Server>>,
     members: Mutex<Table<(Name, ServerAddress), Member>>,
     crowds: Mutex<Table<Name, Crowd>>,
+    /// On their way to any of them.
+    all: Arc<Crowd>,
+    most: Option<u32>,
 }
 
 impl Resolver {
+    /// One for upstreams to which so many requests, at most, are on their way at once, whichever they are: each may take a
+    /// descriptor of the process, and one connection of HTTP/2 brings many.
+    pub fn bounded(most: usize) -> Self {
+        Self { most: Some(u32::try_from(most).unwrap_or(u32::MAX)), ..Self::default() }
+    }
+
     /// Looks up what `snapshot` needs and is not known yet, and forgets what nobody uses any more. Returns when all is
     /// known, but after three seconds at the latest: what is still unknown then is a warning in the log, and its
     /// requests get 502 until [`Resolver::maintain`] finds it.
@@ -78,6 +87,11 @@ impl Resolver {
     pub(super) fn crowd(&self, realm: &Arc<str>, upstream: &Arc<str>) -> Arc<Crowd> {
         let mut table = lock(&self.crowds);
         Arc::clone(table.entry((Arc::clone(realm), Arc::clone(upstream))).or_default())
+    }
+
+    /// Those on their way to any upstream, and how many they may be.
+    pub(super) fn everybody(&self) -> (Arc<Crowd>, Option<u32>) {
+        (Arc::clone(&self.all), self.most)
     }
 
     fn all(&self) -> Vec<Arc<Server>> {

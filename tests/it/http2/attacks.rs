@@ -10,7 +10,7 @@ use super::frames::{
     CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     frame, request,
 };
-use super::{House, house, house_with};
+use super::{Client, House, get, house, house_with, read};
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
 use crate::support::scripted::Scripted;
@@ -281,6 +281,32 @@ fn h22_answers_that_nobody_reads_do_not_gather() {
     let grown = last.saturating_sub(before);
     println!("{STREAMS} answers that nobody reads: {grown} kB");
     assert!(grown < 45 * 1024, "{grown} kB");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_requests_of_one_connection_do_not_take_the_descriptors_of_all() {
+    let house = house_with("max_connections = 2\n");
+    house.upstream.respond(Respond::Hold);
+    let mut client = Client::connect(house.gateway.addr()).await;
+    let mut held = Vec::new();
+    for n in 0..2 {
+        held.push(client.begin(get(&format!("/public/{n}")), true).await.unwrap().0);
+    }
+    eventually("they are held", || (house.upstream.requests().len() == 2).then_some(()));
+    let full = client.ask(get("/public/more")).await.unwrap();
+    assert_eq!((full.status, full.header("retry-after")), (503, "1"));
+    assert_eq!(house.gateway.log().line_for(full.header("x-request-id"))["reason"], "overloaded");
+    assert_eq!(house.upstream.requests().len(), 2);
+    house.upstream.release();
+    for answer in held {
+        assert_eq!(read(answer).await.unwrap().status, 200);
+    }
+    for _ in 0..5 {
+        let answer = client.ask(get("/public/more")).await.unwrap();
+        // Its place is free once it is written down.
+        house.gateway.log().line_for(answer.header("x-request-id"));
+        assert_eq!(answer.status, 200);
+    }
 }
 
 #[test]

@@ -316,6 +316,33 @@ fn the_admin_listener_speaks_tls_and_may_then_be_anywhere() {
     assert!(!text(&answer).contains("HTTP/1.1"), "{answer:?}");
 }
 
+/// So many connections of the admin listener, at most, those in their handshake among them.
+const ADMIN_CONNECTIONS: usize = 128;
+
+#[test]
+fn handshakes_that_stall_at_the_admin_listener_are_bounded_in_number() {
+    let (gw, _) = administered();
+    let address = SocketAddr::from(([127, 0, 0, 1], gw.admin_addr().port()));
+    let silent = || {
+        let stream = TcpStream::connect(address).expect("a connection");
+        stream.set_nonblocking(true).expect("no waiting");
+        stream
+    };
+    let watch = Stopwatch::start();
+    let stalled: Vec<_> = (0..=ADMIN_CONNECTIONS).map(|_| silent()).collect();
+    // Not always the last one.
+    let closed = || stalled.iter().filter(|stream| matches!((&**stream).read(&mut [0]), Ok(0))).count();
+    eventually("the one too many is closed", || (closed() > 0).then_some(()));
+    assert_eq!(closed(), 1, "all others have their time");
+    assert!(watch.elapsed() < std::time::Duration::from_secs(10), "that is the time for a handshake");
+    drop(stalled);
+    let caller = TlsCaller::with(address, &[&TLS13], &[], None);
+    eventually("there is room again", || {
+        let metrics = caller.connect("admin.test").ok()?.get("admin.test", "/metrics").ok()?;
+        (metrics.status == 200).then_some(())
+    });
+}
+
 #[test]
 fn the_command_line_administers_over_tls() {
     let (gw, authority) = administered();

@@ -60,6 +60,24 @@ fn a_body_without_a_length_and_one_with_trailers_reach_a_client_of_http_1() {
 }
 
 #[test]
+fn a_client_that_takes_nothing_holds_up_nobody_who_shares_its_connection() {
+    const MEBIBYTE: usize = 1 << 20;
+    let server = Server2::start(None, |stream, _| {
+        let parts = if stream.uri.ends_with("/large") { 64 } else { 1 };
+        Act::Answer(200, &[], vec![vec![b'x'; MEBIBYTE]; parts], &[])
+    });
+    let gateway = before(&server, "timeouts = { read = \"3s\" }");
+    let mut idle = gateway.caller().connect();
+    idle.write(gateway.get("/x/large").bytes());
+    idle.read_head();
+    // More than all that waits for the one that takes nothing, wherever it waits.
+    for _ in 0..32 {
+        assert_eq!(gateway.get("/x/small").send().ok().body.len(), MEBIBYTE);
+    }
+    assert!(server.seen().iter().all(|stream| stream.connection == 0));
+}
+
+#[test]
 fn a_body_is_bounded_there_too() {
     let server = Server2::start(None, |_, _| plain(200));
     let gateway = before(&server, "");
