@@ -40,6 +40,12 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
         for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRAILER] {
             parts.headers.remove(name);
         }
+        // With a host it makes the scheme that of the connection to the upstream. Without one it would leave the client's,
+        // who may say what he likes, and servers that hold it against their connection would refuse the request.
+        if !parts.headers.contains_key(HOST) {
+            let host = HeaderValue::from_str(forwarding.host).or_err(ErrorType::InternalError, "host")?;
+            parts.headers.try_insert(HOST, host).or_err(ErrorType::InternalError, "too many fields")?;
+        }
     }
     if received.version != Version::HTTP_11 {
         // Nobody would pass the 100 on (RFC 9110 section 10.1.1).
