@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
+use super::grpc;
 use super::upstream::fault;
 use crate::gate::headers::{self, Forwarding};
 use crate::gate::limit::Quota;
@@ -114,7 +115,8 @@ pub(super) async fn response(
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
-    exchange.answer_begins(session, switching || is_stream_of_events(response)).await
+    let endless = switching || is_stream_of_events(response) || grpc::asked(session.req_header());
+    exchange.answer_begins(session, endless).await
 }
 
 fn is_stream_of_events(response: &ResponseHeader) -> bool {

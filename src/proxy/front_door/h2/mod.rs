@@ -26,7 +26,7 @@ use super::connection::{LAST_REQUEST, Patience, Refused, Rules};
 use super::head::{Fault, Limits, MAX_LINES, Sketch};
 use crate::clock::Stopwatch;
 use crate::gate::dialect::Rendered;
-use crate::proxy::grpc;
+use crate::proxy::{grpc, vigil};
 use conduct::Breach;
 use follower::Follower;
 
@@ -209,7 +209,7 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         match head::settle(session.req_header_mut(), self.rules.limits()) {
-            Ok(()) => return self.engine.process_new_http(session, shutdown).await,
+            Ok(()) => return vigil::until_over(self.engine.process_new_http(session, shutdown)).await.flatten(),
             Err(fault) => self.refuse(session, fault).await,
         }
         None
