@@ -10,6 +10,7 @@ use pingora::{Error, ErrorType, OkOrErr, Result};
 
 use super::body::Pace;
 use super::front_door::Window;
+use super::torn::{Facts, Torn};
 use super::upstream::{Agreed, Call, Chosen, Flight, Seat};
 use super::vigil::{self, Vigil, Watched};
 use super::{Gateway, Live, adapt};
@@ -56,6 +57,7 @@ pub struct Exchange {
     upstream: Option<Stopwatch>,
     answered: Option<Duration>,
     told: Option<u16>,
+    torn: Option<Torn>,
     recorded: bool,
 }
 
@@ -83,6 +85,7 @@ impl Exchange {
             upstream: None,
             answered: None,
             told: None,
+            torn: None,
             recorded: false,
         }
     }
@@ -161,16 +164,19 @@ impl Exchange {
         Ok(())
     }
 
-    /// A part of the request or of the answer passes.
+    /// A part passes: so many bytes of the answer; none: of the request.
     ///
     /// # Errors
     /// The exchange is over.
-    pub(super) fn part_passes(&mut self, session: &Session, of_answer: bool) -> Result<()> {
+    pub(super) fn part_passes(&mut self, session: &Session, of_answer: Option<usize>) -> Result<()> {
         if self.vigil.is_none() && self.is_late() {
             self.vigil = Some(Vigil::keep_late(self.watched(session)?));
-            if of_answer {
+            if of_answer.is_some() {
                 self.arm(session);
             }
+        }
+        if let Some(torn) = &mut self.torn {
+            torn.goes_on(session, of_answer.unwrap_or(0));
         }
         self.go_on()
     }
@@ -189,11 +195,14 @@ impl Exchange {
         self.vigil.as_ref()?.end().verdict()
     }
 
-    /// Has the connection itself broken off when the exchange is over. Not before an answer has begun: it could still be
-    /// a refusal.
-    fn arm(&self, session: &Session) {
-        if let (Some(vigil), Some(window)) = (&self.vigil, window(session)) {
+    /// Has the connection itself (over HTTP/2: its stream) broken off when the exchange is over. Not before an answer has
+    /// begun: it could still be a refusal.
+    fn arm(&mut self, session: &Session) {
+        let Some(vigil) = &self.vigil else { return };
+        if let Some(window) = window(session) {
             window.ends_with(vigil.end());
+        } else if vigil::stream_ends_with(vigil.end()) {
+            self.torn = Some(Torn::of(session));
         }
     }
 
@@ -222,6 +231,9 @@ impl Exchange {
 
     /// The server has begun to answer with this status.
     pub(super) fn answered(&mut self, status: u16) {
+        if let Some(torn) = &mut self.torn {
+            torn.status = status;
+        }
         let bad = self.ejection().is_some_and(|ejection| ejection.statuses.contains(&status));
         if bad {
             self.failed();
@@ -307,9 +319,17 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
-    /// A request that is torn off, by a fault of the program or when the process must end, is written down too.
+    /// A request that is torn off, because its stream is over, by a fault of the program or when the process must end, is
+    /// written down too.
     fn drop(&mut self) {
-        if !self.recorded {
+        if self.recorded {
+            return;
+        }
+        let over = self.over().map(|denial| (denial.reason, denial.why));
+        if let (Some((reason, why)), Some(torn)) = (over, self.torn.take()) {
+            (self.trail.reason, self.trail.why) = (Some(reason), why);
+            self.write(torn.facts());
+        } else {
             self.trail.reason.get_or_insert(Reason::Internal);
             self.write(Facts {
                 outcome: Outcome::Error,
@@ -324,18 +344,6 @@ impl Drop for Exchange {
             });
         }
     }
-}
-
-struct Facts<'a> {
-    outcome: Outcome,
-    status: u16,
-    method: &'a str,
-    path: &'a str,
-    bytes_in: u64,
-    bytes_out: u64,
-    http_version: &'static str,
-    user_agent: Option<&'a str>,
-    peer: Option<std::net::SocketAddr>,
 }
 
 /// The view of the request on its connection; none of HTTP/2.

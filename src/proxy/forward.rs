@@ -11,6 +11,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
+use super::grpc;
 use super::upstream::fault;
 use crate::gate::headers::{self, Forwarding};
 use crate::gate::limit::Quota;
@@ -39,6 +40,12 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
         // On the way from HTTP/2 to HTTP/2 the engine leaves them: they are for this gateway, which has no use for them.
         for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRAILER] {
             parts.headers.remove(name);
+        }
+        // With a host it makes the scheme that of the connection to the upstream. Without one it would leave the client's,
+        // who may say what he likes, and servers that hold it against their connection would refuse the request.
+        if !parts.headers.contains_key(HOST) {
+            let host = HeaderValue::from_str(forwarding.host).or_err(ErrorType::InternalError, "host")?;
+            parts.headers.try_insert(HOST, host).or_err(ErrorType::InternalError, "too many fields")?;
         }
     }
     if received.version != Version::HTTP_11 {
@@ -108,7 +115,8 @@ pub(super) async fn response(
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
     }
-    exchange.answer_begins(session, switching || is_stream_of_events(response)).await
+    let endless = switching || is_stream_of_events(response) || grpc::asked(session.req_header());
+    exchange.answer_begins(session, endless).await
 }
 
 fn is_stream_of_events(response: &ResponseHeader) -> bool {

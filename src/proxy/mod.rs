@@ -10,6 +10,7 @@ pub mod front_door;
 mod grant;
 mod grpc;
 mod guard;
+mod torn;
 pub mod upstream;
 mod vigil;
 
@@ -176,7 +177,7 @@ impl ProxyHttp for Forwarder {
             let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };
             session.set_read_timeout(Some(patience));
         }
-        exchange.part_passes(session, false)
+        exchange.part_passes(session, None)
     }
 
     async fn response_filter(
@@ -195,14 +196,14 @@ impl ProxyHttp for Forwarder {
     fn response_body_filter(
         &self,
         session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
     ) -> Result<Option<Duration>> {
         if end {
             exchange.upstream_ended();
         }
-        exchange.part_passes(session, true)?;
+        exchange.part_passes(session, Some(body.as_ref().map_or(0, Bytes::len)))?;
         Ok(None)
     }
 

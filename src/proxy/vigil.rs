@@ -1,11 +1,12 @@
 //! The vigil over what goes on for long: while an exchange is open, the request that began it is judged again and again,
 //! and the exchange ends when it would be refused by now.
 //!
-//! A tunnel and a stream of events have a vigil from their start. Every other exchange gets one when its answer begins, or a
-//! part of it passes, after [`PERIOD`]: most end long before, and cost nothing. A vigil takes a task and a copy of the request's head, about
-//! 1 KiB and what the head takes; it ends with the exchange.
+//! A tunnel, a stream of events and an answer to a gRPC call have a vigil from their start. Every other exchange gets one
+//! when its answer begins, or a part of it passes, after [`PERIOD`]: most end long before, and cost nothing. A vigil takes a
+//! task and a copy of the request's head, about 1 KiB and what the head takes; it ends with the exchange.
 
 use std::collections::hash_map::RandomState;
+use std::future::poll_fn;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -58,6 +59,31 @@ impl End {
             waker.wake();
         }
     }
+}
+
+tokio::task_local! {
+    /// Where a task works on a stream of HTTP/2: what breaks it off.
+    static OF_STREAM: OnceLock<Arc<End>>;
+}
+
+/// Works on a stream of HTTP/2 until that is done, or what goes on there is over: none then, and the work is dropped.
+pub(super) async fn until_over<T>(work: impl Future<Output = T>) -> Option<T> {
+    let guarded = async {
+        // It is asked after the work each time: an end that the work has named is waited for from then on.
+        let over = poll_fn(|cx| OF_STREAM.with(|end| end.get().map_or(Poll::Pending, |end| end.poll(cx))));
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = over => None,
+        }
+    };
+    OF_STREAM.scope(OnceLock::new(), guarded).await
+}
+
+/// From now on the stream that this task works on breaks off when `end` is declared. Only the first one counts. False: it
+/// works on none.
+pub(super) fn stream_ends_with(end: &Arc<End>) -> bool {
+    OF_STREAM.try_with(|own| _ = own.get_or_init(|| Arc::clone(end))).is_ok()
 }
 
 /// The vigil over one exchange. Ends when it is dropped.
@@ -228,6 +254,25 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::SeqCst), 1);
         assert_eq!(end.poll(&mut Context::from_waker(&waker)), Poll::Ready(()));
         assert_eq!(end.verdict().map(|denial| denial.reason), Some(Reason::TokenExpired));
+    }
+
+    #[tokio::test]
+    async fn work_on_a_stream_is_dropped_when_it_is_over_and_not_before() {
+        assert_eq!(until_over(async { 7 }).await, Some(7));
+        let end = Arc::<End>::default();
+        assert!(!stream_ends_with(&end), "there is no stream");
+        let work = async {
+            assert!(stream_ends_with(&end));
+            tokio::task::yield_now().await;
+            assert!(stream_ends_with(&Arc::default()), "the first one counts");
+            std::future::pending::<()>().await;
+        };
+        let declare = async {
+            tokio::task::yield_now().await;
+            end.declare(Reason::KeyRevoked.into());
+        };
+        let (done, ()) = tokio::join!(until_over(work), declare);
+        assert_eq!(done, None);
     }
 
     #[test]

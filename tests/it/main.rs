@@ -26,6 +26,7 @@ mod generated_pages;
 mod headers;
 mod hostile_upstream;
 mod http2;
+mod joints;
 mod key_attacks;
 mod key_sets;
 mod layers;

@@ -24,7 +24,7 @@ use crate::gate::outcome::Denial;
 
 /// A connection without a request is kept for so long when the gateway stops: the client may have sent one already, and
 /// most are safe to repeat, but not all. Whoever uses his connection more often gets an answer that says that it ends.
-const LAST_REQUEST: Duration = Duration::from_secs(1);
+pub(super) const LAST_REQUEST: Duration = Duration::from_secs(1);
 
 /// How long is waited for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

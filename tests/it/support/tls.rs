@@ -124,6 +124,7 @@ fn expire(params: &mut CertificateParams) {
 pub(crate) struct TlsCaller {
     address: SocketAddr,
     config: Arc<ClientConfig>,
+    before: Vec<u8>,
 }
 
 impl TlsCaller {
@@ -151,16 +152,23 @@ impl TlsCaller {
         };
         config.enable_early_data = true;
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-        Self { address, config: Arc::new(config) }
+        Self { address, config: Arc::new(config), before: Vec::new() }
+    }
+
+    /// Sends these bytes before each handshake.
+    pub(crate) fn after(mut self, before: impl Into<Vec<u8>>) -> Self {
+        self.before = before.into();
+        self
     }
 
     /// A connection for `name`; an address: no name is told.
     pub(crate) fn connect(&self, name: &str) -> io::Result<Secure> {
         let name = ServerName::try_from(name.to_owned()).expect("a name or an address");
         let client = ClientConnection::new(Arc::clone(&self.config), name).expect("a client");
-        let socket = TcpStream::connect(self.address)?;
+        let mut socket = TcpStream::connect(self.address)?;
         socket.set_read_timeout(Some(DEADLINE))?;
         socket.set_nodelay(true)?;
+        socket.write_all(&self.before)?;
         let mut stream = StreamOwned::new(client, socket);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
@@ -194,6 +202,11 @@ pub(crate) struct Answer {
 }
 
 impl Secure {
+    /// What is under it.
+    pub(crate) fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.0
+    }
+
     /// The certificate that it was shown.
     pub(crate) fn shown(&self) -> CertificateDer<'static> {
         let shown = self.0.conn.peer_certificates().and_then(<[_]>::first).expect("a certificate");

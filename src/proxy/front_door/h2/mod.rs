@@ -22,11 +22,11 @@ use pingora::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use super::connection::{Patience, Refused, Rules};
+use super::connection::{LAST_REQUEST, Patience, Refused, Rules};
 use super::head::{Fault, Limits, MAX_LINES, Sketch};
 use crate::clock::Stopwatch;
 use crate::gate::dialect::Rendered;
-use crate::proxy::grpc;
+use crate::proxy::{grpc, vigil};
 use conduct::Breach;
 use follower::Follower;
 
@@ -74,11 +74,16 @@ pub(super) async fn listen(stream: &mut Stream, patience: Patience, shutdown: &S
         }
         matches!(timeout(patience.header, greeting(stream, &mut held)).await, Ok(true))
     };
+    let mut heard = Box::pin(heard);
     let http2 = tokio::select! {
         biased;
-        http2 = heard => http2,
-        () = async { drop(watch.wait_for(|stopping| *stopping).await) } => false,
+        http2 = &mut heard => http2,
+        // What has just connected has sent something already, most likely: it is served like everybody else.
+        () = async { drop(watch.wait_for(|stopping| *stopping).await) } => {
+            timeout(LAST_REQUEST.min(patience.idle), &mut heard).await.unwrap_or(false)
+        }
     };
+    drop(heard);
     match http2 {
         true => Spoken::Http2(held),
         false if held.is_empty() => Spoken::Nothing,
@@ -204,7 +209,7 @@ where
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         match head::settle(session.req_header_mut(), self.rules.limits()) {
-            Ok(()) => return self.engine.process_new_http(session, shutdown).await,
+            Ok(()) => return vigil::until_over(self.engine.process_new_http(session, shutdown)).await.flatten(),
             Err(fault) => self.refuse(session, fault).await,
         }
         None

@@ -219,5 +219,21 @@ async fn whoever_says_nothing_is_not_waited_for_longer_than_an_idle_connection()
     assert_eq!(begun.elapsed(), PATIENCE.idle);
     stop.send(true).unwrap();
     assert!(matches!(listen(&mut server, PATIENCE, &shutdown).await, Spoken::Nothing));
-    assert_eq!(begun.elapsed(), PATIENCE.idle);
+    assert_eq!(begun.elapsed(), PATIENCE.idle + LAST_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_just_connected_when_the_gateway_stops_is_heard() {
+    let (mut client, server) = duplex(64);
+    let (_stop, shutdown) = watch::channel(true);
+    let sending = tokio::spawn(async move {
+        for part in PREFACE.chunks(8) {
+            sleep(Duration::from_millis(100)).await;
+            client.write_all(part).await.unwrap();
+        }
+        client
+    });
+    let spoken = listen(&mut (Box::new(server) as Stream), PATIENCE, &shutdown).await;
+    assert!(matches!(spoken, Spoken::Http2(held) if held == PREFACE));
+    drop(sending.await);
 }
