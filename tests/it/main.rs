@@ -22,6 +22,7 @@ mod framing;
 mod gallery;
 mod generated_pages;
 mod headers;
+mod health;
 mod hostile_upstream;
 mod key_attacks;
 mod key_sets;
