@@ -15,6 +15,8 @@ pub enum CredentialKind {
     ApiKey,
     /// Random text that the gateway has issued.
     Opaque,
+    /// A certificate that the client showed in the TLS handshake.
+    Mtls,
 }
 
 impl CredentialKind {
@@ -24,6 +26,7 @@ impl CredentialKind {
             Self::Jwt => "jwt",
             Self::ApiKey => "api_key",
             Self::Opaque => "opaque",
+            Self::Mtls => "mtls",
         }
     }
 }
@@ -39,11 +42,11 @@ impl fmt::Display for CredentialKind {
 pub struct Principal {
     /// What proved it.
     pub kind: CredentialKind,
-    /// The subject claim, or the client of a key.
+    /// The subject claim, or the client of a key or certificate.
     pub subject: Arc<str>,
     /// The client on whose behalf the request comes.
     pub client: Option<Arc<str>>,
-    /// `jti` of a token or id of a key: safe to log.
+    /// `jti` of a token, id of a key, fingerprint of a certificate: safe to log.
     pub credential_id: Option<Arc<str>>,
     /// Name (not URL) of the issuer; none for keys.
     pub issuer: Option<Arc<str>>,

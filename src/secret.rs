@@ -103,8 +103,10 @@ impl CredentialDigest {
 
     /// Reads 64 hexadecimal digits, either case.
     pub fn from_hex(text: &str) -> Option<Self> {
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
-        Some(Self(bytes.try_into().ok()?))
+        let (mut bytes, encoding) = ([0; 32], data_encoding::HEXLOWER_PERMISSIVE);
+        // Whether the length fits comes first: the decoder takes room of exactly the right size.
+        let fits = text.len() == 2 * bytes.len() && encoding.decode_mut(text.as_bytes(), &mut bytes).is_ok();
+        fits.then_some(Self(bytes))
     }
 
     /// 64 lower-case hexadecimal digits.

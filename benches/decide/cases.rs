@@ -14,7 +14,7 @@ use portcullis::telemetry::{Ending, Outcome, Telemetry};
 
 use crate::NOW;
 use crate::gauge::Case;
-use crate::stand::{API_KEY, Call, ISSUERS, PREFIX, Size, Stand, bearer};
+use crate::stand::{API_KEY, Call, ISSUERS, PREFIX, Size, Stand, WORKLOAD, bearer};
 use crate::token::{Token, flip_signature_bit};
 
 const ORDER: &str = "/v1/orders/4711";
@@ -49,6 +49,8 @@ fn allowed(cached: &'static Stand, uncached: &'static Stand) -> Vec<Case> {
         jwt("HS256, cached", cached, "HS256"),
         jwt("RS256, cached", cached, "RS256"),
         decision("API key", cached, ORDER, Some(API_KEY.expose().to_owned())),
+        certificate("certificate", cached),
+        certificate("certificate, first sight", uncached),
         decision("public route", cached, "/open/a/b", None),
         decision("HS256, cached, rate limit", cached, "/v1/limited/4711", hs256()),
         jwt("HS256, first sight", uncached, "HS256"),
@@ -141,6 +143,12 @@ fn decision(name: &str, stand: &'static Stand, path: &str, credential: Option<St
     }
     let run = ready(stand, call, None);
     Case { name: name.to_owned(), credentials: credential.into_iter().collect(), overhead: None, run }
+}
+
+/// A decision that allows the client of a certificate.
+fn certificate(name: &str, stand: &'static Stand) -> Case {
+    let call = Call::get(ORDER).certificate(&format!("uri:{WORKLOAD}"));
+    Case { name: name.to_owned(), credentials: Vec::new(), overhead: None, run: ready(stand, call, None) }
 }
 
 /// Decides about `call`, after making sure that the decision is the expected one.

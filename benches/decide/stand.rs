@@ -16,7 +16,7 @@ use portcullis::config::{Sources, load};
 use portcullis::gate::Gate;
 use portcullis::gate::outcome::{Denial, Permit};
 use portcullis::gate::policy::Snapshot;
-use portcullis::gate::request::Request;
+use portcullis::gate::request::{ClientCertificate, Handshake, Request};
 use portcullis::gate::trail::Trail;
 use portcullis::gate::verify::api_key::PlainKey;
 use portcullis::gate::verify::stored::{Keeping, KeySource, StoredKeys};
@@ -48,6 +48,9 @@ pub(crate) static ISSUERS: LazyLock<HashMap<&'static str, Signer>> = LazyLock::n
 pub(crate) static API_KEY: LazyLock<PlainKey> = LazyLock::new(|| PlainKey::generate(PREFIX).expect("randomness"));
 
 pub(crate) const PREFIX: &str = "bench_";
+
+/// Name of the only client that has certificates.
+pub(crate) const WORKLOAD: &str = "spiffe://prod/billing";
 
 /// What is configured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,6 +172,12 @@ keys = [{{ id = "k-partner", sha256 = "{digest}" }}]
 
 [clients.crowd]
 scopes = ["orders:read"]
+
+[clients.billing]
+scopes = ["orders:read", "orders:write"]
+plan = "growth"
+tenant = "acme"
+certificates = ["uri:{WORKLOAD}"]
 "#
     )
     .expect("memory");
@@ -181,7 +190,7 @@ scopes = ["orders:read"]
     let mut route = |name: &str, path: &str, rest: &str| {
         write!(text, "[[routes]]\nname = \"{name}\"\npath = \"{path}\"\n{rest}\n").expect("memory");
     };
-    let orders = "auth = [\"jwt\", \"api_key\"]\nscopes = [\"orders:{access}\"]";
+    let orders = "auth = [\"jwt\", \"api_key\", \"mtls\"]\nscopes = [\"orders:{access}\"]";
     route("orders", "/v1/orders/{id}", &format!("methods = [\"GET\", \"PUT\"]\n{orders}"));
     route("limited", "/v1/limited/{id}", &format!("{orders}\nlimits = [\"generous\"]"));
     route("near", "/v1/near/{id}", &format!("{orders}\nallow_ips_file = \"networks.txt\""));
@@ -199,6 +208,7 @@ pub(crate) struct Call {
     path: String,
     pub(crate) headers: HeaderMap,
     pub(crate) peer: IpAddr,
+    handshake: Option<Handshake>,
 }
 
 impl Call {
@@ -210,7 +220,7 @@ impl Call {
             host: self.headers.get(HOST).and_then(|host| host.to_str().ok()),
             headers: &self.headers,
             peer: Some(self.peer),
-            handshake: None,
+            handshake: self.handshake.as_ref(),
             now: NOW,
         }
     }
@@ -233,7 +243,18 @@ impl Call {
         ] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        Self { method: Method::GET, path: path.to_owned(), headers, peer: [203, 0, 113, 9].into() }
+        Self { method: Method::GET, path: path.to_owned(), headers, peer: [203, 0, 113, 9].into(), handshake: None }
+    }
+
+    /// Over a connection on which a certificate with this name was shown.
+    pub(crate) fn certificate(mut self, name: &str) -> Self {
+        let certificate = ClientCertificate {
+            names: [name.into()].into(),
+            fingerprint: CredentialDigest::of(name.as_bytes()).to_hex().into(),
+            not_after: NOW.plus(Duration::from_secs(3600)),
+        };
+        self.handshake = Some(Handshake { server_name: None, certificate: Some(Arc::new(certificate)) });
+        self
     }
 
     pub(crate) fn method(mut self, method: Method) -> Self {

@@ -32,6 +32,9 @@ const MAX_CONNECTIONS: usize = 64;
 /// For a whole request head.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Whoever has just connected when the gateway stops has a request on its way.
+const LAST_REQUEST: Duration = Duration::from_millis(500);
+
 /// Running answers may take this long when the gateway stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
 
@@ -207,8 +210,10 @@ impl ServerApp for AdminApp {
                 ended.ok(); // a client that breaks off is its own matter
             }
             () = stopping => {
-                connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(SHUTDOWN_GRACE, connection).await.ok();
+                if tokio::time::timeout(LAST_REQUEST, connection.as_mut()).await.is_err() {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::time::timeout(SHUTDOWN_GRACE, connection).await.ok();
+                }
             }
         }
         None

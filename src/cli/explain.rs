@@ -48,6 +48,9 @@ async fn ask(url: &str, given: &ExplainArgs, out: &mut dyn Write) -> Result<u8, 
     if let Some(ip) = given.ip {
         question.insert("ip".to_owned(), ip.to_string().into());
     }
+    if !given.certificates.is_empty() {
+        question.insert("certificate".to_owned(), json!(given.certificates));
+    }
     if let Some(at) = given.at {
         question.insert("at".to_owned(), at.to_string().into());
     }
@@ -111,7 +114,7 @@ pub(super) fn run(path: &Path, given: &ExplainArgs, out: &mut dyn Write) -> u8 {
 fn read(given: &ExplainArgs) -> Result<Question, String> {
     let now = given.at.unwrap_or_else(|| SystemClock.now());
     let [method, url] = [&given.method, &given.url].map(|text| text.as_deref().unwrap_or_default());
-    Question::new(method, url, &header_lines(&given.headers)?, given.ip, now)
+    Question::new(method, url, &header_lines(&given.headers)?, given.ip, now)?.with_certificate(&given.certificates)
 }
 
 /// The header lines; `@-` stands for those on standard input.

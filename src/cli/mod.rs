@@ -14,6 +14,7 @@ mod store;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -51,7 +52,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve requests until told to stop
-    Serve,
+    #[command(
+        after_help = "Signals: TERM ends when running requests are finished, INT at once; HUP loads the configuration again;\nQUIT hands the listening sockets over to a process that was started with --upgrade."
+    )]
+    Serve(ServeArgs),
     /// Check the configuration; print every problem of it, or every route; exit code 2 for problems
     Check(CheckArgs),
     /// Print each step of the decision about a request; exit code 0 = allowed, 1 = denied
@@ -105,6 +109,17 @@ enum Command {
     Store(store::Verb),
 }
 
+/// Arguments of `serve`.
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// Take the place of a running process: wait until SIGQUIT makes it hand its listening sockets over
+    #[arg(long)]
+    upgrade: bool,
+    /// Seconds to wait for them
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "upgrade", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    upgrade_timeout: u64,
+}
+
 /// Arguments of `check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -132,11 +147,15 @@ struct ExplainArgs {
     /// Address that the request comes from
     #[arg(long)]
     ip: Option<IpAddr>,
+    /// A name of the client certificate that the connection shows (`uri:…`, `dns:…`, `email:…`, `cn:…`), or its fingerprint
+    /// (`sha256:…`); may be repeated
+    #[arg(long = "certificate", value_name = "NAME")]
+    certificates: Vec<String>,
     /// Decide as at this time (RFC 3339) instead of now
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     at: Option<UnixMillis>,
     /// Instead of a question: the id of a request that was refused; with --admin or --log
-    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "ip", "at"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["method", "url", "headers", "ip", "certificates", "at"])]
     request_id: Option<String>,
     /// Read this access log (JSON lines) for it; `-` = standard input
     #[arg(long, value_name = "FILE", requires = "request_id", conflicts_with_all = ["admin", "method", "url"])]
@@ -171,7 +190,7 @@ pub fn run() -> ExitCode {
     let given = cli.config.as_deref();
     let path = given.unwrap_or(Path::new(DEFAULT_CONFIG));
     match cli.command {
-        Command::Serve => serve(path),
+        Command::Serve(args) => serve(path, &args),
         Command::Check(args) => ExitCode::from(check::check(path, &args, &environment)),
         Command::Explain(args) => ExitCode::from(match (&args.request_id, &args.via.admin) {
             (Some(id), _) => refused::run(path, id, &args),
@@ -225,7 +244,7 @@ pub fn print_problems(problems: &Problems) {
     eprint!("{problems}");
 }
 
-fn serve(path: &Path) -> ExitCode {
+fn serve(path: &Path, args: &ServeArgs) -> ExitCode {
     let config = match load(path, true) {
         Ok(config) => config,
         Err(problems) => {
@@ -235,8 +254,16 @@ fn serve(path: &Path) -> ExitCode {
     };
     let from = path.to_owned();
     let source = Source { path: path.to_owned(), load: Box::new(move || attempt(&from, true)) };
-    match start(config, source) {
+    let upgrade = args.upgrade.then(|| Duration::from_secs(args.upgrade_timeout));
+    let notify = environment("NOTIFY_SOCKET");
+    match start(config, Options { upgrade, notify, ..Options::production(source) }) {
         Ok(server) => {
+            if rustix::process::geteuid().is_root() {
+                tracing::warn!(
+                    "runs as root, which it has no need of: run it as a user of its own, with the capability \
+                     CAP_NET_BIND_SERVICE where it listens at ports below 1024"
+                );
+            }
             server.run();
             ExitCode::SUCCESS
         }
@@ -267,10 +294,10 @@ impl From<StartError> for StartFault {
 }
 
 /// Logs, self-test, store, listeners: what both `serve` and `demo` begin with.
-fn start(config: Config, source: Source) -> Result<Server, StartFault> {
+fn start(config: Config, options: Options) -> Result<Server, StartFault> {
     logging::install(config.settings.log.json, &config.settings.log.level)?;
     crate::jwt::self_test().map_err(|algorithm| format!("{algorithm} does not work in this build"))?;
-    Ok(Server::bind(config, Options::production(source))?)
+    Ok(Server::bind(config, options)?)
 }
 
 fn failed(error: &str) -> ExitCode {
@@ -307,7 +334,7 @@ mod tests {
         for line in ["--config conf serve", "serve --config conf"] {
             let cli = parsed(line).unwrap();
             assert_eq!(cli.config.as_deref(), Some(Path::new("conf")));
-            assert!(matches!(cli.command, Command::Serve));
+            assert!(matches!(cli.command, Command::Serve(_)));
         }
     }
 

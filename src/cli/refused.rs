@@ -205,7 +205,9 @@ fn rung(reason: &str, why: Option<Why>) -> &'static str {
     match (Reason::by_name(reason), why) {
         (_, Some(Why::FailureLimit)) => "failure limit",
         (_, Some(Why::Framing | Why::Upgrade)) => "framing",
-        (Some(Reason::UnknownHost), _) | (Some(Reason::BadRequest), Some(Why::Host)) => "realm",
+        (Some(Reason::UnknownHost | Reason::MisdirectedRequest), _) | (Some(Reason::BadRequest), Some(Why::Host)) => {
+            "realm"
+        }
         (Some(Reason::UriTooLong | Reason::HeadersTooLarge | Reason::PayloadTooLarge), _) => "size",
         (Some(Reason::PathAmbiguous), _) => "path",
         (Some(Reason::NoRoute | Reason::MethodNotAllowed), _) => "route",

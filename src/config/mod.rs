@@ -6,6 +6,7 @@
 mod compile;
 mod files;
 mod keys;
+mod listener;
 mod problem;
 mod reference;
 mod schema;
@@ -15,8 +16,7 @@ mod value;
 mod walk;
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +26,14 @@ use zeroize::Zeroizing;
 
 use crate::gate::policy::Snapshot;
 use crate::store::StoreSettings;
+use crate::tls::{ListenerTls, Listeners};
 use crate::tokens::policy::Issuing;
 
 use compile::RealmInput;
 use files::{Files, Layout};
 pub use files::{SourceFile, realm_files};
 use keys::{Realm, Root};
+pub use listener::{ListenAddress, ListenerSettings};
 use problem::At;
 pub use problem::{Problem, Problems};
 pub use reference::reference;
@@ -51,6 +53,8 @@ pub struct Config {
     pub snapshot: Snapshot,
     /// What the token service works with: for each realm of `snapshot`, at the same position.
     pub issuing: Issuing,
+    /// The TLS of its listeners; replaced by a reload.
+    pub tls: Listeners<ListenerTls>,
     /// Every route in a few words, in the order of the files.
     pub routes: Vec<RouteSummary>,
     /// Every file that was read, the configuration first: a change of one of them is a reason to load again.
@@ -63,19 +67,27 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where requests arrive.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenerSettings>,
     /// Threads of the proxy; 0 = one a core.
     pub threads: usize,
+    /// Connections at once, over all listeners.
+    pub max_connections: usize,
+    /// Connections at once from one address; 0 = off.
+    pub max_connections_per_address: u32,
     /// For a whole request head.
     pub header_timeout: Duration,
+    /// For what comes before the first request of a connection: its PROXY header and its TLS handshake.
+    pub handshake_timeout: Duration,
     /// A connection without a request is kept.
     pub idle_timeout: Duration,
     /// After SIGTERM requests are still accepted.
     pub shutdown_delay: Duration,
     /// After that, running requests may take this long.
     pub shutdown_grace: Duration,
-    /// Where metrics and health are served; loopback.
-    pub admin_listen: SocketAddr,
+    /// Where a successor waits for the listening sockets.
+    pub upgrade_socket: PathBuf,
+    /// Where metrics and health are served; loopback, a Unix socket, or with TLS any address.
+    pub admin_listen: ListenAddress,
     /// Operational log.
     pub log: LogSettings,
     /// Bytes of the cache of verified tokens; 0 = off.

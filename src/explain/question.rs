@@ -1,19 +1,21 @@
 //! What is asked: a request that nobody sent.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use crate::clock::UnixMillis;
-use crate::gate::request::Request;
+use crate::gate::request::{ClientCertificate, Handshake, Request};
+use crate::gate::verify::certificate::CertificateName;
 
 /// Where a request comes from when nobody says.
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// Members of a question in JSON.
-const MEMBERS: [&str; 5] = ["method", "url", "headers", "ip", "at"];
+const MEMBERS: [&str; 6] = ["method", "url", "headers", "ip", "at", "certificate"];
 
 /// A request to be judged, its address and its time.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub struct Question {
     host: String,
     headers: HeaderMap,
     peer: IpAddr,
+    handshake: Option<Handshake>,
     now: UnixMillis,
 }
 
@@ -52,8 +55,8 @@ impl Question {
         Self::whole(named, url, headers, ip, now)
     }
 
-    /// Reads `{ method, url, headers, ip, at }`, of which only `url` must be there. `headers` is a list of lines
-    /// `Name: value`, or an object whose values are texts or lists of texts. `now`: where `at` is not given.
+    /// Reads `{ method, url, headers, ip, at, certificate }`, of which only `url` must be there. `headers` is a list of lines
+    /// `Name: value`, or an object whose values are texts or lists of texts; `certificate` is a list of names. `now`: where `at` is not given.
     ///
     /// # Errors
     /// As [`Question::new`].
@@ -69,7 +72,31 @@ impl Question {
         let at = text(members, "at")?.map(time).transpose()?;
         let mut headers = HeaderMap::new();
         read_headers(&mut headers, members.get("headers").unwrap_or(&Value::Null))?;
-        Self::whole(method, url, headers, ip, at.unwrap_or(now))
+        let names = names(members.get("certificate").unwrap_or(&Value::Null))?;
+        Self::whole(method, url, headers, ip, at.unwrap_or(now))?.with_certificate(&names)
+    }
+
+    /// The same over a connection on which the client has shown a good certificate with these names: `uri:…`, `dns:…`,
+    /// `email:…`, `cn:…`; `sha256:…` is its fingerprint. None: it has shown none.
+    ///
+    /// # Errors
+    /// What is wrong, for people.
+    pub fn with_certificate<S: AsRef<str>>(self, names: &[S]) -> Result<Self, String> {
+        if names.is_empty() {
+            return Ok(self);
+        }
+        let mut certificate =
+            ClientCertificate { names: Box::default(), fingerprint: Box::default(), not_after: UnixMillis(i64::MAX) };
+        let mut listed = Vec::with_capacity(names.len());
+        for name in names {
+            match CertificateName::parse(name.as_ref()).map_err(|fault| format!("certificate: {fault}"))? {
+                CertificateName::Name(name) => listed.push(name),
+                CertificateName::Fingerprint(fingerprint) => certificate.fingerprint = fingerprint,
+            }
+        }
+        certificate.names = listed.into();
+        let handshake = Handshake { server_name: None, certificate: Some(Arc::new(certificate)) };
+        Ok(Self { handshake: Some(handshake), ..self })
     }
 
     fn whole(
@@ -91,6 +118,7 @@ impl Question {
             host,
             headers,
             peer: ip.unwrap_or(LOOPBACK),
+            handshake: None,
             now,
         })
     }
@@ -118,7 +146,7 @@ impl Question {
             host: Some(&self.host),
             headers: &self.headers,
             peer: Some(self.peer),
-            handshake: None,
+            handshake: self.handshake.as_ref(),
             now: self.now,
         }
     }
@@ -129,6 +157,15 @@ fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m st
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(format!("{name} is a text")),
+    }
+}
+
+fn names(given: &Value) -> Result<Vec<&str>, String> {
+    const FORM: &str = "certificate is a list of the certificate's names";
+    match given {
+        Value::Null => Ok(Vec::new()),
+        Value::Array(list) => list.iter().map(|name| name.as_str().ok_or_else(|| FORM.to_owned())).collect(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => Err(FORM.to_owned()),
     }
 }
 
@@ -226,6 +263,23 @@ mod tests {
         let lines = json!({ "url": "/x", "headers": ["Host: b.test", "X-One: 1"] });
         let question = Question::from_json(&lines, NOW).unwrap();
         assert_eq!((question.request().host, question.now()), (Some("b.test"), NOW));
+    }
+
+    #[test]
+    fn a_question_may_come_over_a_connection_with_a_certificate() {
+        let digest = "ab".repeat(32);
+        let names = ["uri:spiffe://prod/billing".to_owned(), "dns:A.internal".to_owned(), format!("sha256:{digest}")];
+        let question = Question::from_json(&json!({ "url": "http://a/", "certificate": names }), NOW).unwrap();
+        let certificate = question.request().handshake.unwrap().certificate.as_ref().unwrap();
+        assert_eq!(*certificate.names, [names[0].clone().into(), "dns:a.internal".into()]);
+        assert_eq!(*certificate.fingerprint, *digest);
+        for none in [json!({ "url": "http://a/" }), json!({ "url": "http://a/", "certificate": [] })] {
+            assert!(Question::from_json(&none, NOW).unwrap().request().handshake.is_none());
+        }
+        for bad in [json!("cn:a"), json!(["a"]), json!([1]), json!(["dns:*.internal"])] {
+            let fault = Question::from_json(&json!({ "url": "http://a/", "certificate": bad }), NOW).unwrap_err();
+            assert!(fault.starts_with("certificate"), "{fault}");
+        }
     }
 
     #[test]

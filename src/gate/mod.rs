@@ -14,6 +14,7 @@ pub mod policy;
 pub mod request;
 pub mod route;
 pub mod trail;
+mod upstream;
 pub mod verify;
 
 use std::sync::Arc;
@@ -76,7 +77,7 @@ impl Gate {
         let path = check_path(realm, request, trail)?;
         let (route, params) = find_route(served, &path, request, trail)?;
         access::check_route_addresses(route, client.ip, trail)?;
-        let case = Case::new(snapshot, realm, route, client.ip, request.now, begun);
+        let case = Case::new(snapshot, realm, route, client.ip, request.now, begun).open(trail.open);
         let identity = match self.authenticator.recognize(&case, request, trail)? {
             Recognized::Nobody => None,
             Recognized::Proven(identity) => Some(identity),
@@ -112,7 +113,8 @@ fn find_client(snapshot: &Snapshot, request: &Request<'_>, trail: &mut Trail) ->
     trail.pass("client address", || match (client.ip, client.peer_trusted) {
         (Some(ip), false) => format!("{ip}, the other end of the connection"),
         (Some(ip), true) => format!("{ip}, as told by trusted proxies"),
-        (None, _) => "unknown: what the proxies tell cannot be relied on".to_owned(),
+        (None, true) => "unknown: what the proxies tell cannot be relied on".to_owned(),
+        (None, false) => "none: the other end of the connection is on a Unix socket".to_owned(),
     });
     client
 }
@@ -137,22 +139,47 @@ struct Served<'a> {
 
 fn find_realm<'a>(snapshot: &'a Snapshot, request: &Request<'a>, trail: &mut Trail) -> Result<Served<'a>, Denial> {
     let host = request.host.unwrap_or_default();
-    let index = snapshot.hosts.find(host).map_err(|why| {
+    let served = serving(snapshot, host).map_err(|why| {
         trail.refuse("realm", || format!("{host:?} is no host"));
         Denial::because(Reason::BadRequest, why)
     })?;
-    let configured = index.and_then(|index| snapshot.realms.get(index));
+    // A client may use a connection for every host that the certificate is for (RFC 9113 section 9.1.1), but what was said
+    // of it in the handshake holds for the host that it was made for.
+    if let Some(name) = request.handshake.and_then(|handshake| handshake.server_name.as_deref())
+        && let Some(other) = realm_of_connection(snapshot, name, host)
+        && served.is_none_or(|served| served.realm.index != other.index)
+    {
+        trail
+            .refuse("realm", || format!("the connection is for {name:?} of {}, not for the host {host:?}", other.name));
+        return Err(Reason::MisdirectedRequest.into());
+    }
+    let Some(served) = served else {
+        trail.refuse("realm", || format!("no realm serves the host {host:?}"));
+        return Err(Reason::UnknownHost.into());
+    };
+    trail.realm = Some(Arc::clone(served.realm));
+    trail.pass("realm", || format!("{} serves the host {host:?}", served.realm.name));
+    Ok(served)
+}
+
+/// The realm that a host belongs to; none: nobody's.
+fn serving<'a>(snapshot: &'a Snapshot, host: &'a str) -> Result<Option<Served<'a>>, Why> {
+    let configured = snapshot.hosts.find(host)?.and_then(|index| snapshot.realms.get(index));
     let owned = || {
         let name = snapshot.owned_hosts.find(host)?;
         snapshot.realms.iter().find(|realm| realm.name == name && realm.hosts_from.is_some())
     };
-    let Some(realm) = configured.or_else(&owned) else {
-        trail.refuse("realm", || format!("no realm serves the host {host:?}"));
-        return Err(Reason::UnknownHost.into());
-    };
-    trail.realm = Some(Arc::clone(realm));
-    trail.pass("realm", || format!("{} serves the host {host:?}", realm.name));
-    Ok(Served { realm, host, owned: configured.is_none() })
+    let realm = configured.or_else(owned);
+    Ok(realm.map(|realm| Served { realm, host, owned: configured.is_none() }))
+}
+
+/// The realm of the name that a client asked for in the handshake, where that tells more than the host of its request.
+/// What is no name of anybody's, an address above all, tells nothing.
+fn realm_of_connection<'a>(snapshot: &'a Snapshot, name: &'a str, host: &str) -> Option<&'a Arc<Realm>> {
+    if name == host || name.parse::<std::net::IpAddr>().is_ok() {
+        return None;
+    }
+    serving(snapshot, name).ok().flatten().map(|served| served.realm)
 }
 
 fn check_path<'r>(

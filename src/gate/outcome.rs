@@ -185,6 +185,8 @@ reasons! {
     NotFound = "not_found", 404, None, None, "Nothing is found here.";
     /// No realm serves this host.
     UnknownHost = "unknown_host", 404, Some(Self::NotFound), None, "This host is not served here.";
+    /// The connection was made for a host of another realm (RFC 9110 section 15.5.20).
+    MisdirectedRequest = "misdirected_request", 421, Some(Self::NotFound), None, "This connection is not for this host.";
     /// No route has this path.
     NoRoute = "no_route", 404, Some(Self::NotFound), None, "Nothing is found here.";
     /// The subject that the request names does not exist.
@@ -263,6 +265,12 @@ impl Reason {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == name)
     }
 
+    /// Whether it says nothing of the request itself: an outage, or a limit that is used up. The same request may be allowed
+    /// a moment later.
+    pub fn is_passing(self) -> bool {
+        self.lineage().any(|reason| matches!(reason, Self::Unavailable | Self::RateLimited))
+    }
+
     /// This reason, its parent, and so on.
     pub fn lineage(self) -> impl Iterator<Item = Self> {
         std::iter::successors(Some(self), |reason| reason.public().parent)
@@ -319,6 +327,8 @@ whys! {
     Checksum = "checksum", "The checksum of the key does not fit.";
     Unknown = "unknown", "There is no such key.";
     Disabled = "disabled", "The key or its client is disabled.";
+    Certificate = "certificate", "The client certificate is nobody's: no client has one of its names.";
+    SharedCertificate = "shared_certificate", "The client certificate has names of several clients.";
     Revoked = "revoked", "The credential was revoked.";
     Replaced = "replaced", "The token was replaced by a newer one.";
     Spent = "spent", "The token could be used once, and was.";
@@ -350,6 +360,7 @@ whys! {
     Host = "host", "The host is missing or malformed.";
     Method = "method", "The method is never served.";
     Framing = "framing", "The message can be read in more than one way.";
+    Flood = "flood", "The connection carried far more control frames or cancelled requests than work.";
     Upgrade = "upgrade", "The upgrade request is not well formed.";
     Connection = "connection", "The connection failed.";
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
+use super::client_ip::TrustedProxies;
 use super::credential::Place;
 use super::dialect::Dialect;
 use super::headers::IdentityHeaders;
@@ -15,7 +16,12 @@ use super::limit::Limiter;
 use super::network::NetworkSet;
 use super::path::PathRules;
 use super::route::{HostTable, OwnedHosts, RouteTable};
+pub use super::upstream::{
+    Balance, Check, ClientIdentity, Ejection, Probe, Protocol, ServerAddress, Timeouts, Upstream, UpstreamServer,
+    UpstreamTls,
+};
 use super::verify::api_key::{ApiKeyForm, DeclaredKeys};
+use super::verify::certificate::DeclaredCertificates;
 use super::verify::jwks::RemoteKeySet;
 use super::verify::jwt::{ClaimPath, Issuer};
 pub use super::verify::{OpaqueForm, OwnTokens};
@@ -34,7 +40,7 @@ pub struct Snapshot {
     /// Hosts that owners of the store brought with them: asked after `hosts`.
     pub owned_hosts: Arc<OwnedHosts>,
     /// Peers whose forwarding headers are believed.
-    pub trusted_proxies: NetworkSet,
+    pub trusted_proxies: TrustedProxies,
     /// Size limits.
     pub sizes: Sizes,
     /// Tolerance for `iat` and `nbf`.
@@ -87,6 +93,8 @@ pub struct Realm {
     pub api_keys: Vec<ApiKeyForm>,
     /// Keys declared in the configuration.
     pub declared: DeclaredKeys,
+    /// Certificates of the clients of the configuration.
+    pub certificates: DeclaredCertificates,
     /// Names of identity headers, and what is stripped.
     pub identity_headers: IdentityHeaders,
     /// Role name to scopes.
@@ -140,6 +148,8 @@ pub struct DeclaredClient {
     pub attributes: serde_json::Map<String, Value>,
     /// Networks; empty = every address.
     pub ip_allowlist: Vec<ipnet::IpNet>,
+    /// Names of its certificates as written.
+    pub certificates: Vec<String>,
     /// Its keys.
     pub keys: Vec<DeclaredKeyView>,
 }
@@ -238,6 +248,8 @@ pub struct Auth {
     pub jwt: bool,
     /// API keys.
     pub api_key: bool,
+    /// The client certificate of the connection, where no other credential is presented.
+    pub mtls: bool,
     /// The realm's own opaque tokens, of this kind: an index into [`OwnTokens::opaque`].
     pub opaque: Option<usize>,
 }
@@ -299,67 +311,6 @@ impl ScopeTemplate {
             ScopePart::Param(n) => params.get(*n).copied().unwrap_or_default(),
             ScopePart::Access => access,
         })
-    }
-}
-
-/// Where requests go.
-#[derive(Debug)]
-pub struct Upstream {
-    /// Name in configuration and labels; a URL's `host:port` where it has no name.
-    pub name: Arc<str>,
-    /// Position in [`Realm::upstreams`].
-    pub index: usize,
-    /// `host:port` of each server; used in turn.
-    pub servers: Vec<ServerAddress>,
-    /// Which `Host` the upstream sees: none = the client's.
-    pub host: Option<Box<str>>,
-    /// Timeouts, complete.
-    pub timeouts: Timeouts,
-    /// TLS to the upstream: server name to check, PEM of the authorities to trust (none = the system's).
-    pub tls: Option<UpstreamTls>,
-}
-
-/// One server of an upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ServerAddress {
-    /// Name or address.
-    pub host: Box<str>,
-    /// Port.
-    pub port: u16,
-}
-
-/// How an upstream is verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UpstreamTls {
-    /// Name in the certificate.
-    pub server_name: Box<str>,
-    /// Authorities to trust instead of the system's, as PEM.
-    pub ca: Option<Arc<[u8]>>,
-}
-
-/// How long is waited; none = the surrounding default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection, TLS included.
-    pub connect: Option<Duration>,
-    /// Between two reads.
-    pub read: Option<Duration>,
-    /// Between two writes.
-    pub write: Option<Duration>,
-    /// An unused connection is kept.
-    pub idle: Option<Duration>,
-}
-
-impl Timeouts {
-    /// These, with `fallback` for what is not set.
-    #[must_use]
-    pub fn or(self, fallback: Self) -> Self {
-        Self {
-            connect: self.connect.or(fallback.connect),
-            read: self.read.or(fallback.read),
-            write: self.write.or(fallback.write),
-            idle: self.idle.or(fallback.idle),
-        }
     }
 }
 

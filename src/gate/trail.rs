@@ -24,7 +24,8 @@ pub struct Trail {
     pub credential: Option<CredentialKind>,
     /// Who proved to be asking.
     pub verified: Option<Arc<super::verify::Verified>>,
-    /// Id of the key that was presented, where it is one, but no longer good.
+    /// Id of the key that was presented, where it is one, but no longer good; fingerprint of a certificate that proves
+    /// nothing here.
     pub spent_key: Option<Arc<str>>,
     /// Issuer that the token is judged by, known before it is verified; not told again of a token known already. See
     /// [`Trail::judged_by`].
@@ -49,6 +50,8 @@ pub struct Trail {
     pub decision: Duration,
     /// Steps for `explain`; none when nobody asks for them.
     pub steps: Option<Vec<Step>>,
+    /// The request is open already: see [`Trail::of_open`].
+    pub open: bool,
 }
 
 /// How a credential was judged.
@@ -102,9 +105,15 @@ impl Trail {
         Self { steps: Some(Vec::new()), ..Self::default() }
     }
 
+    /// A trail of a request that was allowed before, is open, and is judged again: its decision leaves nothing behind, and
+    /// too many failures from its address do not hide what has become of its credential.
+    pub fn of_open() -> Self {
+        Self { open: true, ..Self::default() }
+    }
+
     /// Whether the request is only asked about: nothing may be counted or noted for it.
     pub fn is_rehearsal(&self) -> bool {
-        self.steps.is_some()
+        self.open || self.steps.is_some()
     }
 
     /// Records a step that was passed; `saw` is only made when somebody asks for steps.

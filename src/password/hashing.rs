@@ -1,6 +1,7 @@
 //! The pool in which passwords are hashed: as many at once as half the cores, some more that wait, and no others.
 //!
-//! A hash of now takes 19 MiB, and one seat. So the pool takes seats × 19 MiB at most. Hashes that were made elsewhere
+//! A hash of now takes 19 MiB, and one seat. So the pool takes seats × 19 MiB at most; a thread for each seat sees to it
+//! that no more stays behind, either ([`super::workers`]). Hashes that were made elsewhere
 //! take as many seats as they need times 19 MiB, or all of them: where such were imported that need more than the
 //! whole pool (256 MiB at most), one of them is computed alone.
 
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::Attempted;
 use super::phc::{Phc, Stored};
+use super::workers::Workers;
 
 /// How many may wait for a seat.
 pub const QUEUE: usize = 64;
@@ -43,7 +45,7 @@ pub enum HashFault {
     Malformed,
 }
 
-/// Hashes passwords, off the threads that ask: any thread of a tokio runtime may. Clones share the pool.
+/// Hashes passwords, off the threads that ask. Clones share the pool.
 #[derive(Clone)]
 pub struct Hasher {
     pool: Arc<Pool>,
@@ -51,6 +53,7 @@ pub struct Hasher {
 
 struct Pool {
     seats: Arc<Semaphore>,
+    workers: Workers,
     total: u32,
     waiting: AtomicUsize,
     queue: usize,
@@ -90,6 +93,7 @@ impl Hasher {
         let total = u32::try_from(seats.clamp(1, 1024)).unwrap_or(1);
         let pool = Pool {
             seats: Arc::new(Semaphore::new(seats.clamp(1, 1024))),
+            workers: Workers::new(total),
             total,
             waiting: AtomicUsize::new(0),
             queue,
@@ -149,12 +153,17 @@ impl Hasher {
         let seats = seats.clamp(1, self.pool.total);
         let seat = self.pool.seat(seats).await?;
         let pool = Arc::clone(&self.pool);
-        let working = tokio::task::spawn_blocking(move || {
-            let _seat = seat;
-            let _taken = Taken::new(&pool, usize::try_from(seats).unwrap_or(1));
-            work(&pool)
-        });
-        working.await.map_err(|_| HashFault::Failed)?
+        let (tell, told) = oneshot::channel();
+        self.pool.workers.give(Box::new(move || {
+            let outcome = {
+                let _seat = seat;
+                let _taken = Taken::new(&pool, usize::try_from(seats).unwrap_or(1));
+                work(&pool)
+            };
+            drop(pool);
+            tell.send(outcome).ok(); // nobody may be waiting any more
+        }))?;
+        told.await.map_err(|_| HashFault::Failed)?
     }
 }
 
@@ -356,7 +365,9 @@ mod tests {
             assert_eq!(hasher.pool.seats.available_permits(), 0);
             drop(open);
         });
-        drop(runtime); // waits for what blocks
+        while hasher.pool.seats.available_permits() == 0 {
+            std::thread::yield_now();
+        }
         assert_eq!(hasher.pool.seats.available_permits(), 1);
         assert_eq!(hasher.work().most_seats, 1);
     }

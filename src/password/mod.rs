@@ -7,6 +7,7 @@
 mod hashing;
 mod phc;
 mod scheme;
+mod workers;
 
 use std::fmt;
 use std::sync::Arc;

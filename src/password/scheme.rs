@@ -105,8 +105,8 @@ fn bcrypt_key(password: &[u8]) -> Zeroizing<Vec<u8>> {
     key
 }
 
-/// What argon2 fills, 19 MiB with the parameters of now. It is handed on from one hash to the next: what is given back
-/// to the allocator stays with the thread that had it, and a storm of logins passes through many threads.
+/// What argon2 fills, 19 MiB with the parameters of now. It is handed on from one hash to the next: given back to the
+/// allocator it would be cut up for small things, and the next hash would need another one.
 struct Room {
     blocks: Vec<Block>,
 }

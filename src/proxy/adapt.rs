@@ -68,11 +68,11 @@ pub(super) fn host(header: &RequestHeader) -> Result<Option<&str>, Denial> {
 /// is logged, answered, and told the upstream.
 pub(super) fn adopted_id(headers: &HeaderMap, peer: Option<IpAddr>, live: &Live) -> Option<RequestId> {
     let mut sent = headers.get_all(REQUEST_ID).iter();
-    match (sent.next(), sent.next(), peer) {
-        (Some(id), None, Some(peer)) if live.snapshot.trusted_proxies.contains(peer) => {
+    match (sent.next(), sent.next()) {
+        (Some(id), None) if live.snapshot.trusted_proxies.trusts(peer) => {
             id.to_str().ok().filter(|id| !live.metrics.is_credential(id)).and_then(RequestId::adopt)
         }
-        (_, _, _) => None,
+        (_, _) => None,
     }
 }
 

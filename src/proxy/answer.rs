@@ -1,6 +1,7 @@
 //! Answers of the gateway itself, in the realm's dialect: refusals, and what becomes of faults on the way to the upstream
 //! and back. No answer tells an address, a version or a cause from inside.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,11 +9,13 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use http::{HeaderName, Method};
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
+use super::grpc;
 use crate::gate::dialect::Rendered;
 use crate::gate::outcome::{Denial, Reason, Why};
 
@@ -23,13 +26,15 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const DRAINED: u64 = 64 * 1024;
 /// How long that may take.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
+/// How long it may take to end a connection in order that is broken off: its client may take nothing any more.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// Answers a denial. The connection stays open unless what follows on it is in doubt.
 ///
 /// # Errors
 /// The client could not be written to.
 pub(super) async fn refuse(session: &mut Session, exchange: &mut Exchange, denial: &Denial) -> Result<()> {
-    let rendered = render(exchange, denial);
+    let rendered = render(session, exchange, denial);
     let doubtful = denial.why == Some(Why::Framing) || denial.reason == Reason::Internal;
     settle_body(session, doubtful);
     write(session, rendered).await
@@ -48,12 +53,21 @@ pub(super) async fn give(session: &mut Session, rendered: Rendered) -> Result<()
 /// The engine closes the connection afterwards.
 pub(super) async fn fail(session: &mut Session, exchange: &mut Exchange, error: &Error) -> FailToProxy {
     let silent = FailToProxy { error_code: 0, can_reuse_downstream: false };
-    let Some(denial) = classify(error) else { return silent };
+    let over = exchange.over().cloned();
+    let ended = over.is_some();
+    let Some(denial) = over.or_else(|| classify(error)) else { return silent };
     if session.response_written().is_some_and(|sent| !sent.status.is_informational() || sent.status == 101) {
         exchange.refused(&denial);
+        if ended {
+            exchange.record(session, true);
+            let shutdown = session.as_downstream_mut().shutdown();
+            if tokio::time::timeout(LAST_WORDS, shutdown).await.is_err() {
+                tracing::debug!("a client did not take the end of what was broken off");
+            }
+        }
         return silent;
     }
-    let rendered = render(exchange, &denial);
+    let rendered = render(session, exchange, &denial);
     let error_code = rendered.status;
     session.set_keepalive(None);
     match write(session, rendered).await {
@@ -75,13 +89,19 @@ fn classify(error: &Error) -> Option<Denial> {
         (ErrorSource::Upstream, T::ConnectTimedout | T::TLSHandshakeTimedout | T::ReadTimedout | T::WriteTimedout) => {
             Denial::because(Reason::UpstreamTimeout, Why::Connection)
         }
+        (ErrorSource::Upstream, T::ReadError) if cause(error) == Some(ErrorKind::TimedOut) => {
+            Denial::because(Reason::UpstreamTimeout, Why::Connection)
+        }
         (ErrorSource::Upstream, _) => Denial::because(Reason::UpstreamUnavailable, Why::Connection),
-        (ErrorSource::Downstream, T::ReadError) if malformed(error) => {
+        // The front door could not read it (`front_door::window`).
+        (ErrorSource::Downstream, T::ReadError) if cause(error) == Some(ErrorKind::InvalidData) => {
             Denial::because(Reason::BadRequest, Why::Framing)
         }
-        (ErrorSource::Downstream, T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed) => {
-            return None;
-        }
+        (
+            ErrorSource::Downstream,
+            // Over HTTP/2 a client that leaves resets its stream.
+            T::ReadError | T::WriteError | T::WriteTimedout | T::ConnectionClosed | T::H2Error,
+        ) => return None,
         (ErrorSource::Downstream, T::ReadTimedout) => Denial::new(Reason::RequestTimeout),
         (ErrorSource::Downstream, _) => Denial::because(Reason::BadRequest, Why::Framing),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Denial::new(Reason::Internal),
@@ -89,23 +109,31 @@ fn classify(error: &Error) -> Option<Denial> {
     Some(denial)
 }
 
-/// Whether reading failed because of what was read (`front_door::window`), and not because of the connection.
-fn malformed(error: &Error) -> bool {
-    let cause = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>());
-    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
+/// What the connection itself said.
+fn cause(error: &Error) -> Option<ErrorKind> {
+    error.cause.as_ref().and_then(|cause| cause.downcast_ref::<std::io::Error>()).map(std::io::Error::kind)
 }
 
-fn render(exchange: &mut Exchange, denial: &Denial) -> Rendered {
+fn render(session: &Session, exchange: &mut Exchange, denial: &Denial) -> Rendered {
     exchange.refused(denial);
     let standard = exchange.trail.route.as_ref().is_some_and(|route| route.standard);
     let realm = exchange.trail.realm.as_ref();
     let of_realm = realm.map(|realm| if standard { &realm.oauth_dialect } else { &realm.dialect });
     let dialect = Arc::clone(of_realm.unwrap_or(&exchange.live.snapshot.dialect));
-    dialect.render(denial, exchange.id())
+    let rendered = dialect.render(denial, exchange.id());
+    if !grpc::asked(session.req_header()) {
+        return rendered;
+    }
+    exchange.told_as(rendered.status);
+    grpc::refusal(denial, rendered)
 }
 
 /// Decides what becomes of a body that nobody will read, and with it whether the connection is kept.
 fn settle_body(session: &mut Session, doubtful: bool) {
+    if session.is_http2() {
+        // The stream ends, and nothing else: the engine tells the client to send no more of its body.
+        return;
+    }
     let doubtful = doubtful || session.is_upgrade_req();
     let drainable = session.is_body_done() || {
         let headers = &session.req_header().headers;
@@ -126,6 +154,12 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
     let mut header = ResponseHeader::build(rendered.status, Some(rendered.headers.len() + 3))?;
     for (name, value) in rendered.headers {
         header.append_header(name, value)?;
+    }
+    if rendered.body.is_empty()
+        && let ServerSession::H2(stream) = session.as_downstream_mut()
+    {
+        // Its head is all of it: a gRPC client takes no other for an answer of trailers only.
+        return stream.write_response_header(Box::new(header), true).map_err(|error| error.into_down());
     }
     // RFC 9110 section 8.6: a 204 has none.
     if rendered.status != 204 {
@@ -209,8 +243,13 @@ mod tests {
 
     #[test]
     fn a_client_that_leaves_is_no_fault_of_the_upstream() {
-        for kind in [ErrorType::ReadError, ErrorType::WriteError, ErrorType::ConnectionClosed, ErrorType::WriteTimedout]
-        {
+        for kind in [
+            ErrorType::ReadError,
+            ErrorType::WriteError,
+            ErrorType::ConnectionClosed,
+            ErrorType::WriteTimedout,
+            ErrorType::H2Error,
+        ] {
             assert_eq!(classify(&Error::new_down(kind.clone())), None, "{kind:?}");
         }
     }

@@ -16,6 +16,8 @@ pub(super) struct Pace {
     begun: Stopwatch,
     pause: Duration,
     total: Duration,
+    /// When the last part came, after `begun`.
+    heard: Duration,
 }
 
 impl Pace {
@@ -24,12 +26,19 @@ impl Pace {
         let total = timeouts.write.unwrap_or(PAUSE);
         // The wait for the upstream's answer runs meanwhile. A little less, so that it is the client who is called slow.
         let answer = timeouts.read.unwrap_or(PAUSE);
-        Self { begun, pause: total.min(answer.saturating_sub(answer / 8)), total }
+        Self { begun, pause: total.min(answer.saturating_sub(answer / 8)), total, heard: Duration::ZERO }
     }
 
     /// How long the next part may take after `bytes` of the body; none when the client has been too slow.
-    pub(super) fn next(self, bytes: u64) -> Option<Duration> {
-        self.after(self.begun.elapsed(), bytes)
+    pub(super) fn next(&mut self, bytes: u64) -> Option<Duration> {
+        self.heard = self.begun.elapsed();
+        self.after(self.heard, bytes)
+    }
+
+    /// Whether the client has been silent for too long. The engine bounds a pause itself, but not over HTTP/2: there the
+    /// upstream's patience ends first, and this tells whose fault it is.
+    pub(super) fn is_silent(self) -> bool {
+        self.pause <= self.begun.elapsed().saturating_sub(self.heard)
     }
 
     fn after(self, elapsed: Duration, bytes: u64) -> Option<Duration> {

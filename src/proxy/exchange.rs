@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::USER_AGENT;
+use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora::proxy::Session;
-use pingora::{ErrorType, OkOrErr, Result};
+use pingora::{Error, ErrorType, OkOrErr, Result};
 
 use super::body::Pace;
 use super::front_door::Window;
-use super::upstream::Server;
+use super::upstream::{Agreed, Call, Chosen, Flight, Seat};
+use super::vigil::{self, Vigil, Watched};
 use super::{Gateway, Live, adapt};
 use crate::clock::{Stopwatch, UnixMillis};
 use crate::gate::outcome::{Denial, Permit, Reason, Why};
-use crate::gate::policy::Timeouts;
+use crate::gate::policy::{Ejection, Timeouts};
 use crate::gate::request::{Handshake, RequestId};
 use crate::gate::trail::Trail;
 use crate::telemetry::{Ending, Outcome};
@@ -38,12 +40,22 @@ pub struct Exchange {
     pub(super) pace: Option<Pace>,
     /// Interim answers (1xx) so far.
     pub(super) interim: u8,
-    /// The server that was tried last.
-    pub(super) server: Option<Arc<Server>>,
+    /// Its place among those on their way to the upstream.
+    pub(super) seat: Option<Seat>,
+    /// The server that was tried last, where this is on its way to.
+    pub(super) flight: Option<Flight>,
+    /// The servers that were tried, as bits.
+    tried: u64,
+    /// Whether the last one's answer was a good one; none as long as nobody knows.
+    good: Option<bool>,
+    /// Whether there is a tunnel.
+    pub(super) agreed: Option<Agreed>,
+    vigil: Option<Vigil>,
     id: Option<RequestId>,
     arrived: Option<Stopwatch>,
     upstream: Option<Stopwatch>,
     answered: Option<Duration>,
+    told: Option<u16>,
     recorded: bool,
 }
 
@@ -60,19 +72,24 @@ impl Exchange {
             tries: 0,
             pace: None,
             interim: 0,
-            server: None,
+            seat: None,
+            flight: None,
+            tried: 0,
+            good: None,
+            agreed: None,
+            vigil: None,
             id: None,
             arrived: None,
             upstream: None,
             answered: None,
+            told: None,
             recorded: false,
         }
     }
 
     /// Takes from the connection what it knows.
     pub(super) fn meet(&mut self, session: &Session) {
-        let window = session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>());
-        self.arrived = Some(window.map_or_else(Stopwatch::start, Window::arrived));
+        self.arrived = Some(window(session).map_or_else(Stopwatch::start, Window::arrived));
         self.handshake = adapt::handshake(session);
         self.trail.peer_ip = adapt::peer(session).map(|peer| peer.ip());
         self.id = adapt::adopted_id(&session.req_header().headers, self.trail.peer_ip, &self.live);
@@ -101,17 +118,127 @@ impl Exchange {
         self.trail.why = denial.why;
     }
 
+    /// The client is told in other words than the status `status`, which is nevertheless what is written down.
+    pub(super) fn told_as(&mut self, status: u16) {
+        self.told = Some(status);
+    }
+
     /// The gateway has answered itself; whom it is about, where only that tells.
     pub(super) fn granted(&mut self, subject: Option<&str>) {
         self.trail.granted = Some(subject.map(Box::from));
     }
 
+    /// What the choice of a server depends on.
+    pub(super) fn call(&mut self, timeouts: Timeouts, tunnel: bool) -> Call {
+        let tunnel = tunnel.then(|| self.agreed.get_or_insert_default().clone());
+        Call { timeouts, now: self.at, client: self.trail.client_ip, tried: self.tried, tunnel }
+    }
+
     /// Another try at an upstream begins. Returns the time that the client has for its body, since the first.
-    pub(super) fn try_upstream(&mut self, server: &Arc<Server>, timeouts: Timeouts) -> Pace {
+    pub(super) fn try_upstream(&mut self, chosen: &Chosen<'_>, timeouts: Timeouts) -> Pace {
         self.tries = self.tries.saturating_add(1);
-        self.server = Some(Arc::clone(server));
+        self.tried |= chosen.bit;
+        self.good = None;
+        self.flight = Some(Flight::to(chosen.member));
         let begun = *self.upstream.get_or_insert_with(Stopwatch::start);
         *self.pace.get_or_insert_with(|| Pace::new(timeouts, begun))
+    }
+
+    /// The upstream's answer begins. `endless`: nobody can tell how long it will go on.
+    ///
+    /// # Errors
+    /// The exchange is over.
+    pub(super) async fn answer_begins(&mut self, session: &Session, endless: bool) -> Result<()> {
+        if self.vigil.is_none() && self.is_late() {
+            // Nothing of the answer was seen yet: it waits for the look.
+            let watched = self.watched(session)?;
+            self.vigil = Some(Vigil::look_and_keep(watched).await);
+        } else if self.vigil.is_none() && endless {
+            self.vigil = Some(Vigil::keep(self.watched(session)?));
+        }
+        self.go_on()?;
+        self.arm(session);
+        Ok(())
+    }
+
+    /// A part of the request or of the answer passes.
+    ///
+    /// # Errors
+    /// The exchange is over.
+    pub(super) fn part_passes(&mut self, session: &Session, of_answer: bool) -> Result<()> {
+        if self.vigil.is_none() && self.is_late() {
+            self.vigil = Some(Vigil::keep_late(self.watched(session)?));
+            if of_answer {
+                self.arm(session);
+            }
+        }
+        self.go_on()
+    }
+
+    fn is_late(&self) -> bool {
+        self.arrived.is_some_and(|arrived| arrived.elapsed() >= vigil::PERIOD)
+    }
+
+    fn watched(&self, session: &Session) -> Result<Watched> {
+        let (header, peer) = (session.req_header(), self.trail.peer_ip);
+        Ok(Watched::new(&self.gateway, header, self.permit()?, peer, self.handshake.as_ref()))
+    }
+
+    /// Why the exchange is over before its end; none when it is not.
+    pub(super) fn over(&self) -> Option<&Denial> {
+        self.vigil.as_ref()?.end().verdict()
+    }
+
+    /// Has the connection itself broken off when the exchange is over. Not before an answer has begun: it could still be
+    /// a refusal.
+    fn arm(&self, session: &Session) {
+        if let (Some(vigil), Some(window)) = (&self.vigil, window(session)) {
+            window.ends_with(vigil.end());
+        }
+    }
+
+    fn go_on(&self) -> Result<()> {
+        match self.over() {
+            Some(_) => Error::err_down(ErrorType::ConnectionClosed),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the upstream may be tried once more, as far as times and tries go. A client does not wait for ever.
+    pub(super) fn has_tries_left(&self) -> bool {
+        let upstream = self.permit.as_ref().and_then(|permit| permit.route().upstream.as_ref());
+        let patience = self.timeouts().ok().and_then(|timeouts| timeouts.read).unwrap_or_default();
+        upstream.is_some_and(|upstream| self.tries <= upstream.retries)
+            && self.upstream.is_none_or(|begun| begun.elapsed() < patience)
+    }
+
+    /// The server has failed the request.
+    pub(super) fn failed(&mut self) {
+        self.good = Some(false);
+        if let (Some(flight), Some(ejection)) = (&self.flight, self.ejection()) {
+            flight.member().failed(self.gateway.clock.now(), ejection);
+        }
+    }
+
+    /// The server has begun to answer with this status.
+    pub(super) fn answered(&mut self, status: u16) {
+        let bad = self.ejection().is_some_and(|ejection| ejection.statuses.contains(&status));
+        if bad {
+            self.failed();
+        } else {
+            self.good = Some(true);
+        }
+    }
+
+    fn ejection(&self) -> Option<&Ejection> {
+        self.permit.as_ref()?.route().upstream.as_ref()?.ejection.as_ref()
+    }
+
+    /// This address of the server could not be connected to.
+    pub(super) fn avoid(&self, address: &PeerAddress) {
+        if let Some(flight) = &self.flight {
+            flight.member().server().avoid(address, self.gateway.clock.now());
+        }
     }
 
     /// The upstream's answer has ended.
@@ -123,12 +250,19 @@ impl Exchange {
     pub(super) fn record(&mut self, session: &Session, broken: bool) {
         let header = session.req_header();
         let target = adapt::target(header).unwrap_or_default();
-        let status = session.response_written().map_or(0, |response| response.status.as_u16());
-        if broken && self.trail.reason.is_none() {
+        let status = session.response_written().map_or(0, |response| self.told.unwrap_or(response.status.as_u16()));
+        let ended = self.over().filter(|_| broken).map(|denial| (denial.reason, denial.why));
+        if let Some((reason, why)) = ended {
+            (self.trail.reason, self.trail.why) = (Some(reason), why);
+        } else if broken && self.trail.reason.is_none() {
             self.trail.why.get_or_insert(Why::Connection);
+        }
+        if let (Some(true), false, Some(flight), Some(ejection)) = (self.good, broken, &self.flight, self.ejection()) {
+            flight.member().succeeded(|| self.gateway.clock.now(), ejection);
         }
         let facts = Facts {
             outcome: match outcome(self.trail.reason, broken) {
+                _ if ended.is_some() => Outcome::Ended,
                 Outcome::Forwarded if self.trail.granted.is_some() => Outcome::Granted,
                 outcome => outcome,
             },
@@ -157,7 +291,7 @@ impl Exchange {
             status: facts.status,
             method: facts.method,
             path: facts.path,
-            server: self.server.as_deref().map(Server::label),
+            server: self.flight.as_ref().map(|flight| flight.member().label()),
             bytes_in: facts.bytes_in,
             bytes_out: facts.bytes_out,
             duration: self.arrived.map(Stopwatch::elapsed).unwrap_or_default(),
@@ -167,6 +301,8 @@ impl Exchange {
             peer: facts.peer,
         };
         self.gateway.telemetry.record(&self.live.metrics, &ending);
+        // What is left of the request is between the client and the gateway.
+        (self.flight, self.seat) = (None, None);
     }
 }
 
@@ -200,6 +336,11 @@ struct Facts<'a> {
     http_version: &'static str,
     user_agent: Option<&'a str>,
     peer: Option<std::net::SocketAddr>,
+}
+
+/// The view of the request on its connection; none of HTTP/2.
+fn window(session: &Session) -> Option<&Window> {
+    session.stream().and_then(|stream| (**stream).as_any().downcast_ref::<Window>())
 }
 
 /// A request that the gate refused is denied; what broke on the way there or back is an error.

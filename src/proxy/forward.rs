@@ -1,8 +1,9 @@
 //! The two heads that pass through: the request's on its way to the upstream, the answer's on its way back.
 
-use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, PROXY_AUTHENTICATE};
+use http::header::{PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
@@ -10,6 +11,7 @@ use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::adapt;
 use super::exchange::Exchange;
+use super::upstream::fault;
 use crate::gate::headers::{self, Forwarding};
 use crate::gate::limit::Quota;
 
@@ -33,7 +35,13 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
     // no case (RFC 9110 section 5.1).
     let mut parts = Parts::from(std::mem::replace(upstream, RequestHeader::from(Request::new(()).into_parts().0)));
     headers::apply(permit, &forwarding, &mut parts.headers).or_err(ErrorType::InternalError, "too many fields")?;
-    if received.version == Version::HTTP_10 {
+    if received.version == Version::HTTP_2 {
+        // On the way from HTTP/2 to HTTP/2 the engine leaves them: they are for this gateway, which has no use for them.
+        for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRAILER] {
+            parts.headers.remove(name);
+        }
+    }
+    if received.version != Version::HTTP_11 {
         // Nobody would pass the 100 on (RFC 9110 section 10.1.1).
         parts.headers.remove(EXPECT);
     }
@@ -53,7 +61,11 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
 ///
 /// # Errors
 /// It cannot be passed on without doubt.
-pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exchange: &mut Exchange) -> Result<()> {
+pub(super) async fn response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    exchange: &mut Exchange,
+) -> Result<()> {
     let fault = || Error::err_up(ErrorType::InvalidHTTPHeader);
     let switching = response.status == StatusCode::SWITCHING_PROTOCOLS;
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
@@ -85,13 +97,32 @@ pub(super) fn response(session: &mut Session, response: &mut ResponseHeader, exc
         response.insert_header(name, value)?;
     }
     if switching {
-        // A tunnel in which only the upstream speaks is no slow client; the upstream's read timeout bounds it.
+        // A tunnel in which only the upstream speaks is no slow client; the time for a silent one bounds it.
         session.set_read_timeout(None);
+        if let Some(agreed) = &exchange.agreed {
+            agreed.set();
+        }
     }
     if session.req_header().version == Version::HTTP_10 && response.headers.contains_key(TRANSFER_ENCODING) {
         // HTTP/1.0 knows no chunks: the body ends with the connection.
         response.remove_header(&TRANSFER_ENCODING);
         session.set_keepalive(None);
+    }
+    exchange.answer_begins(session, switching || is_stream_of_events(response)).await
+}
+
+fn is_stream_of_events(response: &ResponseHeader) -> bool {
+    const TYPE: &[u8] = b"text/event-stream";
+    let kind = response.headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..TYPE.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(TYPE))
+}
+
+/// Makes the trailers of the upstream's answer what the client may see.
+pub(super) fn trailers(trailers: &mut HeaderMap, exchange: &Exchange) -> Result<()> {
+    let identity = &exchange.permit()?.realm().identity_headers;
+    let ours: Vec<HeaderName> = trailers.keys().filter(|name| identity.owns(name.as_str())).cloned().collect();
+    for name in &ours {
+        trailers.remove(name);
     }
     Ok(())
 }
@@ -112,15 +143,18 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
 
 /// Tells the operator which server failed and how. The engine's own text is left out: it may quote what was received.
 pub(super) fn log_fault(exchange: &mut Exchange, peer: &HttpPeer, error: &Error) {
-    let Some(server) = exchange.server.clone() else { return };
-    let Some(withheld) = server.complain(exchange.at) else { return };
-    let upstream = exchange.permit.as_ref().and_then(|permit| permit.route().upstream.clone());
+    let at = exchange.at;
+    let Some(withheld) = exchange.flight.as_ref().and_then(|flight| flight.member().server().complain(at)) else {
+        return;
+    };
+    let request_id = exchange.id().clone();
+    let upstream = exchange.permit.as_ref().and_then(|permit| permit.route().upstream.as_ref());
     tracing::warn!(
-        request_id = exchange.id().as_str(),
-        upstream = upstream.as_deref().map(|upstream| &*upstream.name),
-        server = server.label(),
+        request_id = request_id.as_str(),
+        upstream = upstream.map(|upstream| &*upstream.name),
+        server = exchange.flight.as_ref().map(|flight| flight.member().label()),
         address = %peer._address,
-        fault = error.reason_str(),
+        fault = fault::of(error),
         withheld,
         "an upstream failed"
     );

@@ -8,8 +8,10 @@ mod exchange;
 mod forward;
 pub mod front_door;
 mod grant;
+mod grpc;
 mod guard;
 pub mod upstream;
+mod vigil;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +19,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::Version;
+use http::{HeaderMap, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
 use crate::clock::Clock;
 use crate::gate::Gate;
@@ -33,8 +35,8 @@ use crate::tokens::policy::Issuing;
 use exchange::Exchange;
 use upstream::{Resolver, Upstreams};
 
-/// How often an upstream is asked at most: once, and once more where nothing can have been executed twice.
-const TRIES: u8 = 2;
+/// When a client may come again whose request was one too many for an upstream.
+const SOON: Duration = Duration::from_secs(1);
 /// A client that takes nothing of an answer for this long is gone.
 const CLIENT_TAKES_NOTHING: Duration = Duration::from_secs(60);
 
@@ -83,7 +85,7 @@ pub struct Forwarder(pub Arc<Gateway>);
 impl Forwarder {
     /// Asks the gate, then what only the edge can know.
     async fn judge(&self, session: &mut Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
-        let Exchange { live, trail, at, handshake, .. } = exchange;
+        let Exchange { live, trail, at, handshake, seat, .. } = exchange;
         let header = session.req_header();
         let request = adapt::view(header, trail.peer_ip, handshake.as_deref(), *at)?;
         let permit = self.0.gate.decide(&live.snapshot, &request, trail).await?;
@@ -91,9 +93,11 @@ impl Forwarder {
         if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {
             return Err(Denial::new(Reason::PayloadTooLarge));
         }
-        let forwarded = permit.route().grant.is_none();
-        if forwarded && !live.upstreams.of(&permit).is_some_and(upstream::Target::reachable) {
-            return Err(Denial::new(Reason::UpstreamUnavailable));
+        if permit.route().grant.is_none() {
+            let reachable = live.upstreams.of(&permit).filter(|target| target.reachable());
+            let target = reachable.ok_or(Denial::new(Reason::UpstreamUnavailable))?;
+            let full = || Denial { retry_after: Some(SOON), ..Reason::Overloaded.into() };
+            *seat = Some(target.seat().ok_or_else(full)?);
         }
         Ok(permit)
     }
@@ -137,14 +141,12 @@ impl ProxyHttp for Forwarder {
         let live = Arc::clone(&exchange.live);
         let timeouts = exchange.timeouts()?;
         let tunnel = adapt::wants_websocket(session.req_header()) == Ok(true);
-        let next = live.upstreams.of(exchange.permit()?).and_then(|target| match tunnel {
-            true => target.next_tunnel(timeouts, exchange.at),
-            false => target.next(timeouts, exchange.at),
-        });
-        let Some((server, peer)) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
-        let pace = exchange.try_upstream(server, timeouts);
+        let call = exchange.call(timeouts, tunnel);
+        let next = live.upstreams.of(exchange.permit()?).and_then(|target| target.next(call));
+        let Some(chosen) = next else { return Err(Error::new_up(ErrorType::ConnectNoRoute)) };
+        let mut pace = exchange.try_upstream(&chosen, timeouts);
         session.set_read_timeout(Some(pace.next(0).unwrap_or_default()));
-        Ok(peer)
+        Ok(chosen.peer)
     }
 
     async fn upstream_request_filter(
@@ -170,11 +172,11 @@ impl ProxyHttp for Forwarder {
         if bytes > exchange.permit()?.route().max_body {
             return Error::err_down(ErrorType::HTTPStatus(413));
         }
-        if let Some(pace) = exchange.pace.filter(|_| !end) {
+        if let Some(pace) = exchange.pace.as_mut().filter(|_| !end) {
             let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };
             session.set_read_timeout(Some(patience));
         }
-        Ok(())
+        exchange.part_passes(session, false)
     }
 
     async fn response_filter(
@@ -183,12 +185,16 @@ impl ProxyHttp for Forwarder {
         response: &mut ResponseHeader,
         exchange: &mut Exchange,
     ) -> Result<()> {
-        forward::response(session, response, exchange)
+        forward::response(session, response, exchange).await?;
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+            exchange.answered(response.status.as_u16());
+        }
+        Ok(())
     }
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _body: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
@@ -196,6 +202,18 @@ impl ProxyHttp for Forwarder {
         if end {
             exchange.upstream_ended();
         }
+        exchange.part_passes(session, true)?;
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        trailers: &mut HeaderMap,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Bytes>> {
+        forward::trailers(trailers, exchange)?;
+        exchange.upstream_ended();
         Ok(None)
     }
 
@@ -207,17 +225,17 @@ impl ProxyHttp for Forwarder {
         exchange: &mut Exchange,
         mut error: Box<Error>,
     ) -> Box<Error> {
-        if let (Some(server), Some(address)) = (&exchange.server, peer._address.as_inet()) {
-            server.avoid(*address, exchange.at);
-        }
+        exchange.avoid(&peer._address);
+        exchange.failed();
         forward::log_fault(exchange, peer, &error);
-        error.set_retry(exchange.tries < TRIES);
+        error.set_retry(exchange.has_tries_left());
         error
     }
 
-    /// Asked again only when the connection had been used before and was found dead, the request changes nothing (RFC 9110
-    /// section 9.2.1) and has no body, and the client has seen nothing. PUT and DELETE could be asked again too, but the
-    /// client would be told the outcome of the second.
+    /// Asked again only when the client has seen nothing, nothing of a body is lost, and either the server says that it did
+    /// nothing with the request (HTTP/2: GOAWAY, REFUSED_STREAM; RFC 9113 section 8.7), or the connection had been used
+    /// before and was found dead, and the request changes nothing (RFC 9110 section 9.2.1) and has no body. PUT and DELETE
+    /// could be asked again too, but the client would be told the outcome of the second.
     fn error_while_proxy(
         &self,
         peer: &HttpPeer,
@@ -226,15 +244,22 @@ impl ProxyHttp for Forwarder {
         exchange: &mut Exchange,
         reused: bool,
     ) -> Box<Error> {
+        let untouched = matches!(error.retry, RetryType::Decided(true));
         error.retry.decide_reuse(reused);
-        let repeatable = session.req_header().method.is_safe()
-            && session.is_body_empty()
+        let waited = (error.esource(), error.etype()) == (&ErrorSource::Upstream, &ErrorType::ReadTimedout);
+        if waited && !session.is_body_done() && exchange.pace.is_some_and(body::Pace::is_silent) {
+            error.as_down();
+        }
+        let harmless = session.req_header().method.is_safe() && session.is_body_empty();
+        let repeatable = (untouched || harmless)
+            && session.body_bytes_read() == 0
             && session.response_written().is_none()
-            && exchange.tries < TRIES;
+            && exchange.has_tries_left();
         if !repeatable {
             error.set_retry(false);
         }
         if *error.esource() == ErrorSource::Upstream && !error.retry() {
+            exchange.failed();
             forward::log_fault(exchange, peer, &error);
         }
         error

@@ -16,7 +16,8 @@ use crate::config::{Attempt, Config, Problem, Problems, Settings, SourceFile};
 use crate::gate::policy::Snapshot;
 use crate::proxy::{Gateway, Live};
 use crate::store::StoreSettings;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{ShownCertificate, Telemetry};
+use crate::tls::{InForce, Listeners};
 use crate::tokens::policy::Issuing;
 use watch::Watch;
 
@@ -42,6 +43,7 @@ pub type Prepare = Box<dyn Fn(Snapshot, Arc<Issuing>, &Telemetry) -> Live + Send
 pub struct Reloader {
     gateway: Arc<Gateway>,
     settings: Settings,
+    tls: Arc<Listeners<Arc<InForce>>>,
     source: Option<Source>,
     prepare: Prepare,
     in_force: Vec<Arc<Notify>>,
@@ -56,11 +58,12 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// A reloader for `gateway`, which was started with `settings` from `files`. Without a source only
+    /// A reloader for `gateway`, which was started with `settings` and `tls` from `files`. Without a source only
     /// [`Reloader::apply`] changes anything. All of `in_force` are notified whenever another snapshot is.
     pub fn new(
         gateway: Arc<Gateway>,
         settings: Settings,
+        tls: Arc<Listeners<Arc<InForce>>>,
         files: &[SourceFile],
         source: Option<Source>,
         prepare: Prepare,
@@ -70,7 +73,9 @@ impl Reloader {
             Some(source) => Watch::new(source.path.clone(), files),
             None => Watch::new(PathBuf::new(), &[]),
         };
-        Self { gateway, settings, source, prepare, in_force, watch: Mutex::new(watch) }
+        let reloader = Self { gateway, settings, tls, source, prepare, in_force, watch: Mutex::new(watch) };
+        reloader.show_certificates();
+        reloader
     }
 
     /// Loads the configuration, changed or not, and puts it in force. Blocks for as long as that takes, so it is nothing
@@ -123,12 +128,17 @@ impl Reloader {
     /// Puts in force what was loaded, or not; counts and tells either.
     fn conclude(&self, loaded: Result<Config, Problems>) -> Result<u64, Problems> {
         let checked = loaded.and_then(|config| {
-            let changed = restart_only_changes(&self.settings, &config.settings);
+            let mut changed = restart_only_changes(&self.settings, &config.settings);
+            if changed.is_empty() {
+                changed = self.tls.restart_only_changes(&config.tls);
+            }
             if changed.is_empty() { Ok(config) } else { Err(restart_needed(&config, &changed)) }
         });
         match checked {
             Ok(config) => {
                 let generation = self.put_in_force(config.snapshot, config.issuing);
+                self.tls.replace(config.tls);
+                self.show_certificates();
                 self.gateway.telemetry.reloaded(self.gateway.clock.now());
                 tracing::info!(generation, "the configuration was reloaded");
                 log_warnings(&config.warnings);
@@ -147,6 +157,12 @@ impl Reloader {
                 Err(problems)
             }
         }
+    }
+
+    /// Tells operators when they need other certificates.
+    fn show_certificates(&self) {
+        let shown = |(listener, certificate, not_after)| ShownCertificate { listener, certificate, not_after };
+        self.gateway.telemetry.certificates_shown(self.tls.expiries().into_iter().map(shown).collect());
     }
 
     fn put_in_force(&self, mut snapshot: Snapshot, issuing: Issuing) -> u64 {
@@ -174,10 +190,14 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let Settings {
         listen,
         threads,
+        max_connections,
+        max_connections_per_address,
         header_timeout,
+        handshake_timeout,
         idle_timeout,
         shutdown_delay,
         shutdown_grace,
+        upgrade_socket,
         admin_listen,
         log,
         cache_tokens,
@@ -187,10 +207,14 @@ fn restart_only_changes(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let same = [
         ("server.listen", *listen == new.listen),
         ("server.threads", *threads == new.threads),
+        ("server.max_connections", *max_connections == new.max_connections),
+        ("server.max_connections_per_address", *max_connections_per_address == new.max_connections_per_address),
         ("server.header_timeout", *header_timeout == new.header_timeout),
+        ("server.handshake_timeout", *handshake_timeout == new.handshake_timeout),
         ("server.idle_timeout", *idle_timeout == new.idle_timeout),
         ("server.shutdown_delay", *shutdown_delay == new.shutdown_delay),
         ("server.shutdown_grace", *shutdown_grace == new.shutdown_grace),
+        ("server.upgrade_socket", *upgrade_socket == new.upgrade_socket),
         ("admin.listen", *admin_listen == new.admin_listen),
         ("log.format", log.json == new.log.json),
         ("log.level", log.level == new.log.level),
@@ -233,20 +257,30 @@ fn problem(file: PathBuf, key: &str, text: &str) -> Problems {
 mod tests {
     use std::time::Duration;
 
+    use std::net::SocketAddr;
+
     use super::*;
-    use crate::config::LogSettings;
+    use crate::config::{ListenerSettings, LogSettings};
     use crate::secret::Secret;
     use crate::store::Location;
 
     fn settings() -> Settings {
         Settings {
-            listen: vec![([0, 0, 0, 0], 8080).into()],
+            listen: vec![ListenerSettings {
+                address: SocketAddr::from(([0, 0, 0, 0], 8080)).into(),
+                proxy_protocol: false,
+                http2: false,
+            }],
             threads: 0,
+            max_connections: 1000,
+            max_connections_per_address: 0,
             header_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             shutdown_delay: Duration::ZERO,
             shutdown_grace: Duration::from_secs(10),
-            admin_listen: ([127, 0, 0, 1], 9901).into(),
+            upgrade_socket: PathBuf::from("a.sock"),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9901)).into(),
             log: LogSettings { json: true, level: "info".into(), access: true },
             cache_tokens: 1 << 26,
             cache_keys: 1 << 26,
@@ -271,11 +305,15 @@ mod tests {
         let other = Settings {
             listen: Vec::new(),
             threads: 1,
+            max_connections: 1,
+            max_connections_per_address: 1,
             header_timeout: Duration::ZERO,
+            handshake_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             shutdown_delay: Duration::from_secs(1),
             shutdown_grace: Duration::ZERO,
-            admin_listen: ([127, 0, 0, 1], 9902).into(),
+            upgrade_socket: PathBuf::from("b.sock"),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 9902)).into(),
             log: LogSettings { json: false, level: "debug".into(), access: false },
             cache_tokens: 0,
             cache_keys: 0,
@@ -286,10 +324,14 @@ mod tests {
             [
                 "server.listen",
                 "server.threads",
+                "server.max_connections",
+                "server.max_connections_per_address",
                 "server.header_timeout",
+                "server.handshake_timeout",
                 "server.idle_timeout",
                 "server.shutdown_delay",
                 "server.shutdown_grace",
+                "server.upgrade_socket",
                 "admin.listen",
                 "log.format",
                 "log.level",

@@ -18,7 +18,7 @@ use super::shutdown::{arrival, listen_for};
 use super::{Health, issuing};
 use crate::clock::Clock;
 use crate::gate::verify::jwks::{self, Fetch};
-use crate::proxy::upstream::Resolver;
+use crate::proxy::upstream::{Checks, Resolver};
 use crate::proxy::{Gateway, Live};
 use crate::reload::{Prepare, Reloader};
 use crate::store::Store;
@@ -33,6 +33,7 @@ pub(super) struct Control {
     /// Notified when a reload has put another snapshot in force.
     pub(super) in_force: Arc<Notify>,
     pub(super) resolver: Arc<Resolver>,
+    pub(super) checks: Arc<Checks>,
     pub(super) reloader: Arc<Reloader>,
     pub(super) watch_every: Option<Duration>,
     pub(super) signals: bool,
@@ -54,8 +55,17 @@ impl BackgroundService for Control {
             tokio::join!(
                 keep_running("key sets", || self.keep_key_sets()),
                 keep_running("names", || self.keep_names()),
-                keep_running("files", || watch_files(Arc::clone(&self.reloader), self.watch_every)),
-                keep_running("SIGHUP", || obey_hangups(Arc::clone(&self.reloader), self.signals)),
+                keep_running("health checks", || self.keep_checks()),
+                keep_running("files", || watch_files(
+                    Arc::clone(&self.reloader),
+                    self.watch_every,
+                    Arc::clone(&self.health)
+                )),
+                keep_running("SIGHUP", || obey_hangups(
+                    Arc::clone(&self.reloader),
+                    self.signals,
+                    Arc::clone(&self.health)
+                )),
             )
         };
         let stop = async {
@@ -81,6 +91,11 @@ impl Control {
         let resolver = Arc::clone(&self.resolver);
         async move { resolver.maintain().await }
     }
+
+    fn keep_checks(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (checks, gateway) = (Arc::clone(&self.checks), Arc::clone(&self.gateway));
+        async move { checks.maintain(|| gateway.live.load_full()).await }
+    }
 }
 
 /// Runs a task that is never to end, for ever: a fault in one must not end the others, nor itself for good.
@@ -97,23 +112,29 @@ where
     }
 }
 
-async fn watch_files(reloader: Arc<Reloader>, every: Option<Duration>) {
+async fn watch_files(reloader: Arc<Reloader>, every: Option<Duration>, health: Arc<Health>) {
     let Some(every) = every else { return std::future::pending().await };
     loop {
         tokio::time::sleep(every).await;
+        if health.ends() {
+            continue; // the files are a successor's now
+        }
         let reloader = Arc::clone(&reloader);
         // Its outcome is logged and counted where it is known.
         tokio::task::spawn_blocking(move || reloader.reload_if_changed().is_some()).await.ok();
     }
 }
 
-async fn obey_hangups(reloader: Arc<Reloader>, signals: bool) {
+async fn obey_hangups(reloader: Arc<Reloader>, signals: bool, health: Arc<Health>) {
     if !signals {
         return std::future::pending().await;
     }
     let mut hangup = listen_for(SignalKind::hangup());
     loop {
         arrival(&mut hangup).await;
+        if health.ends() {
+            continue;
+        }
         let reloader = Arc::clone(&reloader);
         tokio::task::spawn_blocking(move || reloader.reload_now().is_ok()).await.ok();
     }

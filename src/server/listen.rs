@@ -1,10 +1,12 @@
-//! Listeners that are opened before anything runs: a port that is taken stops the start with a clear text, and the port
-//! that was given for 0 is known.
+//! Services on sockets that are open before anything runs: a port that is taken stops the start with a clear text, and
+//! the port that was given for 0 is known.
 
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::fs::Permissions;
+use std::future::poll_fn;
 use std::os::fd::IntoRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
+use std::task::Poll;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
@@ -15,56 +17,58 @@ use pingora::services::listening::Service;
 use pingora::services::{Service as Listening, ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::watch;
 
-use super::StartError;
+use super::shutdown::Stage;
+use super::socket::{LocalAddress, Socket, SocketFile};
+use crate::telemetry::{Arrivals, OpenConnection, TurnedAway};
 
-/// An open socket and the address it has.
-pub(super) type Socket = (SocketAddr, TcpListener);
-
-/// Opens the listener that `key` asks for.
-pub(super) fn bind(key: &str, address: SocketAddr) -> Result<Socket, StartError> {
-    let open = || {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
-        Ok((listener.local_addr()?, listener))
-    };
-    open().map_err(|source| StartError::Listen { key: key.to_owned(), address, source })
-}
-
-/// What a person can do about it.
-pub(super) fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "something listens there already: stop it, or choose another port",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE): grant it, or choose a higher port"
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have the address: choose one of its own",
-        _ => "choose another address",
-    }
-}
-
-/// A service of pingora on sockets that are open already: they are put into its table of inherited ones, under the same
-/// text that the service looks for.
+/// Services of pingora, one a listener, that share a runtime. Their sockets are open already: they are put into its table
+/// of inherited ones, under the same text that each service looks for.
 pub(super) struct Prebound<A> {
-    service: Service<A>,
-    sockets: Vec<(String, TcpListener)>,
+    services: Vec<Service<A>>,
+    sockets: Vec<(String, Socket)>,
     until: Option<ShutdownWatch>,
-    ended: Option<watch::Sender<bool>>,
+    stage: Option<watch::Sender<Stage>>,
 }
 
 impl<A> Prebound<A> {
-    pub(super) fn new(mut service: Service<A>, sockets: Vec<Socket>) -> Self {
-        let sockets: Vec<_> = sockets.into_iter().map(|(address, socket)| (address.to_string(), socket)).collect();
-        for (address, _) in &sockets {
+    /// What each service serves on its socket.
+    pub(super) fn new(services: Vec<(Service<A>, Socket)>) -> Self {
+        let bound = services.into_iter().map(|(mut service, socket)| {
+            let name = name_of(&socket.address);
+            let listener = match &socket.file {
+                None => ListenerConfig::tcp(&name),
+                Some(file) => ListenerConfig::uds(&name).permissions(Permissions::from_mode(file.mode)),
+            };
             // Whoever reads has a buffer of his own; another one of 64 KiB is what an idle connection would cost.
-            let unbuffered = L4BufferSettings::default().read(0);
-            service.add_listener(ListenerConfig::tcp(address).l4_buffer(unbuffered));
-        }
-        Self { service, sockets, until: None, ended: None }
+            service.add_listener(listener.l4_buffer(L4BufferSettings::default().read(0)));
+            (service, (name, socket))
+        });
+        let (services, sockets) = bound.unzip();
+        Self { services, sockets, until: None, stage: None }
     }
 
-    /// Stops accepting when `until` says so instead of when pingora does, and tells `ended` when it has.
-    pub(super) fn until(self, until: ShutdownWatch, ended: watch::Sender<bool>) -> Self {
-        Self { until: Some(until), ended: Some(ended), ..self }
+    /// Stops accepting when `until` says so instead of when pingora does, and tells `stage` how far it is.
+    pub(super) fn until(self, until: ShutdownWatch, stage: watch::Sender<Stage>) -> Self {
+        Self { until: Some(until), stage: Some(stage), ..self }
+    }
+
+    fn is(&self, stage: Stage) {
+        if let Some(told) = &self.stage {
+            told.send_replace(stage);
+        }
+    }
+
+    /// The files of Unix sockets, to be kept until nobody listens any more.
+    pub(super) fn take_files(&mut self) -> Vec<SocketFile> {
+        self.sockets.iter_mut().filter_map(|(_, socket)| socket.file.take()).collect()
+    }
+}
+
+/// The text under which the engine knows a socket.
+fn name_of(address: &LocalAddress) -> String {
+    match address {
+        LocalAddress::Inet(address) => address.to_string(),
+        LocalAddress::Unix(path) => path.display().to_string(),
     }
 }
 
@@ -79,63 +83,85 @@ impl<A: ServerApp + Send + Sync + 'static> ServiceWithDependents for Prebound<A>
     ) {
         if let Some(table) = &fds {
             let mut table = table.lock();
-            for (address, socket) in self.sockets.drain(..) {
-                table.add(address, socket.into_raw_fd());
+            for (name, socket) in self.sockets.drain(..) {
+                table.add(name, socket.descriptor.into_raw_fd());
             }
         }
         ready.notify_ready(); // it is true: the sockets are open
         let shutdown = self.until.take().unwrap_or(shutdown);
-        Listening::start_service(&mut self.service, fds, shutdown, listeners_per_fd).await;
-        if let Some(ended) = &self.ended {
-            ended.send_replace(true);
-        }
+        self.is(Stage::Accepting);
+        let start = |service| Listening::start_service(service, fds.clone(), shutdown.clone(), listeners_per_fd);
+        let mut running: Vec<_> = self.services.iter_mut().map(start).collect();
+        poll_fn(|cx| {
+            running.retain_mut(|service| service.as_mut().poll(cx).is_pending());
+            if running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        drop(running);
+        self.is(Stage::Ended);
     }
 
     fn name(&self) -> &str {
-        Listening::name(&self.service)
+        self.services.first().map_or("", Listening::name)
     }
 
     fn threads(&self) -> Option<usize> {
-        Listening::threads(&self.service)
+        self.services.first().and_then(Listening::threads)
     }
 
     fn listen_addresses(&self) -> Option<Vec<String>> {
-        Listening::listen_addresses(&self.service)
+        Some(self.services.iter().filter_map(Listening::listen_addresses).flatten().collect())
     }
 }
 
-/// An application whose open connections are counted, so that a shutdown waits for them and no longer.
+/// An application whose open connections are counted, so that there are never too many, and a shutdown waits for them
+/// and no longer.
 pub(super) struct Counted<A> {
     app: Arc<A>,
     open: watch::Sender<usize>,
+    most: usize,
+    arrivals: Arrivals,
 }
 
 impl<A> Counted<A> {
-    pub(super) fn new(app: A, open: watch::Sender<usize>) -> Self {
-        Self { app: Arc::new(app), open }
+    /// `open` counts the connections of all listeners together, `most` is how many there may be.
+    pub(super) fn new(app: A, open: watch::Sender<usize>, most: usize, arrivals: Arrivals) -> Self {
+        Self { app: Arc::new(app), open, most, arrivals }
     }
 }
 
 /// Counts for as long as it lives: also when a task panics or is dropped.
-struct Open<'a>(&'a watch::Sender<usize>);
+struct Open<'a> {
+    count: &'a watch::Sender<usize>,
+    _shown: OpenConnection,
+}
 
 impl<'a> Open<'a> {
-    fn new(count: &'a watch::Sender<usize>) -> Self {
-        count.send_modify(|open| *open += 1);
-        Self(count)
+    /// None: there are `most` already.
+    fn new(count: &'a watch::Sender<usize>, most: usize, arrivals: &Arrivals) -> Option<Self> {
+        let admitted = count.send_if_modified(|open| {
+            let free = *open < most;
+            *open += usize::from(free);
+            free
+        });
+        admitted.then(|| Self { count, _shown: arrivals.opened() })
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open = open.saturating_sub(1));
+        self.count.send_modify(|open| *open = open.saturating_sub(1));
     }
 }
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _open = Open::new(&self.open);
+        let Some(_open) = Open::new(&self.open, self.most, &self.arrivals) else {
+            let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
+            self.arrivals.turned_away(TurnedAway::TooMany, peer);
+            return None; // closed at once, whatever it has sent
+        };
         self.app.process_new(stream, shutdown).await
     }
 
@@ -147,23 +173,21 @@ impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixMillis;
+    use crate::telemetry::Telemetry;
 
     #[test]
-    fn a_port_that_is_taken_is_told_with_its_key_and_what_to_do() {
-        let (address, _taken) = bind("server.listen[0]", ([127, 0, 0, 1], 0).into()).unwrap();
-        assert_ne!(address.port(), 0);
-        let error = bind("server.listen[1]", address).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("server.listen[1]: cannot listen on {address}: ")), "{error}");
-        assert!(error.ends_with("something listens there already: stop it, or choose another port"), "{error}");
-    }
-
-    #[test]
-    fn a_connection_counts_until_it_ends_however_it_ends() {
+    fn a_connection_counts_until_it_ends_however_it_ends_and_none_too_many_is_admitted() {
         let (count, _) = watch::channel(0);
+        let arrivals = Telemetry::new(UnixMillis(0), None).unwrap().arrivals("test");
+        let open = || Open::new(&count, 2, &arrivals);
         {
-            let _one = Open::new(&count);
-            let _two = Open::new(&count);
+            let _one = open().unwrap();
+            let two = open();
             assert_eq!(*count.borrow(), 2);
+            assert!(open().is_none());
+            drop(two);
+            assert!(open().is_some());
         }
         assert_eq!(*count.borrow(), 0);
     }

@@ -6,11 +6,17 @@
 
 mod authorities;
 mod control;
+mod descriptors;
 mod feed;
+mod handle;
+mod handover;
 mod issuing;
 mod listen;
+mod secured;
 mod shutdown;
+mod socket;
 mod store;
+mod supervisor;
 mod surroundings;
 mod teller;
 #[cfg(test)]
@@ -19,9 +25,8 @@ mod upkeep;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,29 +34,36 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server as Engine};
 use pingora::services::background::background_service;
 use pingora::services::listening::Service;
-use tokio::runtime;
 use tokio::sync::{Notify, watch};
 
 use crate::admin::api::Admin;
 use crate::admin::http::Api;
 use crate::admin::{self, AdminApp};
 use crate::clock::Clock;
-use crate::config::{Config, Problems, Settings};
+use crate::config::{Config, ListenAddress, ListenerSettings, Settings};
 use crate::gate::Gate;
 use crate::gate::verify::jwks::Fetch;
 use crate::gate::verify::stored::StoredKeys;
 use crate::outbound::HttpFetch;
 use crate::password::Hasher;
-use crate::proxy::front_door::{FrontDoor, Patience};
-use crate::proxy::upstream::Resolver;
+use crate::proxy::front_door::{Crowd, FrontDoors, Listener, Patience};
+use crate::proxy::upstream::{Checks, Resolver};
 use crate::proxy::{Gateway, Live};
 use crate::reload::{self, Reloader, Source};
-use crate::store::{OpenError, Store};
+use crate::store::OpenError;
 use crate::telemetry::{Telemetry, TelemetryError};
+use crate::tls::Listeners;
 use control::Control;
-use listen::{Counted, Prebound, bind};
+pub use handle::Handle;
+pub use handover::HandoverError;
+use handover::Inherited;
+use listen::{Counted, Prebound};
+use secured::Secured;
 use shutdown::{Order, Shutdown};
+pub use socket::LocalAddress;
+use socket::{SocketFile, Sockets};
 use store::OpenStore;
+use supervisor::Supervisor;
 use surroundings::Here;
 use teller::Teller;
 
@@ -69,7 +81,7 @@ pub struct Options {
     /// Whether threads of a runtime share their work. Without it a request costs less; but a second gateway that is
     /// started in a process after a first one has ended would not work (a fault of the engine).
     pub work_stealing: bool,
-    /// Whether signals of the process are obeyed: SIGTERM, SIGINT, SIGHUP.
+    /// Whether signals of the process are obeyed: SIGTERM, SIGINT, SIGQUIT, SIGHUP.
     pub signals: bool,
     /// From where the configuration can be loaded again; none = it cannot.
     pub source: Option<Source>,
@@ -77,6 +89,10 @@ pub struct Options {
     pub watch_every: Option<Duration>,
     /// How often uses of stored keys that are due are written down.
     pub write_uses_every: Duration,
+    /// Takes the place of a running process, whose listening sockets are waited for so long; none = opens its own.
+    pub upgrade: Option<Duration>,
+    /// Socket of a supervisor that wants to be told when the gateway serves (`NOTIFY_SOCKET` of systemd).
+    pub notify: Option<String>,
 }
 
 impl Options {
@@ -91,6 +107,8 @@ impl Options {
             source: Some(source),
             watch_every: Some(Duration::from_secs(1)),
             write_uses_every: Duration::from_secs(5),
+            upgrade: None,
+            notify: None,
         }
     }
 
@@ -105,6 +123,8 @@ impl Options {
             source: None,
             watch_every: None,
             write_uses_every: Duration::from_millis(50),
+            upgrade: None,
+            notify: None,
         }
     }
 }
@@ -119,12 +139,12 @@ impl fmt::Debug for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener could not be opened.
-    #[error("{key}: cannot listen on {address}: {source}; {advice}", advice = listen::advice(source))]
+    #[error("{key}: cannot listen on {address}: {source}; {advice}", advice = socket::advice(address, source))]
     Listen {
         /// Key of the configuration.
         key: String,
         /// As configured.
-        address: SocketAddr,
+        address: ListenAddress,
         /// What the system said.
         source: io::Error,
     },
@@ -135,6 +155,12 @@ pub enum StartError {
     /// whoever supervises the process starts it again.
     #[error("store: {0}")]
     Store(#[from] OpenError),
+    /// No process handed its sockets over.
+    #[error(transparent)]
+    Handover(#[from] HandoverError),
+    /// There are too few descriptors for the listeners.
+    #[error("the listening sockets cannot be kept for a successor: {0}")]
+    Descriptors(#[source] io::Error),
     /// The system gave no threads for the store.
     #[error("the store's threads cannot be started: {0}")]
     Threads(#[source] io::Error),
@@ -146,63 +172,15 @@ pub struct Server {
     shutdown: Shutdown,
     handle: Handle,
     store: Option<OpenStore>,
-    local_addrs: Vec<SocketAddr>,
-    admin_addr: SocketAddr,
+    local_addrs: Vec<LocalAddress>,
+    admin_addr: LocalAddress,
+    files: Vec<SocketFile>,
+    health: Arc<Health>,
 }
 
 impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("local_addrs", &self.local_addrs).finish_non_exhaustive()
-    }
-}
-
-/// Steers a gateway from another thread.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    orders: Arc<watch::Sender<Order>>,
-    gateway: Arc<Gateway>,
-    reloader: Arc<Reloader>,
-    store: Option<(Store, runtime::Handle)>,
-}
-
-impl Handle {
-    /// Stops at once: running requests are broken off.
-    pub fn stop(&self) {
-        self.orders.send_replace(Order::Stop);
-    }
-
-    /// Stops as SIGTERM does: not ready any more, then no new connections, then running requests are finished.
-    pub fn terminate(&self) {
-        self.orders.send_if_modified(|order| {
-            let first = *order == Order::Run;
-            if first {
-                *order = Order::Finish;
-            }
-            first
-        });
-    }
-
-    /// Puts another configuration in force; blocks for as long as that takes. Returns its generation.
-    ///
-    /// # Errors
-    /// Why the old configuration stays.
-    pub fn reload(&self, config: Config) -> Result<u64, Problems> {
-        self.reloader.apply(config)
-    }
-
-    /// Loads the configuration again from where it came.
-    pub fn reloader(&self) -> &Reloader {
-        &self.reloader
-    }
-
-    /// What requests are served with.
-    pub fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
-    }
-
-    /// The open store, and where it may be asked: by tasks there, while the gateway runs.
-    pub fn store(&self) -> Option<&(Store, runtime::Handle)> {
-        self.store.as_ref()
     }
 }
 
@@ -213,6 +191,15 @@ struct Health {
     /// An order to end is heard from now on: a signal before that would end the process in its own way.
     attentive: AtomicBool,
     stopping: AtomicBool,
+    /// A successor has the listening sockets: their files are not to be removed.
+    handed_over: AtomicBool,
+}
+
+impl Health {
+    /// Whether another configuration is of no use any more.
+    fn ends(&self) -> bool {
+        self.stopping.load(Ordering::Acquire) || self.handed_over.load(Ordering::Acquire)
+    }
 }
 
 impl Server {
@@ -221,14 +208,13 @@ impl Server {
     /// # Errors
     /// See [`StartError`].
     pub fn bind(config: Config, options: Options) -> Result<Self, StartError> {
-        let Config { settings, mut snapshot, issuing, files, warnings, .. } = config;
-        let sockets: Vec<_> = settings
-            .listen
-            .iter()
-            .enumerate()
-            .map(|(n, address)| bind(&format!("server.listen[{n}]"), *address))
-            .collect::<Result<_, _>>()?;
-        let admin_socket = bind("admin.listen", settings.admin_listen)?;
+        let Config { settings, mut snapshot, issuing, tls, files, warnings, .. } = config;
+        let most_connections = descriptors::connections(settings.max_connections, threads(&settings));
+        // Who succeeds another process is ready for everything else before it asks for the sockets.
+        let sockets = match options.upgrade {
+            None => Some(Sockets::open(&settings, &mut Inherited::default())?),
+            Some(_) => None,
+        };
         reload::log_warnings(&warnings);
 
         let access_log = settings.log.access.then_some(options.access_log);
@@ -245,6 +231,7 @@ impl Server {
         let resolver = Arc::new(Resolver::default());
         let in_force = Arc::new(Notify::new());
         let issuing_in_force = Arc::new(Notify::new());
+        let checks_in_force = Arc::new(Notify::new());
         // One for the process: its bounds are the machine's.
         let hasher = Hasher::new();
         let tokens =
@@ -266,20 +253,24 @@ impl Server {
 
         let mut conf = engine_conf(&settings, options.work_stealing);
         conf.ca_file = authorities::ca_file(&gateway.live.load().snapshot);
+        let checks = Checks { ca_file: conf.ca_file.clone(), in_force: Arc::clone(&checks_in_force) };
         let mut engine = Engine::new_with_opt_and_conf(None, conf);
         engine.bootstrap();
         let health = Arc::new(Health::default());
         let (orders, order) = watch::channel(Order::Run);
         let shutdown = Shutdown::new(&settings, options.signals, order, Arc::clone(&health));
         let lender = store.as_ref().map(|store| (store.store.clone(), store.handle()));
+        let tls = Arc::new(Listeners::begin(tls));
+        let securing = secured::securing(&tls, &gateway, settings.handshake_timeout);
         let prepare = control::prepare(Arc::clone(&resolver), lender, Arc::clone(&gateway.clock));
         let reloader = Arc::new(Reloader::new(
             Arc::clone(&gateway),
             settings.clone(),
+            tls,
             &files,
             options.source,
             prepare,
-            vec![Arc::clone(&in_force), issuing_in_force],
+            vec![Arc::clone(&in_force), issuing_in_force, checks_in_force],
         ));
 
         let control = engine.add_service(background_service(
@@ -289,6 +280,7 @@ impl Server {
                 fetch: options.fetch,
                 in_force,
                 resolver,
+                checks: Arc::new(checks),
                 reloader: Arc::clone(&reloader),
                 watch_every: options.watch_every,
                 signals: options.signals,
@@ -296,17 +288,47 @@ impl Server {
             },
         ));
 
-        let local_addrs: Vec<_> = sockets.iter().map(|(address, _)| *address).collect();
-        let patience = Patience { header: settings.header_timeout, idle: settings.idle_timeout };
-        let front = FrontDoor::new(&engine.configuration, Arc::clone(&gateway), patience);
-        let proxy = Service::new("proxy".into(), Counted::new(front, shutdown.connections()));
-        let proxy = Prebound::new(proxy, sockets).until(shutdown.listening(), shutdown.listeners_ended());
+        let (sockets, predecessor) = match sockets {
+            Some(sockets) => (sockets, None),
+            None => {
+                if options.signals {
+                    shutdown::outlive_quit();
+                }
+                let patience = options.upgrade.unwrap_or_default();
+                let (mut inherited, predecessor) = handover::wait(&settings.upgrade_socket, patience)?;
+                (Sockets::open(&settings, &mut inherited)?, Some(predecessor))
+            }
+        };
+        sockets.enter(&settings, &shutdown.estate)?;
+        let succeeds = predecessor.is_some();
+        // The place is ready all the time: who takes it over must not say otherwise while it begins.
+        health.attentive.store(succeeds, Ordering::Release);
+        let shutdown = shutdown.telling(Supervisor::new(options.notify), predecessor);
+        let Sockets { listen: sockets, admin: admin_socket } = sockets;
+        let local_addrs: Vec<_> = sockets.iter().map(|socket| socket.address.clone()).collect();
+        let patience = Patience {
+            header: settings.header_timeout,
+            idle: settings.idle_timeout,
+            handshake: settings.handshake_timeout,
+        };
+        let crowd = Crowd::new(settings.max_connections_per_address);
+        let fronts = FrontDoors::new(&engine.configuration, Arc::clone(&gateway), patience, crowd);
+        let doors = settings.listen.iter().zip(sockets).zip(securing.server).map(|((listener, socket), tls)| {
+            let arrivals = gateway.telemetry.arrivals(&socket.address.to_string());
+            let unix = socket.address.inet().is_none();
+            let ListenerSettings { proxy_protocol, http2, .. } = *listener;
+            let at = Listener { unix, proxy_protocol, http2, tls, arrivals: arrivals.clone() };
+            let door = Counted::new(fronts.of(at), shutdown.proxy.connections(), most_connections, arrivals);
+            (Service::new("proxy".into(), door), socket)
+        });
+        let mut proxy = Prebound::new(doors.collect()).until(shutdown.proxy.listening(), shutdown.proxy.stage());
+        let mut files = proxy.take_files();
         engine.add_service(proxy).add_dependency(&control);
 
-        let admin_addr = admin_socket.0;
+        let admin_addr = admin_socket.address.clone();
         let report = Teller {
             gateway: Arc::clone(&gateway),
-            health,
+            health: Arc::clone(&health),
             keys: Arc::clone(&keys),
             feed: store.as_ref().map(|store| (Arc::clone(&store.feed), store.store.place().to_owned())),
         };
@@ -320,23 +342,32 @@ impl Server {
             }
         };
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
-        let mut admin = Service::new("admin".into(), AdminApp::new(router));
+        let admin = Secured::new(AdminApp::new(router), securing.admin);
+        let arrivals = gateway.telemetry.arrivals(&admin_addr.to_string());
+        // It bounds its connections itself.
+        let admin = Counted::new(admin, shutdown.admin.connections(), usize::MAX, arrivals);
+        let mut admin = Service::new("admin".into(), admin);
         admin.threads = Some(1);
-        engine.add_service(Prebound::new(admin, vec![admin_socket]));
+        let mut admin = Prebound::new(vec![(admin, admin_socket)]);
+        files.append(&mut admin.take_files());
+        let admin = engine.add_service(admin.until(shutdown.admin.listening(), shutdown.admin.stage()));
+        if succeeds {
+            admin.add_dependency(&control);
+        }
 
         let lent = store.as_ref().map(|store| (store.store.clone(), store.handle()));
         let handle = Handle { orders: Arc::new(orders), gateway, reloader, store: lent };
-        Ok(Self { engine, shutdown, handle, store, local_addrs, admin_addr })
+        Ok(Self { engine, shutdown, handle, store, local_addrs, admin_addr, files, health })
     }
 
     /// Where requests arrive, in the order of the configuration, with real ports.
-    pub fn local_addrs(&self) -> &[SocketAddr] {
+    pub fn local_addrs(&self) -> &[LocalAddress] {
         &self.local_addrs
     }
 
     /// Where metrics and health are served, with the real port.
-    pub fn admin_addr(&self) -> SocketAddr {
-        self.admin_addr
+    pub fn admin_addr(&self) -> &LocalAddress {
+        &self.admin_addr
     }
 
     /// To steer the gateway while it runs.
@@ -348,6 +379,9 @@ impl Server {
     pub fn run(self) {
         let shutdown = self.shutdown.announcing(self.local_addrs, self.admin_addr);
         self.engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
+        if self.health.handed_over.load(Ordering::Acquire) {
+            self.files.into_iter().for_each(SocketFile::leave);
+        }
         if let Some(store) = self.store {
             store.close();
         }
@@ -356,17 +390,23 @@ impl Server {
     }
 }
 
+/// Threads of the proxy.
+fn threads(settings: &Settings) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if settings.threads == 0 { cores() } else { settings.threads }
+}
+
 /// The engine's configuration. How it ends is ours (`shutdown`): what it would wait for is over when it is told.
 fn engine_conf(settings: &Settings, work_stealing: bool) -> ServerConf {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     ServerConf {
-        threads: if settings.threads == 0 { cores() } else { settings.threads },
+        threads: threads(settings),
         work_stealing,
         grace_period_seconds: Some(0),
         graceful_shutdown_timeout_seconds: Some(1),
-        // Handing sockets over to a successor is not offered; the default lies where everybody may write.
+        // Sockets are handed over in a way of our own (`handover`); the default lies where everybody may write.
         upgrade_sock: String::new(),
-        max_retries: 2,
+        // How often a request is tried is said by its upstream, up to eleven times.
+        max_retries: 11,
         upstream_keepalive_pool_size: 1024,
         ..ServerConf::default()
     }

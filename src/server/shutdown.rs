@@ -1,13 +1,15 @@
 //! How a gateway ends.
 //!
 //! SIGTERM: readiness flips, connections are accepted for the delay, then the listeners close, then what runs may finish
-//! within the grace; it is over as soon as nothing runs any more. SIGINT, or a second SIGTERM: at once. pingora would
-//! sleep for the whole grace, so it is told only when everything has been waited for.
+//! within the grace; it is over as soon as nothing runs any more. SIGINT, or a second SIGTERM: at once. SIGQUIT: the
+//! listeners go to a successor that waits for them (`handover`), and as soon as that one serves, this one ends as with
+//! SIGTERM, without the delay. pingora would sleep for the whole grace, so it is told only when everything has been
+//! waited for.
 
 use std::future::pending;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +17,9 @@ use pingora::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-use super::Health;
+use super::handover::{Estate, Predecessor};
+use super::supervisor::Supervisor;
+use super::{Health, LocalAddress};
 use crate::config::Settings;
 
 /// A connection that was accepted in the last moment is counted by then.
@@ -32,6 +36,69 @@ pub(super) enum Order {
     Stop,
 }
 
+/// Where a service with listeners stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It has not begun yet.
+    Opening,
+    /// It takes connections.
+    Accepting,
+    /// It takes no more.
+    Ended,
+}
+
+/// What a service with listeners and its end know of each other.
+pub(super) struct Course {
+    /// Turns true when no more connections are to be accepted.
+    closing: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
+    /// Open connections.
+    open: watch::Sender<usize>,
+}
+
+impl Course {
+    fn new() -> Self {
+        Self {
+            closing: watch::Sender::new(false),
+            stage: watch::Sender::new(Stage::Opening),
+            open: watch::Sender::new(0),
+        }
+    }
+
+    /// Tells the listeners when to close.
+    pub(super) fn listening(&self) -> ShutdownWatch {
+        self.closing.subscribe()
+    }
+
+    /// To be told how far they are.
+    pub(super) fn stage(&self) -> watch::Sender<Stage> {
+        self.stage.clone()
+    }
+
+    /// To count open connections by.
+    pub(super) fn connections(&self) -> watch::Sender<usize> {
+        self.open.clone()
+    }
+
+    fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Waits until the listeners are closed and the last connection has ended.
+    async fn ended(&self) {
+        reached(&self.stage, |stage| *stage != Stage::Accepting).await;
+        reached(&self.open, |open| *open == 0).await;
+        tokio::time::sleep(LATE_ARRIVALS).await;
+        reached(&self.open, |open| *open == 0).await;
+    }
+}
+
+/// Waits until the value fulfils `condition`.
+async fn reached<T>(sender: &watch::Sender<T>, condition: impl FnMut(&T) -> bool) {
+    // An error would mean that the sender is gone, and we hold it.
+    sender.subscribe().wait_for(condition).await.ok();
+}
+
 /// Waits for the order to end, and sees to an orderly end.
 pub(super) struct Shutdown {
     delay: Duration,
@@ -39,14 +106,29 @@ pub(super) struct Shutdown {
     signals: bool,
     orders: watch::Receiver<Order>,
     health: Arc<Health>,
-    /// Turns true when no more connections are to be accepted.
-    closing: watch::Sender<bool>,
-    /// Turns true when none are.
-    closed: watch::Sender<bool>,
-    /// Open connections.
-    open: watch::Sender<usize>,
+    /// Where requests arrive.
+    pub(super) proxy: Course,
+    /// Where it is administered.
+    pub(super) admin: Course,
+    /// What a successor would be sent.
+    pub(super) estate: Arc<Estate>,
+    /// To be told when this process serves.
+    predecessor: Mutex<Option<Predecessor>>,
+    /// To be told that, too.
+    supervisor: Supervisor,
     /// Where requests arrive, and the admin listener.
-    announced: Option<(Vec<SocketAddr>, SocketAddr)>,
+    announced: Option<(Vec<LocalAddress>, LocalAddress)>,
+}
+
+/// How it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// At once.
+    Stop,
+    /// After the delay, when what runs is finished.
+    Finish,
+    /// When what runs is finished; a successor serves already.
+    Succeeded,
 }
 
 impl Shutdown {
@@ -57,59 +139,130 @@ impl Shutdown {
             signals,
             orders,
             health,
-            closing: watch::Sender::new(false),
-            closed: watch::Sender::new(false),
-            open: watch::Sender::new(0),
+            proxy: Course::new(),
+            admin: Course::new(),
+            estate: Arc::new(Estate::new(settings.upgrade_socket.clone())),
+            predecessor: Mutex::default(),
+            supervisor: Supervisor::new(None),
             announced: None,
         }
     }
 
+    /// Tells the supervisor and the process before that this one serves, as soon as it does.
+    pub(super) fn telling(self, supervisor: Supervisor, predecessor: Option<Predecessor>) -> Self {
+        Self { predecessor: Mutex::new(predecessor), supervisor, ..self }
+    }
+
     /// Logs where is served, as soon as an order to end would be heard.
-    pub(super) fn announcing(self, listen: Vec<SocketAddr>, admin: SocketAddr) -> Self {
+    pub(super) fn announcing(self, listen: Vec<LocalAddress>, admin: LocalAddress) -> Self {
         Self { announced: Some((listen, admin)), ..self }
     }
 
-    /// Tells the listeners when to close.
-    pub(super) fn listening(&self) -> ShutdownWatch {
-        self.closing.subscribe()
+    /// Tells who wants to know that this process serves. In the background: it may be told to end before.
+    fn tell(&self) {
+        let predecessor = self.predecessor.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let supervisor = self.supervisor.clone();
+        let stages = [self.proxy.stage(), self.admin.stage()];
+        tokio::spawn(async move {
+            for stage in &stages {
+                reached(stage, |stage| *stage != Stage::Opening).await;
+            }
+            // The supervisor first: when the process before ends, it must know of this one.
+            supervisor.ready();
+            if let Some(predecessor) = predecessor {
+                predecessor.acknowledge();
+            }
+        });
     }
 
-    /// To be told when they have.
-    pub(super) fn listeners_ended(&self) -> watch::Sender<bool> {
-        self.closed.clone()
+    /// Waits for a reason to end.
+    async fn ending(&self, asked: &mut Asked) -> Ending {
+        loop {
+            let ending = match asked.next(Order::Run).await {
+                Heard::Order(order) => of(order),
+                Heard::Quit => self.hand_over(asked).await,
+            };
+            if let Some(ending) = ending {
+                return ending;
+            }
+        }
     }
 
-    /// To count open connections by.
-    pub(super) fn connections(&self) -> watch::Sender<usize> {
-        self.open.clone()
+    /// Sends the sockets to a successor; none when there is none that serves.
+    async fn hand_over(&self, asked: &mut Asked) -> Option<Ending> {
+        let estate = Arc::clone(&self.estate);
+        let successor = match tokio::task::spawn_blocking(move || estate.send()).await.ok()? {
+            Ok(successor) => successor,
+            Err(error) => {
+                tracing::warn!("SIGQUIT is ignored: {error}");
+                return None;
+            }
+        };
+        let pid = successor.pid;
+        self.health.handed_over.store(true, Ordering::Release);
+        tracing::info!(successor = pid, "the listening sockets were handed over; serving until the successor does");
+        let mut answer = pin!(successor.serves());
+        loop {
+            tokio::select! {
+                serves = &mut answer => {
+                    if serves {
+                        return Some(Ending::Succeeded);
+                    }
+                    self.health.handed_over.store(false, Ordering::Release);
+                    tracing::error!(successor = pid, "the successor ended before it served; this process goes on");
+                    return None;
+                }
+                heard = asked.next(Order::Run) => match heard {
+                    Heard::Quit => tracing::warn!(successor = pid, "SIGQUIT is ignored: a successor starts already"),
+                    Heard::Order(order) => {
+                        if let Some(ending) = of(order) {
+                            return Some(ending);
+                        }
+                    }
+                },
+            }
+        }
     }
 
     /// The listeners are told before the senders are dropped: the engine would take that for a fault.
     fn stop(&self) -> ShutdownSignal {
-        self.closing.send_replace(true);
+        self.close_all();
         ShutdownSignal::FastShutdown
     }
 
-    async fn finish(&self) {
-        tokio::time::sleep(self.delay).await;
-        self.closing.send_replace(true);
+    fn close_all(&self) {
+        self.estate.clear();
+        self.proxy.close();
+        self.admin.close();
+    }
+
+    async fn finish(&self, ending: Ending) {
+        if ending == Ending::Finish {
+            tokio::time::sleep(self.delay).await;
+        } else {
+            self.admin.close(); // it is the successor who is asked now
+        }
+        self.estate.clear();
+        self.proxy.close();
         let finished = async {
-            reached(&self.closed, |closed| *closed).await;
-            reached(&self.open, |open| *open == 0).await;
-            tokio::time::sleep(LATE_ARRIVALS).await;
-            reached(&self.open, |open| *open == 0).await;
+            self.proxy.ended().await;
+            self.admin.close();
+            self.admin.ended().await;
         };
         if tokio::time::timeout(self.grace, finished).await.is_err() {
-            let open = *self.open.borrow();
+            let open = *self.proxy.open.borrow() + *self.admin.open.borrow();
             tracing::warn!(open, "connections that did not end within server.shutdown_grace are broken off");
         }
+        self.close_all();
     }
 }
 
-/// Waits until the value fulfils `condition`.
-async fn reached<T>(sender: &watch::Sender<T>, condition: impl FnMut(&T) -> bool) {
-    // An error would mean that the sender is gone, and we hold it.
-    sender.subscribe().wait_for(condition).await.ok();
+fn of(order: Order) -> Option<Ending> {
+    match order {
+        Order::Run => None,
+        Order::Finish => Some(Ending::Finish),
+        Order::Stop => Some(Ending::Stop),
+    }
 }
 
 #[async_trait]
@@ -120,18 +273,33 @@ impl ShutdownSignalWatch for Shutdown {
         if let Some((listen, admin)) = &self.announced {
             tracing::info!(?listen, %admin, "serving");
         }
-        let first = asked.next(Order::Run).await;
-        self.health.stopping.store(true, Ordering::Release);
-        if first == Order::Stop {
+        self.tell();
+        let ending = self.ending(&mut asked).await;
+        // Where a successor serves, the place is ready still, and only he is asked from now on: whoever reached this
+        // process at the last moment must not take the place for gone.
+        self.health.stopping.store(ending != Ending::Succeeded, Ordering::Release);
+        if ending != Ending::Succeeded {
+            self.supervisor.stopping();
+        }
+        if ending == Ending::Stop {
             tracing::info!("stopping at once");
             return self.stop();
         }
-        tracing::info!(delay = ?self.delay, grace = ?self.grace, "stopping when running requests are finished");
+        let delay = if ending == Ending::Finish { self.delay } else { Duration::ZERO };
+        tracing::info!(?delay, grace = ?self.grace, "stopping when running requests are finished");
         tokio::select! {
-            () = self.finish() => ShutdownSignal::GracefulTerminate,
-            _ = asked.next(Order::Finish) => self.stop(),
+            () = self.finish(ending) => ShutdownSignal::GracefulTerminate,
+            () = asked.hurry() => self.stop(),
         }
     }
+}
+
+/// What came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    Order(Order),
+    /// Hand over.
+    Quit,
 }
 
 /// Signals of the process and orders of a handle.
@@ -157,7 +325,7 @@ impl Asked {
     }
 
     /// The next signal, or an order that goes beyond `present`.
-    async fn next(&mut self, present: Order) -> Order {
+    async fn next(&mut self, present: Order) -> Heard {
         let Self { orders, terminate, interrupt, quit, _hangup } = self;
         let ordered = async {
             let beyond = orders.wait_for(|order| *order != Order::Run && *order != present);
@@ -167,17 +335,18 @@ impl Asked {
                 None => pending().await, // no handle is left: only signals remain
             }
         };
-        let ignoring_quit = async {
-            loop {
-                arrival(quit).await;
-                tracing::warn!("SIGQUIT is ignored: handing over to a successor is not supported");
-            }
-        };
         tokio::select! {
-            order = ordered => order,
-            () = arrival(terminate) => Order::Finish,
-            () = arrival(interrupt) => Order::Stop,
-            () = ignoring_quit => pending().await,
+            order = ordered => Heard::Order(order),
+            () = arrival(terminate) => Heard::Order(Order::Finish),
+            () = arrival(interrupt) => Heard::Order(Order::Stop),
+            () = arrival(quit) => Heard::Quit,
+        }
+    }
+
+    /// Waits until somebody who has ordered an end wants it at once.
+    async fn hurry(&mut self) {
+        while self.next(Order::Finish).await == Heard::Quit {
+            tracing::warn!("SIGQUIT is ignored: this process ends already");
         }
     }
 }
@@ -185,6 +354,15 @@ impl Asked {
 /// Takes a signal over from the system's default; none if the system refuses.
 pub(super) fn listen_for(kind: SignalKind) -> Option<Signal> {
     signal(kind).inspect_err(|error| tracing::error!(%error, ?kind, "a signal cannot be listened for")).ok()
+}
+
+/// Keeps SIGQUIT from ending this process: whoever sends it to two processes means the other one.
+pub(super) fn outlive_quit() {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        // What was taken over stays taken over.
+        Ok(runtime) => drop(runtime.block_on(async { listen_for(SignalKind::quit()) })),
+        Err(error) => tracing::error!(%error, "SIGQUIT cannot be listened for"),
+    }
 }
 
 /// Waits for a signal; for ever if it cannot come.
@@ -200,17 +378,23 @@ pub(super) async fn arrival(signal: &mut Option<Signal>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn shutdown(delay: Duration, grace: Duration) -> (watch::Sender<Order>, Shutdown) {
         let settings = Settings {
             listen: Vec::new(),
             threads: 1,
+            max_connections: 1000,
+            max_connections_per_address: 0,
             header_timeout: Duration::ZERO,
+            handshake_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
             shutdown_delay: delay,
             shutdown_grace: grace,
-            admin_listen: ([127, 0, 0, 1], 0).into(),
+            upgrade_socket: std::path::PathBuf::new(),
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
             log: crate::config::LogSettings { json: true, level: "info".into(), access: false },
             cache_tokens: 0,
             cache_keys: 0,
@@ -225,8 +409,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readiness_flips_first_and_the_listeners_close_after_the_delay() {
         let (orders, shutdown) = shutdown(Duration::from_secs(5), LONG);
-        shutdown.open.send_replace(1);
-        let listening = shutdown.listening();
+        shutdown.proxy.open.send_replace(1);
+        shutdown.proxy.stage.send_replace(Stage::Accepting);
+        let listening = shutdown.proxy.listening();
         let observe = async {
             orders.send_replace(Order::Finish);
             tokio::time::sleep(Duration::from_secs(4)).await;
@@ -234,8 +419,8 @@ mod tests {
             assert!(!*listening.borrow(), "still accepting");
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert!(*listening.borrow());
-            shutdown.closed.send_replace(true);
-            shutdown.open.send_replace(0);
+            shutdown.proxy.stage.send_replace(Stage::Ended);
+            shutdown.proxy.open.send_replace(0);
         };
         let (signal, ()) = tokio::join!(shutdown.recv(), observe);
         assert!(matches!(signal, ShutdownSignal::GracefulTerminate));
@@ -246,7 +431,7 @@ mod tests {
         let (orders, shutdown) = shutdown(Duration::ZERO, LONG);
         let begun = tokio::time::Instant::now();
         orders.send_replace(Order::Finish);
-        shutdown.closed.send_replace(true);
+        shutdown.proxy.stage.send_replace(Stage::Ended);
         shutdown.recv().await;
         assert!(begun.elapsed() < Duration::from_secs(1));
     }
@@ -255,9 +440,9 @@ mod tests {
     async fn what_does_not_end_within_the_grace_is_broken_off() {
         let (orders, shutdown) = shutdown(Duration::ZERO, Duration::from_secs(10));
         let begun = tokio::time::Instant::now();
-        shutdown.open.send_replace(1);
+        shutdown.proxy.open.send_replace(1);
         orders.send_replace(Order::Finish);
-        shutdown.closed.send_replace(true);
+        shutdown.proxy.stage.send_replace(Stage::Ended);
         shutdown.recv().await;
         assert_eq!(begun.elapsed().as_secs(), 10);
     }

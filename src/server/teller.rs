@@ -15,7 +15,8 @@ use crate::gate::policy::Snapshot;
 use crate::gate::verify::jwt::KeySource;
 use crate::gate::verify::stored::StoredKeys;
 use crate::proxy::Gateway;
-use crate::telemetry::{Figures, StoreOperation, Telemetry};
+use crate::proxy::upstream::ServerState;
+use crate::telemetry::{Figures, ServerFigure, StoreOperation, Telemetry};
 
 /// Tells the admin side how things stand.
 pub(super) struct Teller {
@@ -40,13 +41,22 @@ impl Report for Teller {
         let Gateway { gate, live, telemetry, clock, .. } = &*self.gateway;
         let (keys, unknown_keys) = self.keys.cached();
         let feed_lag = self.feed.as_ref().and_then(|(feed, _)| feed.state().lag).map(|lag| lag.as_secs_f64());
-        let figures = Figures { tokens: gate.cached_tokens(), keys, unknown_keys, feed_lag };
-        telemetry.render(&live.load().snapshot, &figures, clock.now())
+        let (live, now) = (live.load(), clock.now());
+        let servers = live.upstreams.states(now);
+        let figure = |state: &ServerState| ServerFigure {
+            realm: Arc::clone(&state.realm),
+            upstream: Arc::clone(&state.upstream),
+            server: state.server.clone(),
+            healthy: state.healthy,
+        };
+        let servers = servers.iter().map(figure).collect();
+        let figures = Figures { tokens: gate.cached_tokens(), keys, unknown_keys, feed_lag, servers };
+        telemetry.render(&live.snapshot, &figures, now)
     }
 
     fn readiness(&self) -> Readiness {
         let live = self.gateway.live.load();
-        let Health { serving, attentive, stopping } = &*self.health;
+        let Health { serving, attentive, stopping, handed_over: _ } = &*self.health;
         let serves =
             [serving, attentive].iter().all(|yes| yes.load(Ordering::Acquire)) && !stopping.load(Ordering::Acquire);
         let store = self.store();

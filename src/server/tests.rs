@@ -1,7 +1,7 @@
 //! Listeners and the end of a gateway, with a real engine and real sockets.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread::JoinHandle;
 
 use async_trait::async_trait;
@@ -10,6 +10,7 @@ use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::socket::bind;
 use super::*;
 use crate::config::LogSettings;
 
@@ -32,11 +33,15 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     let settings = Settings {
         listen: Vec::new(),
         threads: 1,
+        max_connections: 1000,
+        max_connections_per_address: 0,
         header_timeout: Duration::ZERO,
+        handshake_timeout: Duration::ZERO,
         idle_timeout: Duration::ZERO,
         shutdown_delay: Duration::ZERO,
         shutdown_grace: grace,
-        admin_listen: ([127, 0, 0, 1], 0).into(),
+        upgrade_socket: std::path::PathBuf::new(),
+        admin_listen: SocketAddr::from(([127, 0, 0, 1], 0)).into(),
         log: LogSettings { json: true, level: "info".into(), access: false },
         cache_tokens: 0,
         cache_keys: 0,
@@ -46,10 +51,16 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     engine.bootstrap();
     let (orders, order) = watch::channel(Order::Run);
     let shutdown = Shutdown::new(&settings, false, order, Arc::default());
-    let sockets: Vec<_> = (0..2).map(|_| bind("test", ([127, 0, 0, 1], 0).into()).unwrap()).collect();
-    let addresses = sockets.iter().map(|(address, _)| *address).collect();
-    let service = Service::new("echo".into(), Counted::new(Echo, shutdown.connections()));
-    engine.add_service(Prebound::new(service, sockets).until(shutdown.listening(), shutdown.listeners_ended()));
+    let address = SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    let sockets: Vec<_> = (0..2).map(|_| bind("test", &address, false, &mut Inherited::default()).unwrap()).collect();
+    let addresses = sockets.iter().filter_map(|socket| socket.address.inet()).collect();
+    let arrivals = Telemetry::new(crate::clock::UnixMillis(0), None).unwrap().arrivals("test");
+    let serve = |socket| {
+        let echo = Counted::new(Echo, shutdown.proxy.connections(), 1000, arrivals.clone());
+        (Service::new("echo".into(), echo), socket)
+    };
+    let services = sockets.into_iter().map(serve).collect();
+    engine.add_service(Prebound::new(services).until(shutdown.proxy.listening(), shutdown.proxy.stage()));
     let run = move || engine.run(RunArgs { shutdown_signal: Box::new(shutdown) });
     (addresses, orders, std::thread::spawn(run))
 }

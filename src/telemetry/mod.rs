@@ -1,6 +1,7 @@
 //! What happened: metrics, the access log, operational logs. Reads records the core made; is never called by it.
 
 mod access_log;
+mod arrivals;
 mod line;
 pub mod logging;
 mod metrics;
@@ -17,8 +18,11 @@ use crate::gate::request::RequestId;
 use crate::gate::trail::Trail;
 
 use access_log::AccessLog;
+pub use arrivals::{Arrivals, OpenConnection};
 use line::Names;
-pub use metrics::{Figures, SnapshotMetrics, StoreOperation};
+pub use metrics::{
+    Figures, HandshakeResult, Handshakes, ServerFigure, ShownCertificate, SnapshotMetrics, StoreOperation, TurnedAway,
+};
 use metrics::{KeySetFigures, Labels, Metrics, Served};
 use redact::Redactor;
 use refusals::Refusals;
@@ -33,6 +37,8 @@ pub enum Outcome {
     Granted,
     /// Refused by the gate.
     Denied,
+    /// Allowed, begun, and broken off by the gateway because it would be refused by now.
+    Ended,
     /// Broken off: upstream out of reach, client gone, internal fault.
     Error,
 }
@@ -44,6 +50,7 @@ impl Outcome {
             Self::Forwarded => "forwarded",
             Self::Granted => "granted",
             Self::Denied => "denied",
+            Self::Ended => "ended",
             Self::Error => "error",
         }
     }
@@ -125,7 +132,7 @@ impl Telemetry {
     /// Records the end of a request: counters, histograms, one line of the access log. Never waits.
     pub fn record(&self, metrics: &SnapshotMetrics, ending: &Ending<'_>) {
         self.metrics.record(metrics, Served::of(ending.trail), ending);
-        let denied = ending.outcome == Outcome::Denied;
+        let denied = matches!(ending.outcome, Outcome::Denied | Outcome::Ended);
         if self.access_log.is_none() && !denied {
             return;
         }
@@ -150,6 +157,21 @@ impl Telemetry {
     /// The store was asked for something: what it took, and whether it was done.
     pub fn store_asked(&self, operation: StoreOperation, taken: Duration, done: bool) {
         self.metrics.store_asked(operation, taken, done);
+    }
+
+    /// Counters of the handshakes of one listener.
+    pub fn handshakes(&self, listener: &str) -> Handshakes {
+        self.metrics.tls.listener(listener)
+    }
+
+    /// These certificates are shown to clients from now on.
+    pub fn certificates_shown(&self, certificates: Vec<ShownCertificate>) {
+        self.metrics.tls.show(certificates);
+    }
+
+    /// Counts the connections of the listener that is called so.
+    pub fn arrivals(&self, listener: &str) -> Arrivals {
+        Arrivals::new(listener, &self.metrics.connections)
     }
 
     /// All metrics in the Prometheus text format (0.0.4).

@@ -137,6 +137,7 @@ fn wrong_usage_has_exit_code_2_and_says_what_is_right() {
         (&["explain", "GET", "/x"], "the host is missing"),
         (&["explain", "GET", "ftp://a/x"], "neither an http(s) URL nor a path"),
         (&["explain", "G T", "http://a/x"], "is no method"),
+        (&["explain", "GET", "http://a/x", "--certificate", "billing"], "expected uri:URI"),
         (&["explain", "GET", "http://a/x", "-H", "no-colon"], "Name: value"),
         (&["key", "generate"], "--prefix"),
         (&["key", "generate", "--prefix", "a b"], "0-9 A-Z a-z _"),
@@ -219,6 +220,33 @@ fn an_allowed_request_is_explained_to_the_headers_that_the_upstream_gets() {
     let key = format!("X-API-Key: {}", house.standard.partner_key);
     let (_, verdict) = house.explain("POST", "http://api.test/campaigns/7", &key, &[]);
     assert_eq!(verdict["identity_headers"]["x-auth-credential-id"], "k-partner");
+}
+
+#[test]
+fn a_question_may_come_with_a_client_certificate() {
+    let rules = r#"
+[clients.billing]
+certificates = ["uri:spiffe://prod/billing"]
+
+[[routes]]
+path = "/mtls"
+auth = ["mtls"]
+"#;
+    let house = House::with(Standard::new(), rules);
+    let fingerprint = format!("sha256:{}", "ab".repeat(32));
+    let names = ["--certificate", "uri:spiffe://prod/billing", "--certificate", &fingerprint];
+    let (text, verdict) = house.explain("GET", "https://api.test/mtls", "", &names);
+    assert!(
+        text.out.contains("a client certificate with the names uri:spiffe://prod/billing; sha256:abab"),
+        "{text:?}"
+    );
+    assert_eq!(verdict["identity_headers"]["x-auth-subject"], "billing");
+    assert_eq!(verdict["identity_headers"]["x-auth-credential-id"], "ab".repeat(32));
+    let (text, verdict) = house.explain("GET", "https://api.test/mtls", "", &["--certificate", "cn:nobody"]);
+    assert_eq!((&verdict["reason"], &verdict["why"]), (&"token_invalid".into(), &"certificate".into()), "{text:?}");
+    let (text, verdict) = house.explain("GET", "https://api.test/mtls", "", &[]);
+    assert!(text.out.contains("the connection has no client certificate"), "{text:?}");
+    assert_eq!(verdict["reason"], "missing_credentials");
 }
 
 #[test]

@@ -41,6 +41,8 @@ fn shown(reason: Reason) -> Shown {
         Reason::HeadersTooLarge => By(|w| w.gw.get("/me/x").header("x", "x".repeat(40_000)).send()),
         Reason::RequestTimeout => By(|w| w.gw.caller().send_raw("GET /me/x HTTP/1.1\r\nHost: api.test\r\n")),
         Reason::UnknownHost => By(|w| w.gw.get("/me/x").host("nobody.test").send()),
+        // Only a connection that was made for another host gets it.
+        Reason::MisdirectedRequest => Beside("listener_tls::hosts"),
         Reason::NoRoute => By(|w| w.gw.get("/nowhere").send()),
         Reason::MethodNotAllowed => By(|w| w.gw.call("TRACE", "/me/x").send()),
         Reason::MissingCredentials => By(|w| w.gw.get("/me/x").send()),

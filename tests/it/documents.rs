@@ -18,7 +18,7 @@ fn documents() -> Vec<PathBuf> {
 }
 
 /// The fenced blocks of one language, without their fences.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub(crate) fn blocks(text: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut open: Option<String> = None;
     for line in text.lines() {
@@ -40,17 +40,35 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     blocks
 }
 
+/// Writes a certificate, made up for the occasion, for each file that a configuration names as `….pem`.
+fn write_certificates(beside: &Path, text: &str) {
+    for name in text.split('"').filter(|word| word.ends_with(".pem")) {
+        let stem = Path::new(name).file_stem().and_then(|stem| stem.to_str()).expect("a name");
+        let params = rcgen::CertificateParams::new(vec![format!("{stem}.test")]).expect("a name");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let path = beside.join(name);
+        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        fs::write(path, params.self_signed(&key).expect("a certificate").pem()).expect("a file");
+    }
+}
+
 /// Loads the files of one configuration.
 fn check(files: &[(&str, &str)]) -> Result<(), String> {
     let directory = TempDir::new().expect("a directory");
     for (name, text) in files {
         let path = directory.path().join(name);
-        fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
+        let beside = path.parent().expect("a directory");
+        fs::create_dir_all(beside).expect("a directory");
+        write_certificates(beside, text);
         fs::write(path, text).expect("a file");
     }
     let sources = Sources { env: &|_| None, secrets: false };
     load(directory.path(), &sources).map(|_| ()).map_err(|problems| problems.to_string())
 }
+
+/// For documents that are about the gateway and not about a realm.
+const ANY_REALM: &str = "realm = \"any\"\nhosts = [\"any.example\"]\nupstream = \"http://127.0.0.1:9000\"\n\
+                         [[routes]]\npath = \"/\"\nauth = [\"public\"]\n";
 
 /// The files of the configurations in a document, in their order. A file that is told in several parts is one.
 fn files(path: &Path) -> Vec<(String, String)> {
@@ -85,6 +103,8 @@ fn every_configuration_in_the_documents_loads() {
         let mut main: Option<(&str, &str)> = None;
         for (name, block) in &files {
             if name == "portcullis.toml" {
+                check(&[(name, block), ("realms/any.toml", ANY_REALM)])
+                    .unwrap_or_else(|problems| panic!("{}:\n{problems}", path.display()));
                 main = Some((name, block));
                 continue;
             }

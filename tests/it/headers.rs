@@ -383,7 +383,7 @@ fn h29_a_malformed_or_protected_nomination_is_refused() {
 }
 
 /// Headers by which proxies tell upstreams things that only a proxy may say.
-const PROXY_HEADERS: [(&str, &str); 27] = [
+const PROXY_HEADERS: [(&str, &str); 32] = [
     ("X-Forwarded-For", "203.0.113.7"),
     ("X-Forwarded-Host", "other.test"),
     ("X-Forwarded-Proto", "https"),
@@ -406,6 +406,11 @@ const PROXY_HEADERS: [(&str, &str); 27] = [
     ("X-SSL-Client-Cert", "PEM"),
     ("X-SSL-Client-Verify", "SUCCESS"),
     ("X-SSL-Client-S-DN", "CN=mallory"),
+    ("X-Client-Cert", "PEM"),
+    ("Ssl-Client-Cert", "PEM"),
+    ("Client-Cert", ":MIIB:"),
+    ("Client-Cert-Chain", ":MIIB:"),
+    ("X-Amzn-Mtls-Clientcert", "PEM"),
     ("X-HTTP-Method-Override", "DELETE"),
     ("X-HTTP-Method", "DELETE"),
     ("X-Method-Override", "DELETE"),

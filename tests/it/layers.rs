@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("reply", WORDS),
     ("nearest", WORDS),
     ("password", WORDS),
+    ("tls", WORDS),
     // memory
     ("store", WORDS),
     // core: what decides and what issues; neither names the other
@@ -52,7 +53,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-const WORDS: &[&str] = &["identity", "identifier", "secret", "jwt", "clock", "reply", "nearest", "password"];
+const WORDS: &[&str] = &["identity", "identifier", "secret", "jwt", "clock", "reply", "nearest", "password", "tls"];
 
 /// What only certain files may name; in tests too.
 const RESERVED: &[(&str, &[&str])] = &[

@@ -378,6 +378,7 @@ fn a_changed_setting_that_needs_a_restart_refuses_the_whole_reload_and_is_named(
         ("server.listen", "listen = [{ address = \"127.0.0.1:0\" }]", "listen = [{ address = \"127.0.0.2:0\" }]"),
         ("server.threads", "[server]", "[server]\nthreads = 7"),
         ("server.header_timeout", "[server]", "[server]\nheader_timeout = \"7s\""),
+        ("server.handshake_timeout", "[server]", "[server]\nhandshake_timeout = \"7s\""),
         ("server.idle_timeout", "[server]", "[server]\nidle_timeout = \"7s\""),
         ("server.shutdown_delay", "[server]", "[server]\nshutdown_delay = \"7s\""),
         ("server.shutdown_grace", "[server]", "[server]\nshutdown_grace = \"7s\""),

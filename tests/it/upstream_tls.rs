@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -17,15 +19,15 @@ use crate::support::gateway::Gateway;
 use crate::support::realms::Standard;
 
 /// The name that upstreams are verified by.
-const NAME: &str = "api.internal";
+pub(crate) const NAME: &str = "api.internal";
 
-struct Authority {
-    pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: rcgen::Issuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "Test authority of upstreams");
@@ -34,7 +36,30 @@ impl Authority {
         Self { pem, issuer: rcgen::Issuer::new(params, key) }
     }
 
-    fn server(&self, names: &[&str], expired: bool) -> ServerConfig {
+    /// A certificate for the gateway, and its key, as PEM.
+    pub(crate) fn client(&self) -> (String, String) {
+        let params = CertificateParams::new(vec!["gateway.internal".to_owned()]).expect("names");
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// Lets only those in whom `clients` has certified.
+    fn server_for(&self, clients: &Self) -> ServerConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(clients.pem.as_bytes()).expect("PEM")).expect("an authority");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let (certificate, key) = self.certify(&[NAME], false);
+        ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("TLS versions")
+            .with_client_cert_verifier(verifier.build().expect("a verifier"))
+            .with_single_cert(vec![certificate], key)
+            .expect("certificate and key")
+    }
+
+    fn certify(&self, names: &[&str], expired: bool) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names");
         if expired {
@@ -44,11 +69,16 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        (certificate.der().clone(), key)
+    }
+
+    pub(crate) fn server(&self, names: &[&str], expired: bool) -> ServerConfig {
+        let (certificate, key) = self.certify(names, expired);
         ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("TLS versions")
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
+            .with_single_cert(vec![certificate], key)
             .expect("certificate and key")
     }
 }
@@ -246,4 +276,81 @@ fn a_connection_verified_for_one_upstream_is_not_used_for_another() {
         gateway.get("/other").send().denied("upstream_unavailable");
         gateway.get("/plain").send().denied("upstream_unavailable");
     }
+}
+
+/// A gateway that proves itself to `upstream` with what is in these files.
+fn proving(upstream: &Tls, authority: &Authority, (cert, key): &(String, String)) -> Gateway {
+    let realm = Standard::new();
+    let tls = format!(
+        "sni = \"{NAME}\", ca = \"ca.pem\", client_cert = \"gateway.pem\", client_key = {{ file = \"gateway.key\" }}"
+    );
+    // The same server twice: once with the certificate, once without.
+    let more = format!(
+        "\n[upstreams.main]\nservers = [\"{{upstream}}\"]\ntls = {{ {tls} }}\n\
+         [upstreams.nameless]\nservers = [\"{{upstream}}\"]\ntls = {{ sni = \"{NAME}\", ca = \"ca.pem\" }}\n\
+         [[routes]]\npath = \"/nameless\"\nauth = [\"public\"]\nupstream = \"nameless\"\n"
+    );
+    let text = realm.toml().replace("upstream = \"http://{upstream}\"", "upstream = \"main\"") + &more;
+    Gateway::builder()
+        .realm_toml(&text)
+        .env(crate::support::realms::HOUSE_SECRET, &realm.secret())
+        .file("realms/ca.pem", &authority.pem)
+        .file("realms/gateway.pem", cert)
+        .file("realms/gateway.key", key)
+        .place("upstream", upstream.address)
+        .watch_every(std::time::Duration::from_millis(20))
+        .start()
+}
+
+#[test]
+fn the_gateway_proves_itself_to_an_upstream_that_wants_it() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let upstream = Tls::start(authority.server_for(&clients));
+    let gateway = proving(&upstream, &authority, &clients.client());
+    for _ in 0..3 {
+        let reply = gateway.get("/public/x").send().ok();
+        gateway.line_of(&reply);
+        // The connection that was proven lies there; it is not for those who prove nothing.
+        gateway.get("/nameless").send().denied("upstream_unavailable");
+    }
+    let bytes = String::from_utf8(upstream.seen.bytes.lock().expect("no panic").clone()).expect("ASCII");
+    assert!(!bytes.contains("/nameless"), "{bytes}");
+}
+
+#[test]
+fn a_certificate_of_the_gateway_is_replaced_while_it_runs() {
+    let (authority, clients, strange) = (Authority::new(), Authority::new(), Authority::new());
+    let upstream = Tls::start(authority.server_for(&clients));
+    let gateway = proving(&upstream, &authority, &strange.client());
+    gateway.get("/public/x").send().denied("upstream_unavailable");
+    let (cert, key) = clients.client();
+    // Between the two files they do not fit, and the old ones stay.
+    gateway.rewrite("realms/gateway.key", &key);
+    gateway.rewrite("realms/gateway.pem", &cert);
+    crate::support::eventually("the new certificate is shown", || {
+        (gateway.get("/public/x").send().status == 200).then_some(())
+    });
+}
+
+#[test]
+fn a_certificate_and_a_key_that_do_not_fit_are_refused() {
+    let (authority, clients) = (Authority::new(), Authority::new());
+    let realm = |keys: &str, files: &[(&str, &str)]| {
+        let standard = Standard::new();
+        let more = format!("\n[upstreams.main]\nservers = [\"a:443\"]\ntls = {{ ca = \"ca.pem\", {keys} }}\n");
+        let mut builder = Gateway::builder().standard_with(&standard, &more).file("realms/ca.pem", &authority.pem);
+        for (name, text) in files {
+            builder = builder.file(name, text);
+        }
+        let upstream = "127.0.0.1:9".parse().expect("an address");
+        builder.place("upstream", upstream).try_start().expect_err("a problem").to_string()
+    };
+    let ((cert, _), (_, other)) = (clients.client(), clients.client());
+    let both = "client_cert = \"c.pem\", client_key = { file = \"k.pem\" }";
+    let told = realm(both, &[("realms/c.pem", &cert), ("realms/k.pem", &other)]);
+    assert!(told.contains("tls.client_key: is not the key of the first certificate in `client_cert`"), "{told}");
+    let told = realm(both, &[("realms/c.pem", &cert), ("realms/k.pem", &cert)]);
+    assert!(told.contains("tls.client_key: expected a private key as PEM"), "{told}");
+    let told = realm(both, &[("realms/c.pem", &other), ("realms/k.pem", &other)]);
+    assert!(told.contains("tls.client_cert: the file") && told.contains("holds no certificates as PEM"), "{told}");
 }

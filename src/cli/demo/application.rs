@@ -22,7 +22,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// A text for people: the address is taken.
 pub(super) fn start(upstream: &Upstream, secret: Option<Arc<str>>) -> Result<(), String> {
     let server = upstream.servers.first().ok_or("the configuration of the demo has no upstream")?;
-    let address = format!("{}:{}", server.host, server.port);
+    let address = server.address.to_string();
     let listener = std::net::TcpListener::bind(&address)
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .map_err(|error| format!("the demo's upstream cannot listen on {address}: {error}"))?;

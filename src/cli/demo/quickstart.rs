@@ -18,6 +18,7 @@ use crate::gate::verify::api_key::PlainKey;
 use crate::jwt::{self, Algorithm, SigningKey};
 use crate::reload::Source;
 use crate::secret::Secret;
+use crate::server::{LocalAddress, Options};
 
 /// Names under which the configuration of the demo asks for its secrets.
 const TOKEN_SECRET: &str = "PORTCULLIS_DEMO_JWT_SECRET";
@@ -48,8 +49,9 @@ fn serve(path: &Path, config: Config, secrets: &Arc<Secrets>) -> Result<(), Stri
     let token = secrets.sign(&config, "orders:read")?;
     let (again, from) = (Arc::clone(secrets), path.to_owned());
     let source = Source { path: path.to_owned(), load: Box::new(move || again.load(&from)) };
-    let server = start(config, source).map_err(|fault| fault.text)?;
-    let address = server.local_addrs().first().copied().ok_or("the configuration has no listener")?;
+    let server = start(config, Options::production(source)).map_err(|fault| fault.text)?;
+    let address =
+        server.local_addrs().first().and_then(LocalAddress::inet).ok_or("the configuration has no listener")?;
     print_lines(secrets, &token, address, server.admin_addr(), &mut std::io::stdout())?;
     server.run();
     Ok(())
@@ -109,7 +111,7 @@ fn print_lines(
     secrets: &Secrets,
     token: &str,
     address: SocketAddr,
-    admin: SocketAddr,
+    admin: &LocalAddress,
     out: &mut dyn Write,
 ) -> Result<(), String> {
     let key = secrets.key.expose();

@@ -13,6 +13,7 @@ use crate::cli::admin::{Asker, Ground, Stop};
 use crate::cli::{WRONG, environment, failed, print_problems, start};
 use crate::config::{self, Attempt, Config, Problems, Sources};
 use crate::reload::Source;
+use crate::server::{LocalAddress, Options};
 use crate::store::Opening;
 
 /// Makes a place for the store, starts the application and the gateway, prints what to try, serves until it is told to
@@ -62,9 +63,13 @@ fn serve(path: &Path, name: &str, stage: &Arc<Stage>) -> Result<(), Fault> {
     let (again, from) = (Arc::clone(stage), path.to_owned());
     let source = Source { path: path.to_owned(), load: Box::new(move || again.load(&from)) };
     let administered = stage.load(path).outcome?;
-    let server = start(config, source).map_err(|fault| fault.text)?;
+    let server = start(config, Options::production(source)).map_err(|fault| fault.text)?;
     let made = make_people(administered, name)?;
-    let address = server.local_addrs().first().copied().ok_or("the configuration has no listener".to_owned())?;
+    let address = server
+        .local_addrs()
+        .first()
+        .and_then(LocalAddress::inet)
+        .ok_or("the configuration has no listener".to_owned())?;
     let lines = script::lines(name, &format!("http://{address}"), &made.key).unwrap_or_default();
     write_out(name, &format!("http://{address}"), &lines)?;
     server.run();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Compiler;
+use super::certificate::Certificates;
 use super::scope::Scopes;
 use super::secret::{Found, secret};
 use crate::config::keys::{Client, ClientKey};
@@ -17,6 +18,7 @@ use crate::gate::network::NetworkSet;
 use crate::gate::policy::Roles;
 use crate::gate::verify::Verified;
 use crate::gate::verify::api_key::{DeclaredKey, DeclaredKeys};
+use crate::gate::verify::certificate::{CertificateClient, DeclaredCertificates};
 use crate::identity::{CredentialKind, OwnerScopes, Principal};
 use crate::secret::CredentialDigest;
 
@@ -34,8 +36,12 @@ pub(super) struct Around<'a> {
     pub(super) has_forms: bool,
 }
 
-/// The keys of all declared clients.
-pub(super) fn clients(work: &mut Compiler<'_>, clients: &Named<Client>, around: &Around<'_>) -> DeclaredKeys {
+/// The keys and certificates of all declared clients.
+pub(super) fn clients(
+    work: &mut Compiler<'_>,
+    clients: &Named<Client>,
+    around: &Around<'_>,
+) -> (DeclaredKeys, DeclaredCertificates) {
     let mut keys = HashMap::new();
     let mut seen = Seen::default();
     for (name, item) in &clients.0 {
@@ -45,12 +51,13 @@ pub(super) fn clients(work: &mut Compiler<'_>, clients: &Named<Client>, around: 
         }
         client(work, name, &item.value, around, &mut seen, &mut keys);
     }
-    keys.into_iter().collect()
+    (keys.into_iter().collect(), seen.certificates.finish())
 }
 
-/// Ids and digests so far, with the key path of each.
+/// Ids, digests and names of certificates so far, with the key path of each.
 #[derive(Default)]
 struct Seen<'r> {
+    certificates: Certificates<'r>,
     ids: HashMap<&'r str, &'r str>,
     digests: HashMap<CredentialDigest, &'r str>,
 }
@@ -89,6 +96,12 @@ fn client<'r>(
         account: None,
     };
     let client_list = address_list(work, &raw.ip_allowlist);
+    let by_certificate = CertificateClient {
+        principal: Principal { kind: CredentialKind::Mtls, ..base.clone() },
+        allow_ips: client_list.iter().cloned().collect(),
+        disabled: raw.disabled.value,
+    };
+    seen.certificates.add(work, &raw.certificates.value, by_certificate);
 
     for item in &raw.keys.value {
         let ClientKey { id, sha256, scopes, expires, disabled, ip_allowlist } = &item.value;

@@ -2,17 +2,20 @@
 //! request path needs is prepared. Nothing stops at the first problem.
 
 mod api_key;
+mod certificate;
 mod client;
 mod errors;
 mod header;
 mod issuer;
 mod limit;
+mod listener;
 mod realm;
 mod route;
 mod scope;
 mod secret;
 mod settings;
 mod store;
+mod tls;
 mod tokens;
 mod upstream;
 mod url;
@@ -76,13 +79,18 @@ pub(crate) fn compile(
     let root = input.root.clone();
     let mut work = Compiler { sources, root, files, problems, warnings: Vec::new(), routes: Vec::new() };
     let settings = settings::settings(&mut work, &input);
+    let tls = tls::listeners(&mut work, &input);
     let sizes = settings::sizes(&mut work, &input.server);
     work.at_most(&input.server.clock_skew, Duration::from_secs(600));
     let failure_limit = limit::failure_limit(&input.server);
-    let trusted_proxies = input.server.trusted_proxies.value.iter().map(|network| network.value).collect();
+    let trusted_proxies = settings::trusted_proxies(&input.server);
 
     let mut hosts = HostTable::default();
-    let around = realm::Around { max_body: sizes.body, clock_skew: input.server.clock_skew.value };
+    let around = realm::Around {
+        max_body: sizes.body,
+        clock_skew: input.server.clock_skew.value,
+        asks_for_certificates: certificate::are_asked_for(&input.server),
+    };
     let (mut realms, mut issuing) = (Vec::new(), Issuing::default());
     for (index, realm) in input.realms.iter().enumerate() {
         if input.realms.iter().take(index).any(|earlier| earlier.name == realm.name) {
@@ -113,6 +121,7 @@ pub(crate) fn compile(
                 dialect: dialect::nameless(),
             },
             issuing,
+            tls,
             routes,
             files: files.list().to_vec(),
             warnings: Problems::collect(warnings),

@@ -7,7 +7,7 @@ use super::route::{self, Lookup, Named, RealmParts};
 use super::scope::{self, Scopes};
 use super::tokens::{self, Minting, Service};
 use super::upstream::Upstreams;
-use super::{Compiler, RealmInput, api_key, client, errors, header, issuer, limit, view};
+use super::{Compiler, RealmInput, api_key, certificate, client, errors, header, issuer, limit, view};
 use crate::config::RouteSummary;
 use crate::config::walk::Slot;
 use crate::gate::path::PathRules;
@@ -22,6 +22,8 @@ pub(super) struct Around {
     pub(super) max_body: u64,
     /// How far clocks may differ.
     pub(super) clock_skew: Duration,
+    /// Whether any listener asks clients for a certificate.
+    pub(super) asks_for_certificates: bool,
 }
 
 /// A realm as the gate knows it, and as the token service does, if it issues anything.
@@ -57,7 +59,7 @@ pub(super) fn realm(
     let limits = limit::limits(work, &raw.limits.value);
     let has_forms = !forms.is_empty();
     let around = client::Around { realm: name, scopes: &scopes, roles: &roles, identity: &identity_headers, has_forms };
-    let declared = client::clients(work, &raw.clients.value, &around);
+    let (declared, certificates) = client::clients(work, &raw.clients.value, &around);
     let mut upstreams = Upstreams::new(work, &raw.upstreams.value);
 
     let mut names: Vec<_> = raw.issuers.value.iter().map(|item| item.value.name.value().map(String::as_str)).collect();
@@ -81,6 +83,7 @@ pub(super) fn realm(
         lookup: Lookup::new(raw.hosts.value().map_or(&[], Vec::as_slice), raw.hosts_from.get().is_some()),
     };
     let (routes, service) = routes(work, input, &mut parts, minting.as_ref(), &roles, &issuers);
+    certificate::check(work, raw, server.asks_for_certificates);
     let (table, host_tables) = parts.lookup.tables(work);
     tokens::check_exempt(work, raw);
     raw.hosts.get()?;
@@ -108,6 +111,7 @@ pub(super) fn realm(
         issuers: issuers.into_iter().collect::<Option<_>>()?,
         api_keys: forms.into_iter().collect::<Option<_>>()?,
         declared,
+        certificates,
         identity_headers,
         roles,
         upstreams: upstreams.into_list()?,

@@ -105,7 +105,7 @@ fn location(work: &mut Compiler<'_>, url: &Item<StoreUrl>, secrets: bool) -> Opt
 }
 
 /// Where the service may write: the first directory that systemd names, else the working directory.
-fn state_directory(work: &Compiler<'_>) -> PathBuf {
+pub(super) fn state_directory(work: &Compiler<'_>) -> PathBuf {
     let named = (work.sources.env)("STATE_DIRECTORY").unwrap_or_default();
     PathBuf::from(named.split(':').next().unwrap_or_default())
 }

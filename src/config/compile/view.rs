@@ -31,7 +31,7 @@ pub(super) fn route(raw: &Route) -> RouteView {
 }
 
 fn client(root: &Path, name: &str, item: &Item<Client>) -> DeclaredClient {
-    let Client { scopes, roles, plan, tenant, attributes, ip_allowlist, disabled, keys } = &item.value;
+    let Client { scopes, roles, plan, tenant, attributes, ip_allowlist, disabled, certificates, keys } = &item.value;
     DeclaredClient {
         name: name.to_owned(),
         source: place(root, &item.at),
@@ -42,6 +42,7 @@ fn client(root: &Path, name: &str, item: &Item<Client>) -> DeclaredClient {
         scopes: scopes.value().map(|scopes| plain(scopes)),
         attributes: attributes.value.0.iter().map(|(name, any)| (name.clone(), any.value.0.clone())).collect(),
         ip_allowlist: networks(ip_allowlist),
+        certificates: plain(&certificates.value),
         keys: keys.value.iter().map(|item| key(root, item)).collect(),
     }
 }

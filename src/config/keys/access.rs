@@ -37,8 +37,10 @@ section! {
         default attributes: Named<Any> = "{}";
         /// Addresses that the client may come from; where it is left out, every address.
         optional ip_allowlist: Vec<Item<IpNet>>;
-        /// Refuses all keys of the client.
+        /// Refuses all keys and certificates of the client.
         default disabled: bool = "false";
+        /// What the client's certificates are known by, on routes with `mtls`: exact names `uri:…`, `dns:…`, `email:…`, `cn:…` (of a certificate without alternative names), or `sha256:…`, the fingerprint of one certificate.
+        default certificates: Vec<Item<String>> = "[]";
         /// The client's keys.
         default keys: Vec<Item<ClientKey>> = "[]";
     }

@@ -8,16 +8,20 @@ mod issuer;
 mod realm;
 mod route;
 mod server;
+mod tls;
 mod tokens;
+mod upstream;
 
 pub(crate) use access::{ApiKeys, Client, ClientKey, Limit};
 pub(crate) use directory::{Directory, Subject, Translate};
 pub(crate) use grant::{Grant, GrantCookie, RequestFields};
 pub(crate) use issuer::{ClaimNames, Issuer, IssuerKeys};
-pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts, Upstream, UpstreamTimeouts};
+pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts};
 pub(crate) use route::{Route, RouteHeaders};
-pub(crate) use server::{Admin, Cache, Log, Root, Server, Store};
+pub(crate) use server::{Admin, Cache, Listener, Log, Root, Server, Store};
+pub(crate) use tls::{Tls, TlsCertificate};
 pub(crate) use tokens::{TokenKind, Tokens};
+pub(crate) use upstream::{Eject, HealthCheck, Upstream, UpstreamServer, UpstreamTimeouts, UpstreamTls};
 
 #[cfg(test)]
 mod tests {
@@ -60,6 +64,8 @@ mod tests {
         assert_eq!(crate::config::value::read::<ApiKeys>("{ prefix = 'a' }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Client>("{}").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Upstream>("{ servers = [] }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<HealthCheck>("{ tcp = true }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Eject>("{}").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Route>("{ path = '/', auth = [] }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Tokens>("{ access = { ttl = '1h' } }").map(drop), Ok(()));
         assert_eq!(

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ApiKeys, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens};
+use super::{ApiKeys, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens, Upstream};
 use crate::config::section::section;
 use crate::config::value::issuing::GrantType;
-use crate::config::value::word::HostMode;
 use crate::config::value::{Any, Named};
 use crate::config::walk::{Item, Key, Kind, Shape, Slot, Value, Walk};
-use crate::gate::policy::ServerAddress;
 use crate::tokens::policy::Timestamps;
 
 section! {
@@ -32,7 +30,7 @@ section! {
         default issuers: Vec<Item<Issuer>> = "[]";
         /// What API keys look like.
         default api_keys: Vec<Item<ApiKeys>> = "[]";
-        /// Clients that are kept in the configuration, with the digests of their keys.
+        /// Clients that are kept in the configuration, with the digests of their keys and the names of their certificates.
         default clients: Named<Client> = "{}";
         /// Role to scopes; `*` stands for every scope, a segment `*` for any segment.
         default roles: Named<Vec<Item<String>>> = "{}";
@@ -65,46 +63,6 @@ section! {
 }
 
 section! {
-    /// `[upstreams.NAME]`
-    Upstream {
-        /// `"host:port"` of each server; used in turn.
-        required servers: Vec<Item<ServerAddress>>;
-        /// Which `Host` the upstream sees: the client's, or its own.
-        default host: HostMode = r#""preserve""#;
-        /// Speaks TLS to the upstream, and verifies it.
-        optional tls: UpstreamTls;
-        /// How long is waited.
-        default timeouts: UpstreamTimeouts = "{}";
-    }
-    later ["balance", "protocol", "retries", "max_connections", "health"]
-}
-
-section! {
-    /// TLS to an upstream.
-    UpstreamTls {
-        /// Name that the certificate must have; the server's host where it is left out.
-        optional sni: String;
-        /// PEM file of the authorities to trust instead of the system's.
-        optional ca: String;
-    }
-    later ["client_cert", "client_key"]
-}
-
-section! {
-    /// How long is waited, unless a route says otherwise.
-    UpstreamTimeouts {
-        /// For a connection, TLS included.
-        default connect: Duration = r#""1s""#;
-        /// Between two reads.
-        default read: Duration = r#""30s""#;
-        /// Between two writes. A client's body may pause as long, and take as long with a second more for every 500 bytes.
-        default write: Duration = r#""30s""#;
-        /// An unused connection is kept.
-        default idle: Duration = r#""60s""#;
-    }
-}
-
-section! {
     /// How long is waited on a route.
     Timeouts {
         /// For a connection, TLS included.
@@ -115,21 +73,23 @@ section! {
         optional write: Duration;
         /// An unused connection is kept.
         optional idle: Duration;
+        /// A WebSocket through which nothing passes is kept.
+        optional tunnel: Duration;
     }
 }
 
 section! {
     /// `[identity_headers]`
     IdentityHeaders {
-        /// Subject of the token, or the client of the key.
+        /// Subject of the token, or the client of the key or certificate.
         default subject: String = r#""X-Auth-Subject""#;
         /// The client on whose behalf the request comes.
         default client: String = r#""X-Auth-Client""#;
         /// The realm.
         default realm: String = r#""X-Auth-Realm""#;
-        /// `jwt`, `api_key` or `opaque`.
+        /// `jwt`, `api_key`, `opaque` or `mtls`.
         default method: String = r#""X-Auth-Method""#;
-        /// Id of the key or of the opaque token, or `jti` of the JWT.
+        /// Id of the key or of the opaque token, `jti` of the JWT, or SHA-256 of the certificate.
         default credential: String = r#""X-Auth-Credential-Id""#;
         /// Name of the token's issuer; `self` for tokens of the realm's own.
         default issuer: String = r#""X-Auth-Issuer""#;

@@ -20,7 +20,7 @@ section! {
         optional methods: Vec<Item<String>>;
         /// Which of the realm's `hosts` have it, as they are written there; all where it is left out. With a wildcard, hosts of `hosts_from` have it, too.
         optional hosts: Vec<Item<String>>;
-        /// What is taken as proof, any of `jwt`, `api_key` and `opaque`; `anonymous` besides them lets requests without a credential pass; `public` alone looks at nothing.
+        /// What is taken as proof, any of `jwt`, `api_key`, `opaque` and `mtls`, the client certificate of the connection, which decides where no other credential is presented; `anonymous` besides them lets requests without a credential pass; `public` alone looks at nothing.
         required auth: Vec<Item<AuthKind>>;
         /// `opaque`: which kind, one of `[tokens.KIND]`.
         optional token: String;

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
-
-use super::Realm;
+use super::{Realm, Tls};
 use crate::config::section::section;
 use crate::config::value::Named;
-use crate::config::value::address::Address;
+use crate::config::value::address::{Address, Mode, TrustedPeer};
 use crate::config::value::measure::Size;
 use crate::config::value::rate::RateOrOff;
 use crate::config::value::secret::SecretRef;
@@ -40,8 +38,12 @@ section! {
         default listen: Vec<Item<Listener>> = r#"[{ address = "0.0.0.0:8080" }]"#;
         /// Threads of the proxy; 0 = one a core. Takes effect at start.
         default threads: u32 = "0";
-        /// Peers whose `X-Forwarded-For` and `Forwarded` are believed; empty = nobody.
-        default trusted_proxies: Vec<Item<IpNet>> = "[]";
+        /// Peers whose `X-Forwarded-For` and `Forwarded` are believed, and who may send a PROXY header; `"unix"` = whoever may connect to a listener's Unix socket. Empty = nobody.
+        default trusted_proxies: Vec<Item<TrustedPeer>> = "[]";
+        /// Connections at once, over all listeners; one more is closed at once. Each takes up to two descriptors of the process. Takes effect at start.
+        default max_connections: u32 = "20000";
+        /// Connections at once from one address (a /64 for IPv6); trusted proxies are not counted. 0 = no such limit. Takes effect at start.
+        default max_connections_per_address: u32 = "0";
         /// Longest request target; beyond it 414.
         default max_target: Size = r#""8KiB""#;
         /// All header fields of a request with their names; beyond it 431.
@@ -52,12 +54,16 @@ section! {
         default max_token: Size = r#""8KiB""#;
         /// A whole request head must arrive within this time, for every request of a connection.
         default header_timeout: Duration = r#""10s""#;
+        /// What comes before the first request of a connection must be over within this time: the PROXY header and the TLS handshake. Takes effect at start.
+        default handshake_timeout: Duration = r#""10s""#;
         /// A connection without a request is kept for this time.
         default idle_timeout: Duration = r#""75s""#;
         /// After SIGTERM readiness flips, and requests are still accepted for this time.
         default shutdown_delay: Duration = r#""0s""#;
         /// After that, running requests may take this time to end.
         default shutdown_grace: Duration = r#""10s""#;
+        /// Socket at which a successor (`serve --upgrade`) waits for the listening sockets of the running process. Its directory must belong to the user of the process and have the mode 0700; where it is missing, it is made. The default is `portcullis-handover/upgrade.sock` in `$RUNTIME_DIRECTORY`, else in `$STATE_DIRECTORY`, else in the working directory. Takes effect at start.
+        optional upgrade_socket: String;
         /// How far another clock may be ahead, for `iat` and `nbf`; `exp` has the issuer's `leeway`.
         default clock_skew: Duration = r#""60s""#;
         /// Failed verifications per address (a /64 for IPv6) before 429; a credential already verified is never refused by it.
@@ -68,16 +74,23 @@ section! {
 section! {
     /// A listener.
     Listener {
-        /// IP address and port.
+        /// IP address and port; `[::]` is every address of the machine, IPv4 as well. Or `unix:` and the path of a socket's file: at most 100 bytes, no blanks.
         required address: Address;
+        /// Speaks TLS. Whether it does takes effect at start.
+        optional tls: Tls;
+        /// Who may connect to a Unix socket: the permissions of its file, `"0660"` where it is left out.
+        optional mode: Mode;
+        /// Each connection begins with a PROXY header, version 1 or 2, which says whose it is; only peers in `server.trusted_proxies` may connect.
+        default proxy_protocol: bool = "false";
+        /// Whether HTTP/2 is spoken without TLS with clients that begin with it (prior knowledge); on TLS, ALPN decides. Not for `admin`.
+        default http2: bool = "false";
     }
-    later ["tls", "proxy_protocol"]
 }
 
 section! {
     /// `admin`
     Admin {
-        /// Where `/metrics`, `/livez`, `/readyz` and the admin API are served; a loopback address. Takes effect at start.
+        /// Where `/metrics`, `/livez`, `/readyz` and the admin API are served: a loopback address, a Unix socket, or with TLS any address. Takes effect at start.
         default listen: Listener = r#"{ address = "127.0.0.1:9901" }"#;
     }
 }

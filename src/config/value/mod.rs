@@ -8,6 +8,7 @@ pub(crate) mod rate;
 pub(crate) mod secret;
 pub(crate) mod store_url;
 pub(crate) mod time;
+pub(crate) mod tls;
 pub(crate) mod word;
 
 use serde_json::json;

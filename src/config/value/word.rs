@@ -72,8 +72,18 @@ words! {
 }
 
 words! {
+    /// Which server of an upstream gets a request.
+    BalanceBy { RoundRobin = "round_robin", LeastConnections = "least_connections", HashAddress = "hash_address" }
+}
+
+words! {
+    /// What is spoken to an upstream.
+    Spoken { Http1 = "http1", Http2 = "http2" }
+}
+
+words! {
     /// What a route takes as proof.
-    AuthKind { Jwt = "jwt", ApiKey = "api_key", Opaque = "opaque", Public = "public", Anonymous = "anonymous" } later ["mtls"]
+    AuthKind { Jwt = "jwt", ApiKey = "api_key", Opaque = "opaque", Mtls = "mtls", Public = "public", Anonymous = "anonymous" }
 }
 
 impl AuthKind {
@@ -135,9 +145,14 @@ mod tests {
         assert!(read::<AuthKind>("\"JWT\"").is_err());
     }
 
+    words! {
+        /// Words of which one is for later.
+        Fruit { Apple = "apple" } later ["pear"]
+    }
+
     #[test]
     fn what_comes_later_is_said_to_come_later() {
-        let problem = read::<AuthKind>("\"mtls\"").unwrap_err().concat();
-        assert!(problem.ends_with("\"mtls\" is not available in this version"), "{problem}");
+        let problem = read::<Fruit>("\"pear\"").unwrap_err().concat();
+        assert!(problem.ends_with("\"pear\" is not available in this version"), "{problem}");
     }
 }

@@ -5,12 +5,40 @@ mod forwarded;
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use http::{HeaderMap, HeaderName, header};
 
 use self::forwarded::{ElementsFromRight, parse_element, parse_node};
 use super::network::NetworkSet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Peers whose forwarding headers, and whose PROXY headers, are believed.
+#[derive(Clone, Debug, Default)]
+pub struct TrustedProxies {
+    networks: NetworkSet,
+    /// Whether peers on Unix sockets are trusted: who may connect there is said by the mode of the socket's file.
+    unix: bool,
+}
+
+impl TrustedProxies {
+    /// Peers in `networks`; on Unix sockets, too, if `unix`.
+    pub fn new(networks: NetworkSet, unix: bool) -> Self {
+        Self { networks, unix }
+    }
+
+    /// Whether this peer is one; none: it came over a Unix socket.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.map_or(self.unix, |peer| self.networks.contains(peer))
+    }
+}
+
+impl FromIterator<IpNet> for TrustedProxies {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
+        Self::new(networks.into_iter().collect(), false)
+    }
+}
 
 /// Whom the request comes from, as far as it can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,13 +51,11 @@ pub struct ClientAddress {
 
 /// Reads `X-Forwarded-For` or `Forwarded` (RFC 7239) right to left over all lines, as far as trusted proxies wrote them.
 /// A header that cannot be read, or two headers that disagree, leave the address unknown: a proxy that keeps up one of
-/// the two passes on whatever the client wrote into the other. A peer without an address is never trusted.
-pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &NetworkSet) -> ClientAddress {
-    let Some(peer) = peer.map(|address| address.to_canonical()) else {
-        return ClientAddress { ip: None, peer_trusted: false };
-    };
-    if !trusted.contains(peer) {
-        return ClientAddress { ip: Some(peer), peer_trusted: false };
+/// the two passes on whatever the client wrote into the other. A peer without an address is one on a Unix socket.
+pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &TrustedProxies) -> ClientAddress {
+    let peer = peer.map(|address| address.to_canonical());
+    if !trusted.trusts(peer) {
+        return ClientAddress { ip: peer, peer_trusted: false };
     }
     let plain = headers.contains_key(&X_FORWARDED_FOR).then(|| {
         let lines = headers.get_all(&X_FORWARDED_FOR).iter().rev();
@@ -41,7 +67,7 @@ pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &NetworkSet) 
         client(peer, lines.flat_map(|line| ElementsFromRight::of(line.as_bytes())), parse_element, trusted)
     });
     let ip = match (plain, standard) {
-        (None, None) => Some(peer),
+        (None, None) => peer,
         (Some(ip), None) | (None, Some(ip)) => ip,
         (Some(plain), Some(standard)) => plain.filter(|_| plain == standard),
     };
@@ -51,19 +77,19 @@ pub fn resolve(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &NetworkSet) 
 /// The first address, coming from the peer, that is not a trusted proxy's; the furthest when all are; none when one
 /// that has to be judged cannot be read. Empty elements do not count.
 fn client<'h>(
-    peer: IpAddr,
+    peer: Option<IpAddr>,
     elements: impl Iterator<Item = &'h [u8]>,
     read: fn(&[u8]) -> Option<IpAddr>,
-    trusted: &NetworkSet,
+    trusted: &TrustedProxies,
 ) -> Option<IpAddr> {
     let mut client = peer;
     for element in elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty()) {
-        client = read(element)?;
-        if !trusted.contains(client) {
+        client = Some(read(element)?);
+        if !trusted.trusts(client) {
             break;
         }
     }
-    Some(client)
+    client
 }
 
 #[cfg(test)]
@@ -77,7 +103,7 @@ mod tests {
     const PROXY: &str = "10.0.0.1";
     const XFF: &str = "x-forwarded-for";
 
-    fn trusted() -> NetworkSet {
+    fn trusted() -> TrustedProxies {
         ["10.0.0.0/8", "2001:db8:aaaa::/48"].iter().map(|text| parse_network(text).unwrap()).collect()
     }
 
@@ -98,7 +124,7 @@ mod tests {
         let lines = headers(&[(XFF, "10.0.0.9"), ("forwarded", "for=10.0.0.9")]);
         let expected = ClientAddress { ip: ip("203.0.113.9"), peer_trusted: false };
         assert_eq!(resolve(ip("203.0.113.9"), &lines, &trusted()), expected);
-        assert_eq!(resolve(ip("203.0.113.9"), &lines, &NetworkSet::default()), expected);
+        assert_eq!(resolve(ip("203.0.113.9"), &lines, &TrustedProxies::default()), expected);
         assert_eq!(resolve(ip("::ffff:203.0.113.9"), &lines, &trusted()), expected);
     }
 
@@ -106,6 +132,18 @@ mod tests {
     fn a_peer_without_an_address_is_not_trusted() {
         let lines = headers(&[(XFF, "10.0.0.9")]);
         assert_eq!(resolve(None, &lines, &trusted()), ClientAddress { ip: None, peer_trusted: false });
+    }
+
+    #[test]
+    fn a_peer_on_a_unix_socket_is_trusted_where_that_is_said_and_no_other_peer_is_by_that() {
+        let trusted = TrustedProxies::new(NetworkSet::default(), true);
+        let said = |peer, lines: &[(&str, &str)]| resolve(peer, &headers(lines), &trusted);
+        let told = ClientAddress { ip: ip("203.0.113.9"), peer_trusted: true };
+        assert_eq!(said(None, &[(XFF, "198.51.100.1, 203.0.113.9")]), told);
+        assert_eq!(said(None, &[]), ClientAddress { ip: None, peer_trusted: true });
+        assert_eq!(said(None, &[(XFF, "203.0.113.9, unknown")]), ClientAddress { ip: None, peer_trusted: true });
+        let untrusted = ClientAddress { ip: ip(PROXY), peer_trusted: false };
+        assert_eq!(said(ip(PROXY), &[(XFF, "203.0.113.9")]), untrusted);
     }
 
     #[test]

@@ -70,7 +70,9 @@ const FROM_PROXIES: &[&str] = &[
     "forwarded",
     "forwarded_for",
     "true_client_ip",
+    "x_client_dn",
     "x_client_ip",
+    "x_client_verify",
     "x_cluster_client_ip",
     "x_host",
     "x_originating_ip",
@@ -80,8 +82,21 @@ const FROM_PROXIES: &[&str] = &[
     "x_request_id",
 ];
 
-/// Families of such fields.
-const FROM_PROXIES_PREFIXES: &[&str] = &["x_client_cert", "x_envoy_", "x_forwarded_", "x_original_", "x_ssl_client_"];
+/// Families of such fields. Those with certificates in them are of RFC 9440, of nginx, Ingress and Traefik, of the load
+/// balancers of Amazon and Azure, and of Cloudflare.
+const FROM_PROXIES_PREFIXES: &[&str] = &[
+    "cf_client_cert",
+    "client_cert",
+    "ssl_client_",
+    "x_amzn_mtls_",
+    "x_arr_clientcert",
+    "x_client_cert",
+    "x_envoy_",
+    "x_forwarded_",
+    "x_original_",
+    "x_ssl_",
+    "x_tls_client_",
+];
 
 /// Whether nobody may send this field on.
 pub(super) fn is_never_forwarded(name: &str) -> bool {
@@ -91,7 +106,7 @@ pub(super) fn is_never_forwarded(name: &str) -> bool {
 
 /// Whether this field is only believed from a trusted proxy.
 pub(super) fn is_from_proxies(name: &str) -> bool {
-    matches!(name.as_bytes().first().map(u8::to_ascii_lowercase), Some(b'x' | b'f' | b'c' | b't' | b'e'))
+    matches!(name.as_bytes().first().map(u8::to_ascii_lowercase), Some(b'x' | b'f' | b'c' | b't' | b'e' | b's'))
         && (FROM_PROXIES.iter().any(|other| is_alias(name, other))
             || FROM_PROXIES_PREFIXES.iter().any(|prefix| starts_like(name, prefix)))
 }

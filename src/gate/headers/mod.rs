@@ -112,20 +112,23 @@ fn set_forwarding(
     set_or_remove(&REQUEST_ID, text(forwarding.request_id.as_str()), headers)
 }
 
-/// The list that a trusted proxy sent with the peer at its end; the peer alone otherwise; nothing for a Unix socket.
+/// The list that a trusted proxy sent with the peer at its end; the peer alone otherwise. A peer on a Unix socket has
+/// nothing to add.
 fn forwarded_for(peer_trusted: bool, forwarding: &Forwarding<'_>, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut room = [0; LONGEST_ADDRESS];
-    let peer = text_of(forwarding.peer?.to_canonical(), &mut room)?;
+    let peer = forwarding.peer.and_then(|peer| text_of(peer.to_canonical(), &mut room));
     if !peer_trusted {
-        return HeaderValue::from_bytes(peer).ok();
+        return HeaderValue::from_bytes(peer?).ok();
     }
     let mut list = Vec::new();
-    for line in headers.get_all(&FORWARDED_FOR).iter().filter(|line| !line.is_empty()) {
-        list.extend_from_slice(line.as_bytes());
-        list.extend_from_slice(b", ");
+    let told = headers.get_all(&FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    for part in told.chain(peer).filter(|part| !part.is_empty()) {
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(part);
     }
-    list.extend_from_slice(peer);
-    HeaderValue::try_from(list).ok()
+    HeaderValue::try_from(list).ok().filter(|list| !list.is_empty())
 }
 
 fn text_of(address: IpAddr, room: &mut [u8; LONGEST_ADDRESS]) -> Option<&[u8]> {

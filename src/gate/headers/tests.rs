@@ -50,21 +50,21 @@ struct Case {
 
 impl Case {
     fn permit(&self) -> Permit {
-        let upstream = Arc::new(Upstream {
-            name: "api".into(),
-            index: 0,
-            servers: vec![],
-            host: None,
-            timeouts: Timeouts::default(),
-            tls: None,
-        });
+        let upstream = Arc::new(Upstream::of("api", 0, vec![]));
         let place =
             |text: &&str| RoutePlace { place: Place::parse(text).unwrap(), jwt: true, api_keys: vec![], opaque: false };
         let route = Arc::new(Route {
             view: Default::default(),
             name: "route".into(),
             index: 0,
-            auth: Auth { public: self.from.is_empty(), anonymous: false, jwt: true, api_key: false, opaque: None },
+            auth: Auth {
+                public: self.from.is_empty(),
+                anonymous: false,
+                jwt: true,
+                api_key: false,
+                mtls: false,
+                opaque: None,
+            },
             places: self.from.iter().map(place).collect(),
             issuers: vec![],
             scopes: vec![],
@@ -101,6 +101,7 @@ impl Case {
             issuers: vec![],
             api_keys: vec![],
             declared: Default::default(),
+            certificates: Default::default(),
             identity_headers: IdentityHeaders::default(),
             roles: Default::default(),
             upstreams: vec![upstream],
@@ -257,6 +258,17 @@ fn an_untrusted_peer_says_nothing_about_the_way_it_came() {
         "X-SSL-Client-Verify",
         "X-Client-Cert",
         "X-Client-Certificate",
+        "X-Client-Verify",
+        "X-Client-DN",
+        "X-SSL-Cert",
+        "SSL-Client-Cert",
+        "Client-Cert",
+        "Client-Cert-Chain",
+        "CF-Client-Cert-DER-Base64",
+        "X-Amzn-Mtls-Clientcert-Leaf",
+        "X-ARR-ClientCert",
+        "X-TLS-Client-Cert",
+        "X-Forwarded-Tls-Client-Cert-Info",
         "X-Original-Host",
         "Early-Data",
         "X-Request-Id",
@@ -311,6 +323,10 @@ fn nobody_overrides_method_or_path_behind_the_decision_through_a_trusted_proxy()
 fn a_unix_socket_has_no_address_to_tell_and_a_mapped_address_is_ipv4() {
     assert_eq!(public().seen_from(None, &[("x-forwarded-for", "10.0.0.1")]), OURS[1..]);
     assert_eq!(public().seen_from(Some("::ffff:192.0.2.9"), &[]), OURS);
+    let trusted = Case { trusted: true, ..public() };
+    let told = [("x-forwarded-for", "10.0.0.1"), ("x-forwarded-for", ""), ("x-forwarded-for", "10.0.0.2")];
+    assert_eq!(trusted.seen_from(None, &told)[0], "x-forwarded-for: 10.0.0.1, 10.0.0.2");
+    assert_eq!(trusted.seen_from(None, &[]), OURS[1..]);
 }
 
 #[test]

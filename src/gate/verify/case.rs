@@ -26,6 +26,8 @@ pub(in crate::gate) struct Case<'a> {
     pub(super) ip: Option<IpAddr>,
     pub(super) now: UnixMillis,
     pub(super) begun: Stopwatch,
+    /// The request is open already, and is judged again.
+    open: bool,
 }
 
 impl<'a> Case<'a> {
@@ -38,12 +40,21 @@ impl<'a> Case<'a> {
         now: UnixMillis,
         begun: Stopwatch,
     ) -> Self {
-        Self { snapshot, realm, route, ip, now, begun }
+        Self { snapshot, realm, route, ip, now, begun, open: false }
+    }
+
+    /// The same, for a request that is `open` already.
+    pub(in crate::gate) fn open(self, open: bool) -> Self {
+        Self { open, ..self }
     }
 
     /// The failure limit of the address, when it is used up. Only asked when something is amiss: whoever is known
-    /// already is never refused by it.
+    /// already is never refused by it. Nor is what is open: by using the limit up, somebody whose credential is
+    /// withdrawn could keep that from being seen.
     pub(super) fn blocked(&self) -> Option<Quota> {
+        if self.open {
+            return None;
+        }
         let limit = self.snapshot.failure_limit.as_ref()?;
         Some(limit.peek(LimitKey::Address(self.ip), None, self.now)).filter(|quota| !quota.allowed)
     }
@@ -83,7 +94,11 @@ impl<'a> Case<'a> {
             trail.pass("credential", || "none, and the route takes anonymous requests".to_owned());
             return Ok(());
         }
-        trail.refuse("credential", || "none in the places that the route looks at".to_owned());
+        trail.refuse("credential", || match (self.route.auth.mtls, self.route.places.is_empty()) {
+            (false, _) => "none in the places that the route looks at".to_owned(),
+            (true, false) => "none in the places that the route looks at, and no client certificate".to_owned(),
+            (true, true) => "the connection has no client certificate".to_owned(),
+        });
         Err(Reason::MissingCredentials.into())
     }
 

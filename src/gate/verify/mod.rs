@@ -4,6 +4,7 @@
 pub mod api_key;
 mod cache;
 mod case;
+pub mod certificate;
 mod issued;
 pub mod jwks;
 pub mod jwt;
@@ -127,7 +128,10 @@ impl Authenticator {
             Err(denial) => return Err(case.ambiguous(denial, trail)),
         };
         let verification = match presented {
-            Presented::Nothing => return case.absent(trail).map(|()| Recognized::Nobody),
+            Presented::Nothing => match self.look_at_certificate(case, request, trail) {
+                Some(verification) => verification,
+                None => return case.absent(trail).map(|()| Recognized::Nobody),
+            },
             Presented::Malformed { place, why } => malformed(place, why),
             Presented::One { place, text } => match self.look(case, place, &text, trail) {
                 Look::Done(verification) => verification,

@@ -22,6 +22,10 @@ use crate::clock::Stopwatch;
 use crate::gate::dialect::Rendered;
 use crate::gate::outcome::Denial;
 
+/// A connection without a request is kept for so long when the gateway stops: the client may have sent one already, and
+/// most are safe to repeat, but not all. Whoever uses his connection more often gets an answer that says that it ends.
+const LAST_REQUEST: Duration = Duration::from_secs(1);
+
 /// How long is waited for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
@@ -29,6 +33,8 @@ pub struct Patience {
     pub header: Duration,
     /// For the first byte of a request.
     pub idle: Duration,
+    /// For what comes before the first request of a connection.
+    pub handshake: Duration,
 }
 
 /// What a connection needs to know of the gateway.
@@ -37,6 +43,8 @@ pub(super) trait Rules: Send + Sync {
     fn limits(&self) -> Limits;
     /// Writes the refusal down and says what is answered.
     fn refuse(&self, refused: &Refused<'_>) -> Rendered;
+    /// Writes down that a connection was ended without an answer.
+    fn ended(&self, refused: &Refused<'_>);
 }
 
 /// A request that did not get past the check of its head.
@@ -52,19 +60,19 @@ pub(super) struct Refused<'a> {
     pub(super) arrived: Stopwatch,
 }
 
-/// Serves `stream` until one side ends it.
+/// Serves `stream`, of which `held` was read already, until one side ends it.
 pub(super) async fn serve<A, R>(
     app: &Arc<A>,
     rules: &R,
     patience: Patience,
     mut stream: Stream,
+    mut held: BytesMut,
     shutdown: &ShutdownWatch,
 ) where
     A: HttpServerApp + Send + Sync,
     R: Rules,
 {
     let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
-    let mut held = BytesMut::new();
     let mut watch = shutdown.clone();
     let mut stop = pin!(async move { drop(watch.wait_for(|stopping| *stopping).await) });
     loop {
@@ -78,12 +86,17 @@ pub(super) async fn serve<A, R>(
                     return refusal::send(stream, &rendered, sketch.method == "HEAD").await;
                 }
             };
+        // The engine says so with its answer.
+        let last = *shutdown.borrow();
         let window = Window::new(stream, window, head, shape, arrived);
         let session = ServerSession::new_http1(Box::new(window));
         let Some(reused) = app.process_new_http(session, shutdown).await else { return };
         let Ok(window) = reused.consume().0.into_any().downcast::<Window>() else { return };
         let Some((inner, ahead)) = window.close() else { return };
         (stream, held) = (inner, ahead);
+        if last {
+            return stream.shutdown().await;
+        }
     }
 }
 
@@ -107,7 +120,7 @@ async fn next_head(
         let first = tokio::select! {
             biased;
             first = timeout(patience.idle, read_some(stream, held)) => first,
-            () = stop => return Heard::Nothing,
+            () = stop => timeout(LAST_REQUEST.min(patience.idle), read_some(stream, held)).await,
         };
         if first != Ok(true) {
             return Heard::Nothing;

@@ -4,9 +4,9 @@
 use crate::gate::outcome::{Denial, Reason, Why};
 
 /// How long a field name may be; the longest registered ones have about forty bytes.
-const MAX_NAME: usize = 256;
+pub(super) const MAX_NAME: usize = 256;
 /// How many header lines a request may have.
-const MAX_LINES: usize = 100;
+pub(super) const MAX_LINES: usize = 100;
 /// The engine refuses a request whose `Connection` lists ten options, but only after it has connected upstream.
 const MAX_OPTIONS: usize = 9;
 /// Room for the method and the version beside the target while the request line is still incomplete.
@@ -180,9 +180,6 @@ impl<'a> RequestLine<'a> {
         if method.is_empty() || !method.iter().all(|byte| is(*byte, TOKEN)) {
             return Err(Fault::Framing);
         }
-        if target.len() > limits.target {
-            return Err(Fault::TargetTooLong);
-        }
         let old = match version {
             b"HTTP/1.1" => false,
             b"HTTP/1.0" => true,
@@ -191,12 +188,22 @@ impl<'a> RequestLine<'a> {
         if method == b"CONNECT" {
             return Err(Fault::Method);
         }
-        let query = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
-        let odd = |(at, byte): &(usize, &u8)| !is(**byte, TARGET) || (**byte == b'\\' && *at < query);
-        if let Some((_, odd)) = target.iter().enumerate().find(odd) {
-            return Err(if odd.is_ascii_control() { Fault::Framing } else { Fault::Target });
-        }
+        check_target(target, limits)?;
         Ok(Self { authority: authority(target)?, old })
+    }
+}
+
+/// Whether a target is short enough and has no character that does not belong there.
+pub(super) fn check_target(target: &[u8], limits: Limits) -> Result<(), Fault> {
+    if target.len() > limits.target {
+        return Err(Fault::TargetTooLong);
+    }
+    let query = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
+    let odd = |(at, byte): &(usize, &u8)| !is(**byte, TARGET) || (**byte == b'\\' && *at < query);
+    match target.iter().enumerate().find(odd) {
+        Some((_, odd)) if odd.is_ascii_control() => Err(Fault::Framing),
+        Some(_) => Err(Fault::Target),
+        None => Ok(()),
     }
 }
 
@@ -216,7 +223,8 @@ fn authority(target: &[u8]) -> Result<Option<&[u8]>, Fault> {
     }
 }
 
-fn plain_authority(authority: &[u8]) -> bool {
+/// Whether an authority is a host and perhaps a port, and nothing besides.
+pub(super) fn plain_authority(authority: &[u8]) -> bool {
     !authority.is_empty()
         && authority
             .iter()
@@ -317,7 +325,7 @@ fn connection_options(value: &[u8]) -> Result<usize, Fault> {
 }
 
 /// A plain decimal number: no sign, no list, no leading zero, not beyond what every reader can hold.
-fn digits(value: &[u8]) -> Option<u64> {
+pub(super) fn digits(value: &[u8]) -> Option<u64> {
     let plain = match value {
         [] => false,
         [b'0', _, ..] => false,
@@ -336,7 +344,8 @@ fn split_line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line, bytes.get(end + 1..)?))
 }
 
-fn trim(value: &[u8]) -> &[u8] {
+/// A value without the blanks around it.
+pub(super) fn trim(value: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let start = value.iter().position(|byte| !blank(byte)).unwrap_or(value.len());
     let end = value.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
@@ -348,6 +357,11 @@ pub(super) const TOKEN: u8 = 1;
 const TARGET: u8 = 2;
 /// May stand in a field's value.
 pub(super) const VALUE: u8 = 4;
+
+/// Whether nothing in a target, or in a part of one, is out of place.
+pub(super) fn is_target(part: &[u8]) -> bool {
+    part.iter().all(|byte| is(*byte, TARGET))
+}
 
 /// Which bytes may stand where: RFC 9110 section 5.6.2 (token), section 5.5 (value), RFC 3986 (target; `#` begins a
 /// fragment, which is never sent). Browsers send `{`, `}`, `|`, `^`, `` ` `` as they are, and nobody reads them in two ways.

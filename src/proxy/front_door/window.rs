@@ -3,7 +3,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -19,8 +19,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
 use super::chunks::Chunks;
+use super::frames::{CLOSE, Frames};
 use super::head::Shape;
 use crate::clock::Stopwatch;
+use crate::proxy::vigil::End;
 
 /// How many bytes are kept that a client sent ahead.
 const AHEAD: usize = 64 * 1024;
@@ -42,6 +44,12 @@ pub(in crate::proxy) struct Window {
     arrived: Stopwatch,
     farewell: Option<Pin<Box<Sleep>>>,
     linger: Option<Pin<Box<Sleep>>>,
+    end: OnceLock<Arc<End>>,
+    /// What was sent through the tunnel.
+    frames: Frames,
+    over: bool,
+    /// Something was written that may wait in a buffer.
+    unsent: bool,
 }
 
 /// How much the engine may still read.
@@ -89,7 +97,38 @@ impl Window {
             Some(body) => Allowed::Exactly(u64::try_from(head).unwrap_or(u64::MAX).saturating_add(body)),
             None => Allowed::Chunked(head, Chunks::new()),
         };
-        Self { inner, held, allowed, upgradable: shape.upgrade, arrived, farewell: None, linger: None }
+        Self {
+            inner,
+            held,
+            allowed,
+            upgradable: shape.upgrade,
+            arrived,
+            farewell: None,
+            linger: None,
+            end: OnceLock::new(),
+            frames: Frames::default(),
+            over: false,
+            unsent: false,
+        }
+    }
+
+    /// From now on the connection breaks off when `end` is declared. Only the first one counts.
+    pub(in crate::proxy) fn ends_with(&self, end: &Arc<End>) {
+        self.end.get_or_init(|| Arc::clone(end));
+    }
+
+    /// Fails when the exchange is over. A WebSocket is told why, if it can be done: between two frames, and without
+    /// waiting.
+    fn go_on(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let Some(end) = self.end.get() else { return Ok(()) };
+        if end.poll(cx).is_pending() {
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.over, true) && self.allowed == Allowed::Everything && self.frames.between() {
+            // Whether it was sent changes nothing.
+            drop(Pin::new(&mut self.inner).poll_write(cx, &CLOSE).map_ok(drop));
+        }
+        Err(io::ErrorKind::ConnectionAborted.into())
     }
 
     /// Started at the first byte of the request.
@@ -147,6 +186,12 @@ impl Window {
 impl AsyncRead for Window {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        this.go_on(cx)?;
+        if this.unsent {
+            // The engine keeps the beginning of an answer whose length is known until there is more of it. Now it waits:
+            // the client is not to wait for the same.
+            this.unsent = Pin::new(&mut this.inner).poll_flush(cx)?.is_pending();
+        }
         if this.allowed == Allowed::Exactly(0) {
             this.read_ahead(cx)
         } else if this.held.is_empty() {
@@ -160,25 +205,39 @@ impl AsyncRead for Window {
 impl AsyncWrite for Window {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.go_on(cx)?;
         this.farewell = None;
         // The tunnel opens with the answer that agrees to it, not with the request that asks for it: what a client sends
         // behind a request that stays HTTP is a new request, judged on its own.
-        if this.upgradable && bytes.starts_with(b"HTTP/1.1 101") {
+        let switching = this.upgradable && bytes.starts_with(b"HTTP/1.1 101");
+        if switching {
             this.upgradable = false;
             this.allowed = Allowed::Everything;
         }
-        Pin::new(&mut this.inner).poll_write(cx, bytes)
+        let tunnel = this.allowed == Allowed::Everything && !switching;
+        let count = ready!(Pin::new(&mut this.inner).poll_write(cx, bytes))?;
+        this.unsent = true;
+        if tunnel {
+            this.frames.follow(bytes.get(..count).unwrap_or_default());
+        } else if switching && !(count == bytes.len() && bytes.ends_with(b"\r\n\r\n")) {
+            this.frames.lose();
+        }
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        this.unsent = false;
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.linger.is_none() {
             ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
-            if matches!(this.allowed, Allowed::Exactly(0) | Allowed::Everything) {
+            // Whoever is cut off may have more to say, and is to hear why.
+            if !this.over && matches!(this.allowed, Allowed::Exactly(0) | Allowed::Everything) {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -159,3 +159,66 @@ async fn no_tunnel_opens_for_a_request_that_did_not_ask_or_an_answer_that_declin
         assert!(silent(&mut window).await);
     }
 }
+
+/// A tunnel that has an end, the other side of it, and the end.
+async fn tunnel() -> (Window, DuplexStream, Arc<End>) {
+    let (mut window, mut client) = window(b"HEAD", 4, Shape { length: Some(0), upgrade: true });
+    let end = Arc::<End>::default();
+    let mut head = [0; 4];
+    window.read_exact(&mut head).await.unwrap();
+    let answer = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+    window.write_all(answer).await.unwrap();
+    client.read_exact(&mut [0; 36]).await.unwrap();
+    window.ends_with(&end);
+    (window, client, end)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_tunnel_ends_at_once_when_it_is_over_and_says_so() {
+    let (mut window, mut client, end) = tunnel().await;
+    window.write_all(b"\x81\x05hello").await.unwrap();
+    let later = Arc::clone(&end);
+    let declaring = async move {
+        sleep(Duration::from_secs(1)).await;
+        later.declare(crate::gate::outcome::Reason::TokenExpired.into());
+    };
+    let mut byte = [0];
+    let begun = Instant::now();
+    let (read, ()) = tokio::join!(window.read(&mut byte), declaring);
+    assert_eq!(read.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    assert_eq!(begun.elapsed(), Duration::from_secs(1));
+    assert!(window.write_all(b"\x81\x01x").await.is_err() && window.read(&mut byte).await.is_err());
+    drop(window);
+    let mut seen = Vec::new();
+    client.read_to_end(&mut seen).await.unwrap();
+    assert_eq!(seen, [b"\x81\x05hello".as_slice(), &CLOSE].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_said_within_a_frame() {
+    let (mut window, mut client, end) = tunnel().await;
+    window.write_all(b"\x81\x05hel").await.unwrap();
+    end.declare(crate::gate::outcome::Reason::TokenExpired.into());
+    assert!(window.write_all(b"lo").await.is_err());
+    drop(window);
+    let mut seen = Vec::new();
+    client.read_to_end(&mut seen).await.unwrap();
+    assert_eq!(seen, b"\x81\x05hel");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_over_ends_where_it_is_even_if_nobody_takes_it() {
+    let (mut window, client) = window(b"HEAD", 4, plain(0));
+    let end = Arc::<End>::default();
+    window.ends_with(&end);
+    window.read_exact(&mut [0; 4]).await.unwrap();
+    // More than the client takes.
+    let writing = window.write_all(&[b'x'; 512 * 1024]);
+    let declaring = async {
+        sleep(Duration::from_secs(1)).await;
+        end.declare(crate::gate::outcome::Reason::TokenExpired.into());
+    };
+    let (written, ()) = tokio::join!(writing, declaring);
+    assert_eq!(written.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
+    drop(client);
+}

@@ -1,50 +1,83 @@
-//! Where allowed requests go: servers in turn, and how a connection to one is made and verified. Prepared with a
-//! snapshot; a request only copies. Which upstream a request may reach is the gate's business.
+//! Where allowed requests go: which server, and how a connection to one is made and verified. Prepared with a snapshot; a
+//! request only copies. Which upstream a request may reach is the gate's business.
 
+mod balance;
+mod checks;
+pub(super) mod fault;
+mod member;
 mod resolver;
 mod server;
+mod template;
 mod tunnel;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
-use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::utils::tls::{WrappedX509, parse_x509};
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
+pub use checks::Checks;
+pub(super) use member::{Flight, Member, Seat};
 pub use resolver::Resolver;
-pub(super) use server::Server;
+pub(super) use tunnel::Agreed;
 
 use crate::clock::UnixMillis;
 use crate::gate::outcome::Permit;
-use crate::gate::policy::{Snapshot, Timeouts, Upstream, UpstreamTls};
+use crate::gate::policy::{Balance, Ejection, Snapshot, Timeouts, Upstream};
+use checks::Examiner;
+use member::Crowd;
+use server::Wanted;
 
 /// The upstreams of a snapshot, ready to be connected to.
 #[derive(Debug)]
 pub struct Upstreams(Box<[Box<[Target]>]>);
 
+/// How a server of an upstream fares, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerState {
+    /// The realm.
+    pub realm: Arc<str>,
+    /// The upstream.
+    pub upstream: Arc<str>,
+    /// The server, as configured.
+    pub server: Box<str>,
+    /// Whether requests go there first: checks, if there are any, find it well, it does not fail requests, and an address of
+    /// it is known that could be connected to, as far as it was tried.
+    pub healthy: bool,
+}
+
 impl Upstreams {
     /// Prepares the upstreams of `snapshot`. Names are looked up by [`Resolver::resolve_all`], before this or later.
     pub fn prepare(snapshot: &Snapshot, resolver: &Resolver) -> Self {
-        let realms = snapshot.realms.iter();
-        Self(
-            realms
-                .map(|realm| realm.upstreams.iter().map(|upstream| Target::new(upstream, resolver)).collect())
-                .collect(),
-        )
+        let of = |realm: &Arc<str>, upstreams: &[Arc<Upstream>]| {
+            upstreams.iter().map(|upstream| Target::new(realm, upstream, resolver)).collect()
+        };
+        Self(snapshot.realms.iter().map(|realm| of(&realm.name, &realm.upstreams)).collect())
     }
 
     /// Where the permitted request goes.
     pub(super) fn of(&self, permit: &Permit) -> Option<&Target> {
         self.0.get(permit.realm().index)?.get(permit.route().upstream.as_ref()?.index)
+    }
+
+    /// How every server fares at `now`, in the order of the configuration.
+    pub fn states(&self, now: UnixMillis) -> Vec<ServerState> {
+        let targets = self.0.iter().flatten();
+        targets.flat_map(|target| target.slots.iter().map(|slot| target.state(slot, now))).collect()
+    }
+
+    /// The servers that are to be checked, and how.
+    fn examined(&self) -> Vec<(Arc<Member>, Arc<Examiner>)> {
+        let mut examined = Vec::new();
+        for target in self.0.iter().flatten() {
+            let Some(examiner) = &target.examiner else { continue };
+            // Who gets no requests is not asked how it is.
+            let asked = target.slots.iter().filter(|slot| slot.weight > 0);
+            examined.extend(asked.map(|slot| (Arc::clone(&slot.member), Arc::clone(examiner))));
+        }
+        examined
     }
 }
 
@@ -52,14 +85,73 @@ impl Upstreams {
 #[derive(Debug)]
 pub(super) struct Target {
     turn: AtomicUsize,
-    servers: Box<[Arc<Server>]>,
+    slots: Box<[Slot]>,
+    /// Indices of `slots`, as they take turns.
+    round: Box<[u8]>,
+    balance: Balance,
+    ejection: Option<Ejection>,
+    most: Option<u32>,
+    crowd: Arc<Crowd>,
     template: Option<HttpPeer>,
+    examiner: Option<Arc<Examiner>>,
+}
+
+/// A server and its share.
+#[derive(Debug)]
+struct Slot {
+    member: Arc<Member>,
+    weight: u16,
+    seed: u64,
+}
+
+/// What the choice of a server depends on.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    /// How long is waited.
+    pub(super) timeouts: Timeouts,
+    /// The time.
+    pub(super) now: UnixMillis,
+    /// Who asks.
+    pub(super) client: Option<IpAddr>,
+    /// Servers that this request has been sent to, as bits: others come first.
+    pub(super) tried: u64,
+    /// Of a request for a WebSocket: whether there is a tunnel. Its answer is waited for as for any other until then.
+    pub(super) tunnel: Option<Agreed>,
+}
+
+/// A server for a request, and how to connect to it.
+pub(super) struct Chosen<'t> {
+    /// Its bit in [`Call::tried`].
+    pub(super) bit: u64,
+    /// The server.
+    pub(super) member: &'t Arc<Member>,
+    /// The connection.
+    pub(super) peer: Box<HttpPeer>,
+}
+
+/// How gladly a server is taken; the first is best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    /// Nothing speaks against it.
+    Sound,
+    /// This request was sent to it before.
+    Tried,
+    /// It fails requests, or none of its addresses could be connected to lately.
+    Doubtful,
+    /// Both.
+    DoubtfulAndTried,
 }
 
 impl Target {
-    fn new(upstream: &Upstream, resolver: &Resolver) -> Self {
-        let servers = upstream.servers.iter().map(|address| resolver.server(address)).collect();
-        let template = match template(upstream.tls.as_ref()) {
+    fn new(realm: &Arc<str>, upstream: &Upstream, resolver: &Resolver) -> Self {
+        let slot = |server: &crate::gate::policy::UpstreamServer| Slot {
+            member: resolver.member(realm, &upstream.name, &server.address),
+            weight: server.weight,
+            seed: balance::hash(&server.address),
+        };
+        // More than that the configuration lets nobody have; and none is more than there are bits for.
+        let slots: Box<[_]> = upstream.servers.iter().take(Upstream::MOST_SERVERS).map(slot).collect();
+        let template = match template::template(upstream.tls.as_ref(), upstream.protocol) {
             Ok(template) => Some(template),
             Err(fault) => {
                 tracing::error!(
@@ -70,182 +162,135 @@ impl Target {
                 None
             }
         };
-        Self { turn: AtomicUsize::new(0), servers, template }
+        let examiner = template.as_ref().and_then(|template| Examiner::of(upstream, template)).map(Arc::new);
+        if examiner.is_none() {
+            // Nobody would ever find it well again.
+            slots.iter().for_each(|slot| slot.member.turn(true, "it is not checked any more"));
+        }
+        let weights: Vec<_> = slots.iter().map(|slot| slot.weight).collect();
+        Self {
+            turn: AtomicUsize::new(0),
+            round: balance::round(&weights),
+            slots,
+            balance: upstream.balance,
+            ejection: upstream.ejection.clone(),
+            most: upstream.max_connections,
+            crowd: resolver.crowd(realm, &upstream.name),
+            template,
+            examiner,
+        }
     }
 
     /// Whether there is a server to connect to.
     pub(super) fn reachable(&self) -> bool {
-        self.template.is_some() && self.servers.iter().any(|server| server.resolved())
+        self.template.is_some() && self.slots.iter().any(|slot| slot.usable() && slot.member.server.resolved())
     }
 
-    /// The server whose turn it is at `now`, and how to connect to it. None while no name is resolved.
-    pub(super) fn next(&self, timeouts: Timeouts, now: UnixMillis) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
-        let mut peer = Box::new(self.template.clone()?);
-        let (server, address) = self.server(now)?;
-        peer._address = PeerAddress::Inet(address);
-        peer.options.connection_timeout = timeouts.connect;
-        peer.options.total_connection_timeout = timeouts.connect;
-        peer.options.read_timeout = timeouts.read;
-        peer.options.write_timeout = timeouts.write;
-        peer.options.idle_timeout = timeouts.idle;
-        Some((server, peer))
+    /// A place for another request on its way; none when there are as many as may be.
+    pub(super) fn seat(&self) -> Option<Seat> {
+        self.crowd.enter(self.most)
     }
 
-    /// Like [`Target::next`], for a request for a WebSocket: on a connection of its own.
-    pub(super) fn next_tunnel(&self, timeouts: Timeouts, now: UnixMillis) -> Option<(&Arc<Server>, Box<HttpPeer>)> {
-        let (server, mut peer) = self.next(timeouts, now)?;
-        peer.options.custom_l4 = Some(Arc::new(tunnel::Unhurried));
-        peer.options.idle_timeout = Some(Duration::ZERO);
-        // Those that wait for other requests are not of its kind.
-        peer.group_key = !peer.group_key;
-        Some((server, peer))
-    }
-
-    fn server(&self, now: UnixMillis) -> Option<(&Arc<Server>, SocketAddr)> {
-        let count = self.servers.len();
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut avoided = None;
-        for skip in 0..count {
-            let turn = turn.wrapping_add(skip);
-            let server = self.servers.get(turn.checked_rem(count)?)?;
-            match server.address(turn.checked_div(count)?, now) {
-                Some((address, true)) => return Some((server, address)),
-                Some((address, false)) => avoided = avoided.or(Some((server, address))),
-                None => {}
-            }
+    /// The server for a request, and how to connect to it. None while no name is resolved, or none is healthy.
+    pub(super) fn next(&self, call: Call) -> Option<Chosen<'_>> {
+        let template = self.template.as_ref()?;
+        let (index, address) = self.choose(&call)?;
+        let mut peer = Box::new(template.clone());
+        peer._address = address;
+        peer.options.connection_timeout = call.timeouts.connect;
+        peer.options.total_connection_timeout = call.timeouts.connect;
+        peer.options.read_timeout = call.timeouts.read;
+        peer.options.write_timeout = call.timeouts.write;
+        peer.options.idle_timeout = call.timeouts.idle;
+        if let Some(agreed) = call.tunnel {
+            // On a connection of its own, and in HTTP/1.1: only that can be upgraded here.
+            peer.options.set_http_version(1, 1);
+            peer.options.custom_l4 = Some(Arc::new(tunnel::Unhurried { patience: call.timeouts.read, agreed }));
+            peer.options.read_timeout = call.timeouts.tunnel;
+            peer.options.idle_timeout = Some(Duration::ZERO);
+            // Those that wait for other requests are not of its kind.
+            peer.group_key = !peer.group_key;
         }
-        avoided
+        Some(Chosen { bit: 1 << index, member: &self.slots.get(index)?.member, peer })
+    }
+
+    fn choose(&self, call: &Call) -> Option<(usize, PeerAddress)> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let wanted = match self.balance {
+            Balance::RoundRobin | Balance::LeastConnections => {
+                Wanted::Turn(turn.checked_div(self.round.len()).unwrap_or(turn))
+            }
+            Balance::HashAddress => Wanted::For(balance::key(call.client)),
+        };
+        let judge = |index: usize| self.judge(index, wanted, call);
+        // Mostly the one whose turn it is will do, and nobody else has to be looked at.
+        let next =
+            turn.checked_rem(self.round.len()).and_then(|at| self.round.get(at)).map(|index| usize::from(*index));
+        if self.balance == Balance::RoundRobin
+            && let Some(index) = next
+            && let Some((Rank::Sound, address)) = judge(index)
+        {
+            return Some((index, address));
+        }
+        let ranks: [Option<Rank>; Upstream::MOST_SERVERS] = std::array::from_fn(|index| judge(index).map(|it| it.0));
+        let best = ranks.iter().flatten().min()?;
+        let slots = self.slots.iter().zip(&ranks).enumerate();
+        let among = slots.filter(|(_, (_, rank))| rank.as_ref() == Some(best)).map(|(index, (slot, _))| (index, slot));
+        let index = match (self.balance, wanted) {
+            (Balance::HashAddress, Wanted::For(key)) => {
+                let drawn = |slot: &Slot| balance::attraction(key, slot.seed, slot.weight);
+                among.max_by(|(_, a), (_, b)| drawn(a).total_cmp(&drawn(b)))?.0
+            }
+            (Balance::LeastConnections, _) => {
+                let first = next.unwrap_or(0);
+                let distance = |index: usize| index.wrapping_sub(first).checked_rem(self.slots.len()).unwrap_or(index);
+                among.min_by(|(a, one), (b, other)| one.load(other).then(distance(*a).cmp(&distance(*b))))?.0
+            }
+            (Balance::RoundRobin | Balance::HashAddress, _) => {
+                balance::share(among.map(|(index, slot)| (index, slot.weight)), turn)?
+            }
+        };
+        Some((index, judge(index)?.1))
+    }
+
+    /// How gladly a server is taken, and which address of it; none: not at all.
+    fn judge(&self, index: usize, wanted: Wanted, call: &Call) -> Option<(Rank, PeerAddress)> {
+        let slot = self.slots.get(index).filter(|slot| slot.usable())?;
+        let (address, sound) = slot.member.server.address(wanted, call.now)?;
+        let sound = sound && !slot.member.is_left_alone(call.now, self.ejection.as_ref());
+        let rank = match (sound, call.tried & (1 << index) != 0) {
+            (true, false) => Rank::Sound,
+            (true, true) => Rank::Tried,
+            (false, false) => Rank::Doubtful,
+            (false, true) => Rank::DoubtfulAndTried,
+        };
+        Some((rank, address))
+    }
+
+    fn state(&self, slot: &Slot, now: UnixMillis) -> ServerState {
+        let member = &slot.member;
+        let address = member.server.address(Wanted::Turn(0), now);
+        let healthy = member.up()
+            && !member.is_left_alone(now, self.ejection.as_ref())
+            && address.is_some_and(|(_, sound)| sound);
+        let (realm, upstream) = (Arc::clone(&member.realm), Arc::clone(&member.upstream));
+        ServerState { realm, upstream, server: member.label().into(), healthy }
     }
 }
 
-/// What all connections to an upstream have in common.
-fn template(tls: Option<&UpstreamTls>) -> Result<HttpPeer, &'static str> {
-    let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-    let Some(tls) = tls else { return Ok(HttpPeer::new(nowhere, false, String::new())) };
-    // The engine verifies nothing at all when it has no name to verify.
-    if tls.server_name.is_empty() {
-        return Err("the name to verify is empty");
+impl Slot {
+    /// Whether it may get requests at all.
+    fn usable(&self) -> bool {
+        self.weight > 0 && self.member.up()
     }
-    let mut peer = HttpPeer::new(nowhere, true, tls.server_name.to_string());
-    if let Some(pem) = &tls.ca {
-        peer.options.ca = Some(authorities(pem)?);
-        // The engine's pool does not tell connections apart by the authorities they were verified with.
-        let mut hasher = DefaultHasher::new();
-        pem.hash(&mut hasher);
-        peer.group_key = hasher.finish();
-    }
-    Ok(peer)
-}
 
-fn authorities(pem: &[u8]) -> Result<Arc<CaType>, &'static str> {
-    const FAULT: &str = "the authorities to trust are not PEM certificates";
-    let mut usable = RootCertStore::empty();
-    let mut authorities = Vec::new();
-    for der in CertificateDer::pem_slice_iter(pem) {
-        let der = der.map_err(|_| FAULT)?;
-        usable.add(der.clone()).map_err(|_| FAULT)?;
-        // The engine's parser panics where it cannot read what the other one could.
-        let wrapped = catch_unwind(AssertUnwindSafe(|| WrappedX509::new(der.to_vec(), parse_x509)));
-        authorities.push(wrapped.map_err(|_| FAULT)?);
+    /// Which of two has less to do, for its weight, if it got this request too.
+    fn load(&self, other: &Self) -> std::cmp::Ordering {
+        let work = |slot: &Self| slot.member.in_flight().saturating_add(1);
+        let weighed = |slot: &Self, other: &Self| work(slot).saturating_mul(usize::from(other.weight));
+        weighed(self, other).cmp(&weighed(other, self))
     }
-    if authorities.is_empty() { Err(FAULT) } else { Ok(authorities.into()) }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use pingora::upstreams::peer::Peer;
-
-    use super::*;
-    use crate::gate::policy::ServerAddress;
-
-    const NOW: UnixMillis = UnixMillis(1_000_000);
-
-    fn upstream(hosts: &[&str], tls: Option<UpstreamTls>) -> Upstream {
-        let servers = hosts.iter().map(|host| ServerAddress { host: (*host).into(), port: 1 }).collect();
-        Upstream { name: "api".into(), index: 0, servers, host: None, timeouts: Timeouts::default(), tls }
-    }
-
-    fn target(hosts: &[&str], tls: Option<UpstreamTls>) -> Target {
-        Target::new(&upstream(hosts, tls), &Resolver::default())
-    }
-
-    fn ca() -> Arc<[u8]> {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::default();
-        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.self_signed(&key).unwrap().pem().into_bytes().into()
-    }
-
-    fn tls(name: &str, ca: Option<Arc<[u8]>>) -> Option<UpstreamTls> {
-        Some(UpstreamTls { server_name: name.into(), ca })
-    }
-
-    #[test]
-    fn servers_take_turns_and_unresolved_ones_are_passed_over() {
-        let target = target(&["10.0.0.1", "not-resolved.invalid", "10.0.0.2"], None);
-        let mut labels = Vec::new();
-        for _ in 0..6 {
-            labels.push(target.next(Timeouts::default(), NOW).unwrap().0.label().to_owned());
-        }
-        assert_eq!(labels.iter().collect::<HashSet<_>>().len(), 2, "{labels:?}");
-    }
-
-    #[test]
-    fn a_server_that_could_not_be_connected_to_is_passed_over_until_no_other_is_left() {
-        let target = target(&["10.0.0.1", "10.0.0.2"], None);
-        let next = || target.next(Timeouts::default(), NOW).unwrap();
-        let (dead, peer) = next();
-        dead.avoid(*peer._address.as_inet().unwrap(), NOW);
-        let (sound, peer) = next();
-        assert!([next(), next(), next()].iter().all(|(server, _)| Arc::ptr_eq(server, sound)));
-        sound.avoid(*peer._address.as_inet().unwrap(), NOW);
-        assert!(!Arc::ptr_eq(next().0, next().0));
-    }
-
-    #[test]
-    fn an_upstream_without_addresses_is_out_of_reach() {
-        let target = target(&["not-resolved.invalid"], None);
-        assert!(!target.reachable());
-        assert!(target.next(Timeouts::default(), NOW).is_none());
-    }
-
-    #[test]
-    fn timeouts_reach_the_connection() {
-        let connect = Some(Duration::from_secs(1));
-        let (_, peer) = &target(&["10.0.0.1"], None).next(Timeouts { connect, ..Timeouts::default() }, NOW).unwrap();
-        assert_eq!((peer.connection_timeout(), peer.total_connection_timeout()), (connect, connect));
-        assert!(!peer.tls());
-    }
-
-    #[test]
-    fn a_tls_upstream_is_verified_against_its_own_authorities() {
-        let ca = ca();
-        let target = target(&["10.0.0.1"], tls("api.internal", Some(ca)));
-        let (_, peer) = target.next(Timeouts::default(), NOW).unwrap();
-        assert!(peer.tls() && peer.verify_cert() && peer.verify_hostname());
-        assert_eq!(peer.sni(), "api.internal");
-        assert_eq!(peer.get_ca().map(|ca| ca.len()), Some(1));
-    }
-
-    #[test]
-    fn connections_verified_by_other_authorities_are_not_shared() {
-        let hash =
-            |ca| target(&["10.0.0.1"], tls("api.internal", ca)).next(Timeouts::default(), NOW).unwrap().1.reuse_hash();
-        let (one, other) = (ca(), ca());
-        assert_eq!(hash(Some(Arc::clone(&one))), hash(Some(Arc::clone(&one))));
-        assert_ne!(hash(Some(one)), hash(Some(other)));
-        assert_ne!(hash(None), hash(Some(ca())));
-    }
-
-    #[test]
-    fn an_upstream_that_cannot_be_verified_is_never_connected_to() {
-        for broken in
-            [tls("", None), tls("api.internal", Some(b"rubbish".as_slice().into())), tls("a", Some(Arc::new([])))]
-        {
-            let target = target(&["10.0.0.1"], broken);
-            assert!(!target.reachable() && target.next(Timeouts::default(), NOW).is_none());
-        }
-    }
-}
+mod tests;

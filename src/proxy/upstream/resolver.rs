@@ -1,12 +1,15 @@
-//! Names of upstream servers to addresses, in the background: a request never waits for DNS.
+//! What is known of servers, whichever configuration is in force: their names' addresses, looked up in the background, so
+//! that a request never waits for DNS; and how they fare.
+//!
+//! Names are asked for every ten seconds: the resolver of the system does not tell how long an answer holds (its TTL).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::member::{Crowd, Member};
 use super::server::Server;
 use crate::gate::policy::{ServerAddress, Snapshot};
 
@@ -15,10 +18,16 @@ const REFRESH: Duration = Duration::from_secs(10);
 /// How long is waited for all names at start and at a reload, and for the answers of one refresh.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+type Table<K, V> = HashMap<K, Arc<V>>;
+/// A realm and an upstream of it.
+type Name = (Arc<str>, Arc<str>);
+
 /// All servers of the snapshots in use. Outlives reloads: a name that is known stays known.
 #[derive(Debug, Default)]
 pub struct Resolver {
-    servers: Mutex<HashMap<ServerAddress, Arc<Server>>>,
+    servers: Mutex<Table<ServerAddress, Server>>,
+    members: Mutex<Table<(Name, ServerAddress), Member>>,
+    crowds: Mutex<Table<Name, Crowd>>,
 }
 
 impl Resolver {
@@ -28,9 +37,11 @@ impl Resolver {
     pub async fn resolve_all(&self, snapshot: &Snapshot) {
         let upstreams = snapshot.realms.iter().flat_map(|realm| &realm.upstreams);
         let wanted: Vec<_> =
-            upstreams.flat_map(|upstream| &upstream.servers).map(|address| self.server(address)).collect();
-        // One reference is the table's own.
-        self.table().retain(|_, server| Arc::strong_count(server) > 1);
+            upstreams.flat_map(|upstream| &upstream.servers).map(|server| self.server(&server.address)).collect();
+        // One reference is the table's own. Members first: they hold servers.
+        lock(&self.members).retain(|_, member| Arc::strong_count(member) > 1);
+        lock(&self.crowds).retain(|_, crowd| Arc::strong_count(crowd) > 1);
+        lock(&self.servers).retain(|_, server| Arc::strong_count(server) > 1);
         let unknown = self.all().into_iter().filter(|server| !server.resolved());
         look_up(unknown).await;
         let missing: Vec<_> = wanted.iter().filter(|server| !server.resolved()).map(|server| server.label()).collect();
@@ -49,23 +60,44 @@ impl Resolver {
 
     /// The server at `address`, new or known.
     pub(super) fn server(&self, address: &ServerAddress) -> Arc<Server> {
-        let mut table = self.table();
+        let mut table = lock(&self.servers);
         let server = table.entry(address.clone()).or_insert_with(|| Arc::new(Server::new(address)));
         Arc::clone(server)
     }
 
-    fn all(&self) -> Vec<Arc<Server>> {
-        self.table().values().cloned().collect()
+    /// The same as a member of an upstream of a realm.
+    pub(super) fn member(&self, realm: &Arc<str>, upstream: &Arc<str>, address: &ServerAddress) -> Arc<Member> {
+        let server = self.server(address);
+        let mut table = lock(&self.members);
+        let key = ((Arc::clone(realm), Arc::clone(upstream)), address.clone());
+        let new = || Arc::new(Member::new(server, Arc::clone(realm), Arc::clone(upstream)));
+        Arc::clone(table.entry(key).or_insert_with(new))
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<ServerAddress, Arc<Server>>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Those on their way to an upstream of a realm.
+    pub(super) fn crowd(&self, realm: &Arc<str>, upstream: &Arc<str>) -> Arc<Crowd> {
+        let mut table = lock(&self.crowds);
+        Arc::clone(table.entry((Arc::clone(realm), Arc::clone(upstream))).or_default())
+    }
+
+    fn all(&self) -> Vec<Arc<Server>> {
+        lock(&self.servers).values().cloned().collect()
     }
 }
 
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 async fn look_up(servers: impl Iterator<Item = Arc<Server>>) {
-    let mut running: JoinSet<()> = servers.map(Server::look_up).collect();
-    let all = async { while running.join_next().await.is_some() {} };
+    // Each goes on where the wait ends.
+    let running: Vec<_> = servers.map(|server| tokio::spawn(server.look_up())).collect();
+    let all = async {
+        for look_up in running {
+            // A fault in one leaves its name as it was.
+            look_up.await.ok();
+        }
+    };
     if timeout(PATIENCE, all).await.is_err() {
         tracing::warn!("some names of upstream servers were not answered in time");
     }

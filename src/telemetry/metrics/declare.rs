@@ -1,6 +1,8 @@
 //! Making metrics in a registry.
 
-use prometheus::{Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
 
 /// Makes metrics and registers them.
 pub(super) struct Declare<'r>(pub(super) &'r Registry);
@@ -29,6 +31,10 @@ impl Declare<'_> {
 
     pub(super) fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
         self.add(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    pub(super) fn int_gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     pub(super) fn histograms(

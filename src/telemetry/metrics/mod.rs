@@ -4,11 +4,13 @@
 //! at first sight and is found again without hashing and without a lock.
 
 mod at_sight;
+mod connections;
 mod declare;
 mod pulled;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,12 +25,16 @@ use crate::gate::policy::Realm;
 use crate::gate::trail::{Authentication, Trail};
 use crate::identity::CredentialKind;
 use at_sight::AtSight;
+pub(super) use connections::ConnectionMetrics;
+pub use connections::TurnedAway;
 use declare::Declare;
-pub use pulled::Figures;
 pub(super) use pulled::KeySetFigures;
 use pulled::pulled;
+pub use pulled::{Figures, ServerFigure};
 use store::StoreMetrics;
 pub use store::StoreOperation;
+use tls::TlsMetrics;
+pub use tls::{HandshakeResult, Handshakes, ShownCertificate};
 
 /// Label of what is not known: no realm had the host, no route the path.
 const NONE: &str = "-";
@@ -59,6 +65,8 @@ pub(super) struct Metrics {
     key_cache: Lookups,
     unknown_key_cache: Lookups,
     store: StoreMetrics,
+    pub(super) tls: TlsMetrics,
+    pub(super) connections: ConnectionMetrics,
     reloads: IntCounterVec,
     reload_success: IntGauge,
     reload_success_at: Gauge,
@@ -211,6 +219,8 @@ impl Metrics {
             key_cache: Lookups::of(&cache, "keys"),
             unknown_key_cache: Lookups::of(&cache, "unknown_keys"),
             store: StoreMetrics::new(&declare)?,
+            tls: TlsMetrics::new(&declare)?,
+            connections: ConnectionMetrics::new(&declare)?,
             reloads: declare.counters(
                 "config_reloads_total",
                 "Attempts to load the configuration anew.",
@@ -346,7 +356,7 @@ impl Metrics {
     /// All metrics as text; what lives elsewhere is asked now.
     pub(super) fn render(&self, key_sets: &[KeySetFigures<'_>], figures: &Figures, now: UnixMillis) -> String {
         let mut families = self.registry.gather();
-        match pulled(key_sets, figures, now) {
+        match pulled(key_sets, figures, &self.tls, now) {
             Ok(registry) => families.extend(registry.gather()),
             Err(error) => tracing::error!(%error, "figures of caches and key sets are missing in the metrics"),
         }

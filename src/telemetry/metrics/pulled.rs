@@ -1,14 +1,17 @@
 //! Figures that live elsewhere and are asked for when somebody reads the metrics.
 
+use std::sync::Arc;
+
 use prometheus::Registry;
 
 use super::declare::Declare;
+use super::tls::TlsMetrics;
 use crate::clock::UnixMillis;
 use crate::gate::policy::{Realm, Snapshot};
 use crate::gate::verify::jwks::{KeySetStatus, RemoteKeySet};
 
 /// What only the parts themselves know.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
     /// Entries in the cache of verified tokens.
     pub tokens: u64,
@@ -18,6 +21,21 @@ pub struct Figures {
     pub unknown_keys: u64,
     /// Seconds since the feed was last known to be whole; none without a store.
     pub feed_lag: Option<f64>,
+    /// The servers of upstreams.
+    pub servers: Vec<ServerFigure>,
+}
+
+/// A server of an upstream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ServerFigure {
+    /// The realm.
+    pub realm: Arc<str>,
+    /// The upstream.
+    pub upstream: Arc<str>,
+    /// The server, as configured.
+    pub server: Box<str>,
+    /// Whether requests go there first.
+    pub healthy: bool,
 }
 
 /// A key set and whose it is.
@@ -48,6 +66,7 @@ impl<'a> KeySetFigures<'a> {
 pub(super) fn pulled(
     key_sets: &[KeySetFigures<'_>],
     figures: &Figures,
+    tls: &TlsMetrics,
     now: UnixMillis,
 ) -> prometheus::Result<Registry> {
     let registry = Registry::new_custom(Some("portcullis".into()), None)?;
@@ -61,13 +80,21 @@ pub(super) fn pulled(
         "Keys of a key set that are not used.",
         &["realm", "issuer", "why"],
     )?;
-    let Figures { tokens, keys: stored, unknown_keys, feed_lag } = *figures;
+    let Figures { tokens, keys: stored, unknown_keys, feed_lag, servers } = figures;
     for (cache, count) in [("tokens", tokens), ("keys", stored), ("unknown_keys", unknown_keys)] {
-        entries.with_label_values(&[cache]).set(as_float(count));
+        entries.with_label_values(&[cache]).set(as_float(*count));
     }
     if let Some(lag) = feed_lag {
         let since = declare.float_gauge("feed_lag_seconds", "Since all changes in the store were known here.")?;
-        since.set(lag);
+        since.set(*lag);
+    }
+    let healthy = declare.gauges(
+        "upstream_healthy",
+        "Whether a server of an upstream is well, as far as checks and requests tell.",
+        &["realm", "upstream", "server"],
+    )?;
+    for ServerFigure { realm, upstream, server, healthy: well } in servers {
+        healthy.with_label_values(&[&**realm, upstream, server]).set(f64::from(u8::from(*well)));
     }
     for KeySetFigures { realm, issuer, status } in key_sets {
         refreshes.with_label_values(&[realm, issuer, "ok"]).inc_by(status.refreshed);
@@ -80,6 +107,7 @@ pub(super) fn pulled(
             skipped.with_label_values(&[realm, issuer, why]).inc_by(*count);
         }
     }
+    tls.pulled(&declare)?;
     Ok(registry)
 }
 

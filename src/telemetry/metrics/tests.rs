@@ -74,7 +74,13 @@ fn every_metric_of_the_contract_is_exposed_after_a_request() {
     metrics.store_asked(StoreOperation::KeyLookup, Duration::from_millis(2), true);
     metrics.store_asked(StoreOperation::Feed, Duration::from_secs(5), false);
 
-    let figures = Figures { tokens: 7, keys: 3, unknown_keys: 2, feed_lag: Some(0.25) };
+    let servers = vec![super::pulled::ServerFigure {
+        realm: "shop".into(),
+        upstream: "api".into(),
+        server: "10.0.0.1:80".into(),
+        healthy: true,
+    }];
+    let figures = Figures { tokens: 7, keys: 3, unknown_keys: 2, feed_lag: Some(0.25), servers };
     let text = metrics.render(&[key_set()], &figures, START.plus(Duration::from_secs(5)));
     for expected in [
         r#"portcullis_requests_total{code="200",outcome="forwarded",realm="shop",route="/orders"} 1"#,
@@ -101,6 +107,7 @@ fn every_metric_of_the_contract_is_exposed_after_a_request() {
         r#"portcullis_jwks_age_seconds{issuer="idp",realm="shop"} 5"#,
         r#"portcullis_jwks_keys{issuer="idp",realm="shop"} 2"#,
         r#"portcullis_jwks_keys_skipped_total{issuer="idp",realm="shop",why="kty"} 1"#,
+        r#"portcullis_upstream_healthy{realm="shop",server="10.0.0.1:80",upstream="api"} 1"#,
         r#"portcullis_rate_limited_total{limit="per_client",realm="shop"} 1"#,
         r#"portcullis_config_reloads_total{result="refused"} 1"#,
         "portcullis_config_last_reload_success 0",

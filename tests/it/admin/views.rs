@@ -72,13 +72,13 @@ fn a_question_reaches_the_engine_as_it_was_asked() {
     on_sqlite(async |desk| {
         let body = json!({
             "method": "PUT", "url": "https://shop.test/orders/1?x", "headers": { "X-A": ["1", "2"] },
-            "ip": "203.0.113.7", "at": "2027-01-31T13:00:00+01:00",
+            "ip": "203.0.113.7", "at": "2027-01-31T13:00:00+01:00", "certificate": ["cn:billing"],
         });
         let answer = desk.ask(&desk.root, post("/admin/v1/explain", &body)).await;
         let saw: Value = serde_json::from_str(body_of(&answer)["steps"][0]["saw"].as_str().unwrap()).unwrap();
         let expected = json!({
             "method": "PUT", "url": "https://shop.test/orders/1?x", "headers": ["X-A: 1", "X-A: 2"],
-            "ip": "203.0.113.7", "at": "2027-01-31T12:00:00.000Z",
+            "ip": "203.0.113.7", "at": "2027-01-31T12:00:00.000Z", "certificate": ["cn:billing"],
         });
         assert_eq!(saw, expected);
         for (body, field) in [
@@ -86,6 +86,8 @@ fn a_question_reaches_the_engine_as_it_was_asked() {
             (json!({ "url": "https://shop.test/a b" }), "url"),
             (json!({ "url": "/x", "request_id": "r" }), "request_id"),
             (json!({ "url": "/x", "ip": "10.0.0.0/8" }), "ip"),
+            (json!({ "url": "/x", "certificate": "cn:billing" }), "certificate"),
+            (json!({ "certificate": ["cn:billing"], "request_id": "r" }), "request_id"),
         ] {
             let answer = desk.ask(&desk.root, post("/admin/v1/explain", &body)).await;
             assert_eq!(body_of(&answer)["errors"][0]["field"], field, "{answer:?}");

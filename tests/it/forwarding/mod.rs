@@ -11,12 +11,12 @@ use crate::support::realms::Standard;
 use crate::support::upstream::Upstream;
 
 /// An address where nobody listens.
-fn nowhere() -> SocketAddr {
+pub(crate) fn nowhere() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address")
 }
 
 /// The standard realm with a route `/x/**` that goes to the upstream `main`, which has these keys.
-fn gateway_to(upstream: &str, route: &str, places: &[(&str, SocketAddr)]) -> Gateway {
+pub(crate) fn gateway_to(upstream: &str, route: &str, places: &[(&str, SocketAddr)]) -> Gateway {
     let realm = format!(
         "\n[[routes]]\nname = \"x\"\npath = \"/x/**\"\nauth = [\"public\"]\nupstream = \"main\"\n{route}\n\
          [upstreams.main]\n{upstream}\n"

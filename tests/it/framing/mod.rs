@@ -126,17 +126,23 @@ impl House {
     /// Either [`House::refused`] or [`House::taken`] with a body of `length` bytes that hides another request.
     fn harmless(&self, head: &[u8], body: &[u8]) {
         let bytes = [head, b"\r\n\r\n", body].concat();
-        let mut used = self.connect();
-        used.send_raw(GOOD).ok();
-        self.upstream.forget();
-        used.write(&bytes);
-        used.write(NEXT);
-        used.finish();
-        let got = statuses(&answers(&mut used));
-        match got.as_slice() {
-            [400] => self.untouched(&bytes),
-            [200, 401] => assert_eq!(self.seen(), [("/public/x".to_owned(), body.len())], "{}", shown(&bytes)),
-            _ => panic!("{}: {got:?}", shown(&bytes)),
+        // Alone; in front of another; at the end of a connection that was used, in front of another.
+        for (before, after) in [("", ""), ("", NEXT), (GOOD, NEXT)] {
+            let mut connection = self.connect();
+            if !before.is_empty() {
+                connection.send_raw(before).ok();
+                self.upstream.forget();
+            }
+            connection.write(&bytes);
+            connection.write(after);
+            connection.finish();
+            match (statuses(&answers(&mut connection)).as_slice(), after) {
+                ([400], _) => self.untouched(&bytes),
+                ([200], "") | ([200, 401], NEXT) => {
+                    assert_eq!(self.seen(), [("/public/x".to_owned(), body.len())], "{}", shown(&bytes));
+                }
+                (got, _) => panic!("{}: {got:?}", shown(&bytes)),
+            }
         }
     }
 }

@@ -131,7 +131,7 @@ impl Drop for End<'_> {
 }
 
 /// Where a gateway keeps its store that is given this directory.
-fn sqlite_in(directory: &Path) -> StoreSettings {
+pub(crate) fn sqlite_in(directory: &Path) -> StoreSettings {
     settings(Location::Sqlite(directory.join("portcullis.db")), None)
 }
 

@@ -553,6 +553,7 @@ pub(crate) const STATUSES: &[(u16, &[&str])] = &[
     (413, &["payload_too_large"]),
     (414, &["uri_too_long"]),
     (415, &["unsupported_media_type"]),
+    (421, &["misdirected_request"]),
     (429, &["rate_limited", "locked_out"]),
     (431, &["headers_too_large"]),
     (500, &["internal"]),

@@ -13,7 +13,7 @@ use portcullis::clock::{Clock, SettableClock, UnixMillis};
 use portcullis::config::{Attempt, Config, Problems, Sources};
 use portcullis::outbound::HttpFetch;
 use portcullis::reload::Source;
-use portcullis::server::{Handle, Options, Server};
+use portcullis::server::{Handle, LocalAddress, Options, Server};
 use portcullis::store::{Store, StoreSettings};
 use tempfile::TempDir;
 
@@ -29,6 +29,7 @@ use super::{DEADLINE, NOW, eventually};
 /// A gateway in the making.
 pub(crate) struct Builder {
     listen: Vec<String>,
+    admin: String,
     server: String,
     store: String,
     realms: Vec<String>,
@@ -47,10 +48,21 @@ impl std::fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// Listens here instead of `127.0.0.1:0`; several times for several listeners.
+    /// Listens here instead of `127.0.0.1:0`; several times for several listeners. What begins with `{` is the whole table.
     pub(crate) fn listen(mut self, address: &str) -> Self {
         self.listen.push(address.to_owned());
         self
+    }
+
+    /// Has its admin listener here instead of `127.0.0.1:0`; as for [`Builder::listen`].
+    pub(crate) fn admin_listen(mut self, address: &str) -> Self {
+        address.clone_into(&mut self.admin);
+        self
+    }
+
+    /// Listens on `127.0.0.1:0`, with these keys of the listener besides.
+    pub(crate) fn listener_toml(self, keys: &str) -> Self {
+        self.listen(&format!("{{ address = \"127.0.0.1:0\", {keys} }}"))
     }
 
     /// Keys for `[server]`, and any tables after them.
@@ -185,7 +197,9 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
         let source = Source { path: from.clone(), load: Box::new(move || attempt(&from, &again)) };
         (options.source, options.watch_every) = (Some(source), self.watch_every);
         let server = Server::bind(config, options).unwrap_or_else(|e| panic!("the server does not start: {e}"));
-        let (addrs, admin, handle) = (server.local_addrs().to_vec(), server.admin_addr(), server.handle());
+        let addrs = server.local_addrs().iter().filter_map(LocalAddress::inet).collect();
+        let admin = server.admin_addr().inet().expect("an address of the admin listener");
+        let handle = server.handle();
         let thread =
             std::thread::Builder::new().name("it-gateway".to_owned()).spawn(move || server.run()).expect("a thread");
         Ok(Gateway {
@@ -233,12 +247,17 @@ seal_key = { env = "STORE_SEAL_KEY" }"#;
 
     fn main_file(&self, server: &str) -> String {
         let listen = if self.listen.is_empty() { vec!["127.0.0.1:0".to_owned()] } else { self.listen.clone() };
-        let listen: Vec<_> = listen.iter().map(|address| format!("{{ address = \"{address}\" }}")).collect();
+        let table = |text: &String| match text.starts_with('{') {
+            true => text.clone(),
+            false => format!("{{ address = \"{text}\" }}"),
+        };
+        let listen: Vec<_> = listen.iter().map(table).collect();
         // A test that has to say it otherwise writes the table itself.
         let store = if self.store.is_empty() { String::new() } else { format!("[store]\n{}\n", self.store) };
         // `[server]` last: what a test adds may begin with keys of it and go on with other tables.
         format!(
-            "[admin]\nlisten = {{ address = \"127.0.0.1:0\" }}\n\n{store}[server]\nlisten = [{}]\n{server}\n",
+            "[admin]\nlisten = {}\n\n{store}[server]\nlisten = [{}]\n{server}\n",
+            table(&self.admin),
             listen.join(", ")
         )
     }
@@ -266,6 +285,7 @@ impl Gateway {
     pub(crate) fn builder() -> Builder {
         Builder {
             listen: Vec::new(),
+            admin: "127.0.0.1:0".to_owned(),
             server: String::new(),
             store: String::new(),
             realms: Vec::new(),
@@ -289,7 +309,7 @@ impl Gateway {
         self.addrs[0]
     }
 
-    /// Where every listener listens.
+    /// Where every listener listens that is no Unix socket.
     pub(crate) fn addrs(&self) -> &[SocketAddr] {
         &self.addrs
     }

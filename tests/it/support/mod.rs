@@ -13,6 +13,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod realms;
 pub(crate) mod scripted;
+pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod upstream;
 pub(crate) mod wire;

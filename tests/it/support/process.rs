@@ -55,6 +55,29 @@ impl Run {
         self
     }
 
+    /// With so many descriptors at most.
+    pub(crate) fn descriptors(mut self, most: u32) -> Self {
+        let mut command = Command::new("sh");
+        command.env_clear().args(["-c", &format!("ulimit -n {most} && exec \"$@\""), "sh"]);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self
+    }
+
+    /// As the user `nobody`, in no group, with these capabilities (`-all,+net_bind_service`) and no others. See
+    /// [`can_be_nobody`].
+    pub(crate) fn for_nobody(mut self, capabilities: &str) -> Self {
+        let mut command = Command::new("setpriv");
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs"]);
+        command.args(["--inh-caps", capabilities, "--ambient-caps", capabilities, "--bounding-set", capabilities]);
+        command.arg("--").arg(self.command.get_program()).args(self.command.get_args());
+        command.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self.command = command;
+        self
+    }
+
     /// With the configuration at `path`; where that is a directory, the store is in it.
     pub(crate) fn config(mut self, path: &Path) -> Self {
         self.command.arg("--config").arg(path);
@@ -127,6 +150,20 @@ impl Run {
     }
 }
 
+/// The user that owns nothing.
+const NOBODY: &str = "65534";
+
+/// Makes `nobody` the owner of a directory and of all that is in it; false where this machine does not let us.
+pub(crate) fn can_be_nobody(directory: &Path) -> bool {
+    let owner = format!("{NOBODY}:{NOBODY}");
+    let given = Command::new("chown").args(["-R", &owner]).arg(directory).stderr(Stdio::null()).status();
+    if !given.is_ok_and(|status| status.success()) {
+        return false;
+    }
+    let tried = Run::new(["--version"]).for_nobody("-all,+net_bind_service").end();
+    tried.code == 0
+}
+
 /// Whether this machine lets us have small disks.
 pub(crate) fn small_disks() -> bool {
     let place = TempDir::new().expect("a directory");
@@ -184,6 +221,11 @@ impl Process {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).expect("a line");
         line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("it runs").count()
     }
 
     /// Whether it has not ended yet.
@@ -263,6 +305,29 @@ impl Served {
         self.until_ready();
     }
 
+    /// Starts a process on the same files that is to take the place of this one, and waits until it waits.
+    #[track_caller]
+    pub(crate) fn successor(&self, env: &HashMap<String, String>) -> Process {
+        let process = Run::new(["serve", "--upgrade"]).config(self.directory()).envs(env).start();
+        process.err.line_where("waiting", |line| message(line).starts_with("waiting for the sockets"));
+        process
+    }
+
+    /// Hands over to `successor`: this one has ended then, and that one serves.
+    #[track_caller]
+    pub(crate) fn hand_over_to(mut self, successor: Process) -> Self {
+        self.process.signal("QUIT");
+        assert_eq!(self.process.wait(), 0, "{}", self.process.err.text());
+        self.succeeded_by(successor)
+    }
+
+    /// It has ended, and `successor` serves.
+    #[track_caller]
+    pub(crate) fn succeeded_by(mut self, successor: Process) -> Self {
+        assert!(!self.process.runs(), "it has not ended");
+        Self::of(successor, self.directory)
+    }
+
     fn until_ready(&self) {
         eventually("the gateway is ready", || (self.admin_get("/readyz").status == 200).then_some(()));
     }
@@ -307,11 +372,20 @@ impl Served {
     }
 }
 
+/// An address; none of a Unix socket.
+fn address(text: &str) -> Option<SocketAddr> {
+    (!text.starts_with("unix:")).then(|| text.parse().expect("an address"))
+}
+
+fn message(line: &Value) -> &str {
+    line["message"].as_str().unwrap_or_default()
+}
+
 /// Where a gateway says that it listens: for requests, and for administration.
 #[track_caller]
 fn places(process: &Process) -> (Vec<SocketAddr>, SocketAddr) {
     let line = process.err.line_where("serving", |line| line["message"] == "serving");
     let text = |name: &str| line[name].as_str().unwrap_or_else(|| panic!("no {name} in {line}")).to_owned();
-    let addrs = text("listen").trim_matches(['[', ']']).split(", ").map(|a| a.parse().expect("an address")).collect();
-    (addrs, text("admin").parse().expect("an address"))
+    let addrs = text("listen").trim_matches(['[', ']']).split(", ").filter_map(address).collect();
+    (addrs, address(&text("admin")).unwrap_or_else(|| (std::net::Ipv4Addr::UNSPECIFIED, 0).into()))
 }

@@ -137,6 +137,11 @@ impl Line {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
+    /// The connection itself.
+    pub(crate) fn stream(&self) -> TcpStream {
+        self.stream.try_clone().expect("a second handle")
+    }
+
     /// Waits until the other side ends the connection.
     pub(crate) fn until_closed(&mut self) {
         self.drain();

@@ -120,6 +120,7 @@ pub(super) static SCHEMAS: &[Schema] = &[
             Member::or_null("scopes", Texts, "Its scopes; null = none of its own."),
             Member::new("attributes", Object, "Free attributes."),
             Member::new("has_password", Boolean, "Whether a password is stored."),
+            Member::new("certificates", Texts, "What its certificates are known by; of the configuration only."),
             Member::or_null("locked_until", Time, "Logins are refused until then."),
             Member::or_null("last_login_at", Time, "Last good login."),
             Member::new("ip_allowlist", Texts, "Networks of its address list; empty = every address."),

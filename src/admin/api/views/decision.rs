@@ -13,6 +13,11 @@ pub(super) const QUESTION: &[Field] = &[
     Field::optional("url", Kind::Text(16 * 1024), "Whole URL, or a path when `Host` is among the headers."),
     Field::optional("headers", Kind::Headers, "Header fields, the credential among them. They are not kept."),
     Field::optional("ip", Kind::Address, "Where the request comes from; the gateway's machine where it is not given."),
+    Field::optional(
+        "certificate",
+        Kind::Texts(520),
+        "Names of the client certificate that the connection shows: `uri:…`, `dns:…`, `email:…`, `cn:…`, `sha256:…`.",
+    ),
     Field::optional("at", Kind::Time, "At that time; now where it is not given."),
     Field::optional("request_id", Kind::Text(128), "Instead of all others: id of a request that was refused lately."),
 ];
@@ -20,7 +25,7 @@ pub(super) const QUESTION: &[Field] = &[
 pub(super) async fn explain(call: &Call<'_>) -> Result<Answer, Refusal> {
     let body = &call.body;
     let verdict = match (body.text("request_id"), body.text("url")) {
-        (Some(_), _) if ["method", "url", "headers", "ip", "at"].iter().any(|name| body.has(name)) => {
+        (Some(_), _) if ["method", "url", "headers", "ip", "certificate", "at"].iter().any(|name| body.has(name)) => {
             return Err(Refusal::field("request_id", "stands alone: leave out the rest, or this"));
         }
         (Some(request_id), _) => refused(call, request_id).await?,
@@ -42,6 +47,9 @@ async fn judge(call: &Call<'_>, url: &str) -> Result<Value, Refusal> {
     }
     if let Some(ip) = body.address("ip") {
         question.insert("ip".to_owned(), ip.to_string().into());
+    }
+    if let Some(names) = body.texts("certificate") {
+        question.insert("certificate".to_owned(), names.into());
     }
     question.insert("at".to_owned(), body.time("at").unwrap_or(call.now).to_string().into());
     let verdict = call.surroundings().explain(Value::Object(question)).await;

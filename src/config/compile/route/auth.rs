@@ -17,13 +17,14 @@ pub(super) fn auth(work: &mut Compiler<'_>, raw: &Guard<'_>, parts: &RealmParts<
         work.fault(at, text);
         return None;
     }
-    let mut auth = Auth { public: false, anonymous: false, jwt: false, api_key: false, opaque: None };
+    let mut auth = Auth { public: false, anonymous: false, jwt: false, api_key: false, mtls: false, opaque: None };
     let mut opaque = false;
     for item in list {
         let flag = match item.value {
             AuthKind::Jwt => &mut auth.jwt,
             AuthKind::ApiKey => &mut auth.api_key,
             AuthKind::Opaque => &mut opaque,
+            AuthKind::Mtls => &mut auth.mtls,
             AuthKind::Public => &mut auth.public,
             AuthKind::Anonymous => &mut auth.anonymous,
         };
@@ -31,12 +32,15 @@ pub(super) fn auth(work: &mut Compiler<'_>, raw: &Guard<'_>, parts: &RealmParts<
             work.fault(&item.at, "stands here twice");
         }
     }
-    if auth.public && (auth.anonymous || auth.jwt || auth.api_key || opaque) {
+    let from_a_place = auth.jwt || auth.api_key || opaque;
+    let proves = from_a_place || auth.mtls;
+    if auth.public && (auth.anonymous || proves) {
         work.fault(at, "`public` stands alone: on a public route nothing is looked at");
         return None;
     }
-    if auth.anonymous && !auth.jwt && !auth.api_key && !opaque {
-        let text = "`anonymous` stands beside `jwt`, `api_key` or `opaque`; a route for everybody is `[\"public\"]`";
+    if auth.anonymous && !proves {
+        let text =
+            "`anonymous` stands beside `jwt`, `api_key`, `opaque` or `mtls`; a route for everybody is `[\"public\"]`";
         work.fault(at, text);
     }
     if auth.jwt && parts.believed().count() == 0 {
@@ -49,6 +53,12 @@ pub(super) fn auth(work: &mut Compiler<'_>, raw: &Guard<'_>, parts: &RealmParts<
     }
     if auth.api_key && parts.forms.is_empty() {
         work.fault(at, "`api_key` needs [[api_keys]], which say what the keys look like");
+    }
+    if auth.mtls
+        && !from_a_place
+        && let Some(from) = raw.from.get()
+    {
+        work.fault(&from.at, "a certificate belongs to the connection and stands in no place of the request");
     }
     auth.opaque = token(work, raw, at, opaque, parts)?;
     if auth.public || auth.anonymous {

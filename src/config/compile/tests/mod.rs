@@ -1,11 +1,13 @@
 //! Whole configurations through the real loader: what they mean, and what is refused.
 
+mod certificate;
 mod client;
 mod documented;
 mod issuer;
 mod realm;
 mod route;
 mod store;
+mod tls;
 mod tokens;
 
 use std::fs;
@@ -72,8 +74,9 @@ fn warnings(config: &Config) -> Vec<&str> {
 #[test]
 fn a_directory_needs_no_main_file() {
     let config = shop(PUBLIC).unwrap();
-    assert_eq!(config.settings.listen, ["0.0.0.0:8080".parse().unwrap()]);
-    assert_eq!(config.settings.admin_listen, "127.0.0.1:9901".parse().unwrap());
+    let addresses: Vec<_> = config.settings.listen.iter().map(|listener| listener.address.to_string()).collect();
+    assert_eq!(addresses, ["0.0.0.0:8080"]);
+    assert_eq!(config.settings.admin_listen.to_string(), "127.0.0.1:9901");
     assert_eq!(config.settings.header_timeout.as_secs(), 10);
     assert_eq!(config.settings.cache_tokens, 64 << 20);
     assert_eq!(config.snapshot.sizes.headers, 32 << 10);
@@ -93,6 +96,24 @@ fn a_single_file_says_the_same_as_a_directory() {
     assert_eq!(&*config.snapshot.realms[0].name, "shop");
     let limiter = config.snapshot.failure_limit.unwrap();
     assert_eq!((&*limiter.spec().name, limiter.spec().rate.count), ("failure_limit", 600));
+}
+
+#[test]
+fn http_2_without_tls_is_spoken_where_a_listener_says_so() {
+    let with = |main: &str| load_files(&[("portcullis.toml", main), ("realms/shop.toml", &shop_text(PUBLIC))], true);
+    let listen = "listen = [{ address = '127.0.0.1:1', http2 = true }, { address = '127.0.0.1:2' }]";
+    assert_eq!(
+        with(&format!("[server]\n{listen}\n"))
+            .unwrap()
+            .settings
+            .listen
+            .iter()
+            .map(|listener| listener.http2)
+            .collect::<Vec<_>>(),
+        [true, false]
+    );
+    let admin = with("[admin]\nlisten = { address = '127.0.0.1:9901', http2 = true }\n");
+    refused(admin, "admin.listen.http2", "speaks HTTP/1 only");
 }
 
 #[test]
@@ -197,15 +218,9 @@ fn settings_are_bounded() {
 
 #[test]
 fn keys_of_later_versions_say_so() {
-    let main = "[server]\nlisten = [{ address = '127.0.0.1:80', tls = {} }]\n";
-    let faults = faults(load_files(
-        &[
-            ("portcullis.toml", main),
-            ("realms/shop.toml", &shop_text(&format!("enforce = false\n{PUBLIC}cors = {{}}\n"))),
-        ],
-        true,
-    ));
-    assert_eq!(faults.len(), 3, "{faults:#?}");
+    let shop = shop_text(&format!("enforce = false\n{PUBLIC}cors = {{}}\n"));
+    let faults = faults(load_files(&[("portcullis.toml", ""), ("realms/shop.toml", &shop)], true));
+    assert_eq!(faults.len(), 2, "{faults:#?}");
     assert!(faults.iter().all(|fault| fault.ends_with("not available in this version")), "{faults:#?}");
 }
 

@@ -1,7 +1,7 @@
 //! Hosts, upstreams, scopes, identity headers, errors.
 
 use super::*;
-use crate::gate::policy::{ServerAddress, UpstreamTls};
+use crate::gate::policy::{ServerAddress, UpstreamServer, UpstreamTls};
 
 #[test]
 fn hosts_belong_to_one_realm() {
@@ -23,7 +23,8 @@ fn a_url_is_an_upstream_with_default_timeouts() {
     let config = shop(PUBLIC).unwrap();
     let upstream = &config.snapshot.realms[0].upstreams[0];
     assert_eq!(&*upstream.name, "127.0.0.1:9000");
-    assert_eq!(upstream.servers, [ServerAddress { host: "127.0.0.1".into(), port: 9000 }]);
+    let address = ServerAddress { host: "127.0.0.1".into(), port: 9000 };
+    assert_eq!(upstream.servers, [UpstreamServer { address, weight: 1 }]);
     assert_eq!(upstream.timeouts.connect.map(|t| t.as_secs()), Some(1));
     assert_eq!(upstream.timeouts.read.map(|t| t.as_secs()), Some(30));
     assert_eq!((&upstream.host, &upstream.tls), (&None, &None));
@@ -43,7 +44,7 @@ fn an_upstream_is_found_by_its_name_and_each_url_is_one_upstream() {
     assert!(realm.upstreams.iter().enumerate().all(|(index, upstream)| upstream.index == index));
     let upstream = |route: usize| realm.routes[route].upstream.as_ref().unwrap();
     let main = upstream(0);
-    assert_eq!(main.tls, Some(UpstreamTls { server_name: "a.example".into(), ca: None }));
+    assert_eq!(main.tls, Some(UpstreamTls { server_name: "a.example".into(), ca: None, client: None }));
     assert_eq!(
         (main.timeouts.read.map(|t| t.as_secs()), main.timeouts.write.map(|t| t.as_secs())),
         (Some(5), Some(30))

@@ -23,7 +23,6 @@ fn a_route_says_who_may_pass() {
     refused(shop_with("auth = ['anonymous']"), "routes[0].auth", "beside");
     refused(shop_with("auth = ['public', 'public']"), "routes[0].auth[1]", "twice");
     refused(route("path = '/'\nauth = ['public', 'jwt']"), "routes[0].auth", "stands alone");
-    refused(route("path = '/'\nauth = ['mtls']"), "routes[0].auth[0]", "not available in this version");
 }
 
 #[test]
@@ -55,7 +54,10 @@ fn a_route_is_compiled_as_written() {
     .unwrap();
     let route = &config.snapshot.realms[0].routes[0];
     assert_eq!(&*route.name, "orders");
-    assert_eq!(route.auth, Auth { public: false, anonymous: true, jwt: true, api_key: true, opaque: None });
+    assert_eq!(
+        route.auth,
+        Auth { public: false, anonymous: true, jwt: true, api_key: true, mtls: false, opaque: None }
+    );
     assert_eq!(route.issuers, [0]);
     assert_eq!(route.allow_ips.as_ref().map(|set| set.len()), Some(2));
     assert_eq!(route.deny_ips.as_ref().map(|set| set.len()), Some(1));

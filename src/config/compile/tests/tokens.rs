@@ -353,7 +353,7 @@ fn a_grant_has_what_its_type_needs_and_nothing_else() {
     refused(grant("type = 'delegate'\ntoken = 'access'\nsubject = 'team'"), "grants[0].token", "who signs in");
     let delegate = "type = 'delegate'\ntoken = 'portal'\nsubject = 'team'\n";
     refused(grant(&format!("{delegate}invalid = 'no'")), "grants[0].invalid", "reads no body");
-    refused(grant(&format!("{delegate}auth = ['jwt']")), "grants[0].auth[0]", "the key in whose name it acts");
+    refused(grant(&format!("{delegate}auth = ['jwt']")), "grants[0].auth[0]", "in whose name it acts");
     refused(grant("type = 'renew'\nauth = ['public']"), "grants[0].auth[0]", "the access token that is renewed");
     refused(grant("type = 'introspect'\nauth = ['api_key']"), "grants[0].auth[0]", "the standard");
     refused(grant("type = 'password'\nauth = ['opaque']"), "grants[0].auth[0]", "means nothing");

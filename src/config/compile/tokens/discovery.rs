@@ -75,7 +75,7 @@ fn public_route(path: &str, index: usize, grant: usize) -> Route {
             scopes: Vec::new(),
             scopes_any: Vec::new(),
         },
-        auth: Auth { public: true, anonymous: false, jwt: false, api_key: false, opaque: None },
+        auth: Auth { public: true, anonymous: false, jwt: false, api_key: false, mtls: false, opaque: None },
         places: Vec::new(),
         issuers: Vec::new(),
         scopes: Vec::new(),

@@ -38,10 +38,14 @@ fn fitting(kind: GrantType) -> (&'static [AuthKind], &'static str) {
         GrantType::Logout => {
             (&[AuthKind::Jwt, AuthKind::Opaque], "it takes the token whose session ends: `[\"jwt\"]` or `[\"opaque\"]`")
         }
-        GrantType::Delegate => (&[AuthKind::ApiKey], "it takes the key in whose name it acts: `[\"api_key\"]`"),
+        GrantType::Delegate => (
+            &[AuthKind::ApiKey, AuthKind::Mtls],
+            "it takes the key or certificate in whose name it acts: `[\"api_key\"]` or `[\"mtls\"]`",
+        ),
         GrantType::Password | GrantType::RefreshToken | GrantType::Redeem => (
-            &[AuthKind::Public, AuthKind::ApiKey],
-            "what proves who comes is what it is about: `[\"public\"]`, or `[\"api_key\"]` of the application that asks",
+            &[AuthKind::Public, AuthKind::ApiKey, AuthKind::Mtls],
+            "what proves who comes is what it is about: `[\"public\"]`, or `[\"api_key\"]` or `[\"mtls\"]` of the application \
+             that asks",
         ),
         GrantType::ClientCredentials | GrantType::Revoke | GrantType::Introspect => {
             (&[AuthKind::Public], "the client proves who it is as the standard has it; leave this out")
@@ -151,7 +155,7 @@ fn spent(
 pub(super) fn names(raw: &Raw, kind: GrantType, place: &str, path: &[Box<str>], body: &Body) -> Names {
     let mut names = Names::at(place).principal().group("path", path.iter().map(|name| &**name));
     names = names.body(&body.fields, &body.secrets());
-    if kinds(raw, kind).iter().any(|auth| auth.value == AuthKind::ApiKey) {
+    if kinds(raw, kind).iter().any(|auth| matches!(auth.value, AuthKind::ApiKey | AuthKind::Mtls)) {
         names = names.group("key", ["id", "owner"]);
     }
     match kind {

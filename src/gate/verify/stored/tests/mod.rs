@@ -261,20 +261,13 @@ fn snapshot(names: &[&str], failure_limit: Option<LimitSpec>) -> Snapshot {
 }
 
 fn realm(index: usize, name: &str) -> Arc<Realm> {
-    let upstream = Arc::new(Upstream {
-        name: "api".into(),
-        index: 0,
-        servers: vec![],
-        host: None,
-        timeouts: Timeouts::default(),
-        tls: None,
-    });
+    let upstream = Arc::new(Upstream::of("api", 0, vec![]));
     let route = |index: usize, name: &str, limits| {
         Arc::new(Route {
             view: Default::default(),
             name: name.into(),
             index,
-            auth: Auth { public: false, anonymous: false, jwt: false, api_key: true, opaque: None },
+            auth: Auth { public: false, anonymous: false, jwt: false, api_key: true, mtls: false, opaque: None },
             places: vec![RoutePlace {
                 place: Place::parse("header:authorization").unwrap(),
                 jwt: false,
@@ -321,6 +314,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
         issuers: vec![],
         api_keys: vec![ApiKeyForm { prefix: "sk_".into(), checksum: true, from: vec![] }],
         declared: Default::default(),
+        certificates: Default::default(),
         identity_headers: IdentityHeaders::default(),
         roles: Roles([("clerk".into(), ScopeSet::patterns(["orders:read"]))].into_iter().collect()),
         upstreams: vec![upstream],
