@@ -103,12 +103,14 @@ fn catalogue() -> Catalogue {
     all
 }
 
+/// Label, operator, value.
+type Matcher = (String, String, String);
+
 /// One `metric{label="value"}`.
 #[derive(Debug, PartialEq)]
 struct Selector {
     metric: String,
-    /// Label, operator, value.
-    matchers: Vec<(String, String, String)>,
+    matchers: Vec<Matcher>,
 }
 
 /// What an expression of the query language speaks of.
@@ -251,7 +253,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
 }
 
 /// `label="value",…}`: the matchers, and what follows the brace.
-fn matchers(mut text: &str) -> Result<(Vec<(String, String, String)>, &str), String> {
+fn matchers(mut text: &str) -> Result<(Vec<Matcher>, &str), String> {
     let mut found = Vec::new();
     loop {
         text = text.trim_start_matches([',', ' ', '\n']);
