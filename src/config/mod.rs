@@ -70,8 +70,8 @@ pub struct Settings {
     pub listen: Vec<ListenerSettings>,
     /// Threads of the proxy; 0 = one a core.
     pub threads: usize,
-    /// Connections at once, over all listeners.
-    pub max_connections: usize,
+    /// Connections at once, over all listeners; none: as many as there are descriptors for, within reason.
+    pub max_connections: Option<usize>,
     /// Connections at once from one address; 0 = off.
     pub max_connections_per_address: u32,
     /// For a whole request head.

@@ -127,7 +127,11 @@ fn inner(kind: &Kind) -> Option<(&'static str, &Section)> {
         Kind::Table(section) => Some((".", section)),
         Kind::List(inner) => match &**inner {
             Kind::Table(section) => Some(("[].", section)),
-            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => None,
+            Kind::OneOf(kinds) => kinds.iter().find_map(|kind| match kind {
+                Kind::Table(section) => Some(("[].", section)),
+                Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => None,
+            }),
+            Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) => None,
         },
         Kind::Named(inner) => match &**inner {
             Kind::Table(section) => Some((".NAME.", section)),
@@ -170,6 +174,7 @@ mod tests {
             "| `KIND.use` |",
             "| `request.token` |",
             "| `keys[].sha256` |",
+            "| `servers[].weight` |",
         ] {
             assert!(page.contains(row), "{row}");
         }

@@ -247,7 +247,11 @@ impl ProxyHttp for Forwarder {
         let untouched = matches!(error.retry, RetryType::Decided(true));
         error.retry.decide_reuse(reused);
         let waited = (error.esource(), error.etype()) == (&ErrorSource::Upstream, &ErrorType::ReadTimedout);
-        if waited && !session.is_body_done() && exchange.pace.is_some_and(body::Pace::is_silent) {
+        if waited
+            && !session.was_upgraded()
+            && !session.is_body_done()
+            && exchange.pace.is_some_and(body::Pace::is_silent)
+        {
             error.as_down();
         }
         let harmless = session.req_header().method.is_safe() && session.is_body_empty();

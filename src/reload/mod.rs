@@ -272,7 +272,7 @@ mod tests {
                 http2: false,
             }],
             threads: 0,
-            max_connections: 1000,
+            max_connections: Some(1000),
             max_connections_per_address: 0,
             header_timeout: Duration::from_secs(10),
             handshake_timeout: Duration::from_secs(10),
@@ -305,7 +305,7 @@ mod tests {
         let other = Settings {
             listen: Vec::new(),
             threads: 1,
-            max_connections: 1,
+            max_connections: Some(1),
             max_connections_per_address: 1,
             header_timeout: Duration::ZERO,
             handshake_timeout: Duration::ZERO,

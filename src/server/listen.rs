@@ -120,12 +120,13 @@ pub(super) struct Counted<A> {
     app: Arc<A>,
     open: watch::Sender<usize>,
     most: usize,
-    arrivals: Arrivals,
+    arrivals: Option<Arrivals>,
 }
 
 impl<A> Counted<A> {
-    /// `open` counts the connections of all listeners together, `most` is how many there may be.
-    pub(super) fn new(app: A, open: watch::Sender<usize>, most: usize, arrivals: Arrivals) -> Self {
+    /// `open` counts the connections of all listeners together, `most` is how many there may be, and `arrivals` tells of
+    /// them.
+    pub(super) fn new(app: A, open: watch::Sender<usize>, most: usize, arrivals: Option<Arrivals>) -> Self {
         Self { app: Arc::new(app), open, most, arrivals }
     }
 }
@@ -133,18 +134,18 @@ impl<A> Counted<A> {
 /// Counts for as long as it lives: also when a task panics or is dropped.
 struct Open<'a> {
     count: &'a watch::Sender<usize>,
-    _shown: OpenConnection,
+    _shown: Option<OpenConnection>,
 }
 
 impl<'a> Open<'a> {
     /// None: there are `most` already.
-    fn new(count: &'a watch::Sender<usize>, most: usize, arrivals: &Arrivals) -> Option<Self> {
+    fn new(count: &'a watch::Sender<usize>, most: usize, arrivals: Option<&Arrivals>) -> Option<Self> {
         let admitted = count.send_if_modified(|open| {
             let free = *open < most;
             *open += usize::from(free);
             free
         });
-        admitted.then(|| Self { count, _shown: arrivals.opened() })
+        admitted.then(|| Self { count, _shown: arrivals.map(Arrivals::opened) })
     }
 }
 
@@ -157,9 +158,11 @@ impl Drop for Open<'_> {
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Counted<A> {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let Some(_open) = Open::new(&self.open, self.most, &self.arrivals) else {
+        let Some(_open) = Open::new(&self.open, self.most, self.arrivals.as_ref()) else {
             let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
-            self.arrivals.turned_away(TurnedAway::TooMany, peer);
+            if let Some(arrivals) = &self.arrivals {
+                arrivals.turned_away(TurnedAway::TooMany, peer);
+            }
             return None; // closed at once, whatever it has sent
         };
         self.app.process_new(stream, shutdown).await
@@ -180,7 +183,7 @@ mod tests {
     fn a_connection_counts_until_it_ends_however_it_ends_and_none_too_many_is_admitted() {
         let (count, _) = watch::channel(0);
         let arrivals = Telemetry::new(UnixMillis(0), None).unwrap().arrivals("test");
-        let open = || Open::new(&count, 2, &arrivals);
+        let open = || Open::new(&count, 2, Some(&arrivals));
         {
             let _one = open().unwrap();
             let two = open();

@@ -318,7 +318,7 @@ impl Server {
             let unix = socket.address.inet().is_none();
             let ListenerSettings { proxy_protocol, http2, .. } = *listener;
             let at = Listener { unix, proxy_protocol, http2, tls, arrivals: arrivals.clone() };
-            let door = Counted::new(fronts.of(at), shutdown.proxy.connections(), most_connections, arrivals);
+            let door = Counted::new(fronts.of(at), shutdown.proxy.connections(), most_connections, Some(arrivals));
             (Service::new("proxy".into(), door), socket)
         });
         let mut proxy = Prebound::new(doors.collect()).until(shutdown.proxy.listening(), shutdown.proxy.stage());
@@ -343,9 +343,8 @@ impl Server {
         };
         let router = teller::measured(admin::router(Arc::new(report), api), Arc::clone(&gateway.telemetry));
         let admin = Secured::new(AdminApp::new(router), securing.admin);
-        let arrivals = gateway.telemetry.arrivals(&admin_addr.to_string());
         // It bounds its connections itself.
-        let admin = Counted::new(admin, shutdown.admin.connections(), usize::MAX, arrivals);
+        let admin = Counted::new(admin, shutdown.admin.connections(), usize::MAX, None);
         let mut admin = Service::new("admin".into(), admin);
         admin.threads = Some(1);
         let mut admin = Prebound::new(vec![(admin, admin_socket)]);

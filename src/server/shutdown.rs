@@ -386,7 +386,7 @@ mod tests {
         let settings = Settings {
             listen: Vec::new(),
             threads: 1,
-            max_connections: 1000,
+            max_connections: Some(1000),
             max_connections_per_address: 0,
             header_timeout: Duration::ZERO,
             handshake_timeout: Duration::ZERO,

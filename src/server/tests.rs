@@ -33,7 +33,7 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     let settings = Settings {
         listen: Vec::new(),
         threads: 1,
-        max_connections: 1000,
+        max_connections: Some(1000),
         max_connections_per_address: 0,
         header_timeout: Duration::ZERO,
         handshake_timeout: Duration::ZERO,
@@ -56,7 +56,7 @@ fn start(grace: Duration) -> (Vec<SocketAddr>, watch::Sender<Order>, JoinHandle<
     let addresses = sockets.iter().filter_map(|socket| socket.address.inet()).collect();
     let arrivals = Telemetry::new(crate::clock::UnixMillis(0), None).unwrap().arrivals("test");
     let serve = |socket| {
-        let echo = Counted::new(Echo, shutdown.proxy.connections(), 1000, arrivals.clone());
+        let echo = Counted::new(Echo, shutdown.proxy.connections(), 1000, Some(arrivals.clone()));
         (Service::new("echo".into(), echo), socket)
     };
     let services = sockets.into_iter().map(serve).collect();

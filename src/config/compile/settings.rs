@@ -25,8 +25,8 @@ const UPGRADE_SOCKET: &str = "portcullis-handover/upgrade.sock";
 pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Settings> {
     let Input { server, admin, store, log, cache, .. } = input;
     let listen = super::listener::listeners(work, server);
-    if !(1..=MOST_CONNECTIONS).contains(&server.max_connections.value) {
-        work.fault(&server.max_connections.at, format!("expected a number from 1 to {MOST_CONNECTIONS}"));
+    if let Some(most) = server.max_connections.get().filter(|most| !(1..=MOST_CONNECTIONS).contains(&most.value)) {
+        work.fault(&most.at, format!("expected a number from 1 to {MOST_CONNECTIONS}"));
     }
     if server.threads.value > 1024 {
         work.fault(&server.threads.at, "at most 1024");
@@ -51,7 +51,7 @@ pub(super) fn settings(work: &mut Compiler<'_>, input: &Input) -> Option<Setting
     Some(Settings {
         listen,
         threads: usize::try_from(server.threads.value).unwrap_or(1024),
-        max_connections: usize::try_from(server.max_connections.value).unwrap_or(usize::MAX),
+        max_connections: server.max_connections.value().map(|most| usize::try_from(*most).unwrap_or(usize::MAX)),
         max_connections_per_address: server.max_connections_per_address.value,
         header_timeout: server.header_timeout.value,
         handshake_timeout: server.handshake_timeout.value,

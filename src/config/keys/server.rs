@@ -40,8 +40,8 @@ section! {
         default threads: u32 = "0";
         /// Peers whose `X-Forwarded-For` and `Forwarded` are believed, and who may send a PROXY header; `"unix"` = whoever may connect to a listener's Unix socket. Empty = nobody.
         default trusted_proxies: Vec<Item<TrustedPeer>> = "[]";
-        /// Connections at once, over all listeners; one more is closed at once. Each takes up to two descriptors of the process. Takes effect at start.
-        default max_connections: u32 = "20000";
+        /// Connections at once, over all listeners; one more is closed at once. Where it is left out, as many as the process may have descriptors for (three connections for four of them), at most 20000. Takes effect at start.
+        optional max_connections: u32;
         /// Connections at once from one address (a /64 for IPv6); trusted proxies are not counted. 0 = no such limit. Takes effect at start.
         default max_connections_per_address: u32 = "0";
         /// Longest request target; beyond it 414.

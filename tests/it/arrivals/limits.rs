@@ -109,7 +109,7 @@ fn an_address_counts_that_a_header_tells() {
 #[test]
 fn descriptors_do_not_run_out_before_connections_do() {
     let upstream = Upstream::start();
-    let builder = Gateway::builder().standard(&Standard::new()).upstream(&upstream).server_toml("threads = 1");
+    let builder = Gateway::builder().standard(&Standard::new()).upstream(&upstream).server_toml("threads = 1\nmax_connections = 20000");
     let (directory, env) = (builder.write(), builder.environment().clone());
     let process = Run::new(["serve"]).config(directory.path()).envs(&env).descriptors(300).start();
     let gateway = Served::of(process, directory);

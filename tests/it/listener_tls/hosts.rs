@@ -16,7 +16,7 @@ fn two_realms(upstream: &Upstream, rest: &str) -> Gateway {
 }
 
 #[test]
-fn a_request_for_another_realm_than_its_connection_is_misdirected() {
+fn h50_a_request_for_another_realm_than_its_connection_is_misdirected() {
     let upstream = Upstream::start();
     let gw = two_realms(&upstream, "");
     let caller = TlsCaller::new(gw.addr());
