@@ -27,10 +27,13 @@ LABEL org.opencontainers.image.title="Portcullis" \
 COPY --from=build /src/target/release/portcullis /usr/bin/portcullis
 # The store, where it is a file: mount a volume here, or it ends with the container. 65532 is the image's `nonroot`.
 COPY --from=build --chown=65532:65532 --chmod=0700 /state /var/lib/portcullis
-ENV STATE_DIRECTORY=/var/lib/portcullis
+# Sockets: those that it listens on (`unix:/run/portcullis/http.sock`), and the place of a hand-over.
+COPY --from=build --chown=65532:65532 --chmod=0700 /state /run/portcullis
+ENV STATE_DIRECTORY=/var/lib/portcullis RUNTIME_DIRECTORY=/run/portcullis
 VOLUME /var/lib/portcullis
 USER 65532:65532
-EXPOSE 8080
+# Plain, and where a listener with TLS usually is; which of them is served says the configuration.
+EXPOSE 8080 8443
 # Ready to serve; asks the admin listener, which is on the container's own loopback.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s CMD ["/usr/bin/portcullis", "health"]
 ENTRYPOINT ["/usr/bin/portcullis"]
