@@ -5,6 +5,7 @@ mod admin;
 mod check;
 mod demo;
 mod explain;
+mod health;
 mod key;
 mod refused;
 mod schema;
@@ -62,6 +63,8 @@ enum Command {
         after_help = "Examples:\n  portcullis explain GET http://api.example.com/orders -H @- < headers.txt\n  portcullis explain GET http://api.example.com/orders --admin http://127.0.0.1:9901\n  portcullis explain --request-id 01a1fc41-5c22-7e4b-821b-ddaefae8784a --log access.log"
     )]
     Explain(ExplainArgs),
+    /// Ask a running gateway whether it serves; exit code 0 = it does, 1 = it does not: for probes of containers
+    Health(health::HealthArgs),
     /// Print a JSON Schema of the configuration
     Schema,
     /// Start a gateway in front of a built-in application with secrets made for this run, and print requests to try
@@ -194,6 +197,7 @@ pub fn run() -> ExitCode {
             (None, Some(url)) => explain::elsewhere(url, &args),
             (None, None) => explain::run(path, &args, &mut std::io::stdout()),
         }),
+        Command::Health(args) => ExitCode::from(health::health(&args)),
         Command::Schema => ExitCode::from(schema::schema()),
         Command::Demo { realm } => demo::run(given, realm.as_deref()),
         Command::Key(KeyCommand::Generate { prefix, json }) => {

@@ -71,7 +71,7 @@ const ANY_REALM: &str = "realm = \"any\"\nhosts = [\"any.example\"]\nupstream = 
                          [[routes]]\npath = \"/\"\nauth = [\"public\"]\n";
 
 /// The files of the configurations in a document, in their order. A file that is told in several parts is one.
-fn files(path: &Path) -> Vec<(String, String)> {
+pub(crate) fn files(path: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(path).expect("a document");
     let mut files: Vec<(String, String)> = Vec::new();
     for block in blocks(&text, "toml") {

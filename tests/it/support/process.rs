@@ -150,6 +150,15 @@ impl Run {
     }
 }
 
+/// Whether this machine has a program, out of this package of Debian. Where it has not, it says that a check is left out.
+pub(crate) fn installed(program: &str, package: &str) -> bool {
+    let there = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !there {
+        eprintln!("SKIPPED: {program} is not installed (Debian: {package}); what it would check is not checked");
+    }
+    there
+}
+
 /// The user that owns nothing.
 const NOBODY: &str = "65534";
 
