@@ -130,6 +130,7 @@ impl Exchange {
         let facts = Facts {
             outcome: match outcome(self.trail.reason, broken) {
                 Outcome::Forwarded if self.trail.granted.is_some() => Outcome::Granted,
+                Outcome::Forwarded if self.trail.would_deny.is_some() => Outcome::WouldDeny,
                 outcome => outcome,
             },
             status,

@@ -31,6 +31,8 @@ pub enum Outcome {
     Forwarded,
     /// Answered by the gateway itself: a grant.
     Granted,
+    /// Sent to the upstream, where enforcement would have refused it.
+    WouldDeny,
     /// Refused by the gate.
     Denied,
     /// Broken off: upstream out of reach, client gone, internal fault.
@@ -43,6 +45,7 @@ impl Outcome {
         match self {
             Self::Forwarded => "forwarded",
             Self::Granted => "granted",
+            Self::WouldDeny => "would_deny",
             Self::Denied => "denied",
             Self::Error => "error",
         }

@@ -32,6 +32,7 @@ mod paths;
 mod realms;
 mod reload;
 mod serving;
+mod shadow;
 mod store;
 mod stored_keys;
 mod support;

@@ -77,6 +77,7 @@ impl Case {
             limits: vec![],
             upstream: Some(upstream.clone()),
             grant: None,
+            enforce: true,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),

@@ -292,6 +292,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
             limits,
             upstream: Some(Arc::clone(&upstream)),
             grant: None,
+            enforce: true,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),
