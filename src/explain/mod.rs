@@ -59,7 +59,16 @@ pub async fn judge_alone(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &
 }
 
 impl Verdict {
-    /// Whether the request would be forwarded.
+    /// Whether the verdict is carried out; if not, the request is forwarded whatever it is.
+    fn enforced(&self) -> bool {
+        match (&self.trail.route, &self.trail.realm) {
+            (Some(route), _) => route.enforce,
+            (None, Some(realm)) => realm.unmatched.is_none(),
+            (None, None) => true,
+        }
+    }
+
+    /// Whether the request would be forwarded, were the verdict enforced.
     pub fn allowed(&self) -> bool {
         self.decision.is_ok()
     }
@@ -99,7 +108,11 @@ impl Verdict {
             }
             Err(denial) => {
                 let why = denial.why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
-                writeln!(out, "\nrefused: {} {}{why}", self.status.unwrap_or_default(), denial.reason)
+                writeln!(out, "\nrefused: {} {}{why}", self.status.unwrap_or_default(), denial.reason)?;
+                if self.enforced() {
+                    return Ok(());
+                }
+                writeln!(out, "not enforced (`enforce = false`): it goes on as it came")
             }
         }
     }
@@ -117,6 +130,7 @@ impl Verdict {
         let denial = self.decision.as_ref().err();
         json!({
             "allowed": denial.is_none(),
+            "enforced": self.enforced(),
             "status": self.status,
             "reason": denial.map(|denial| denial.reason.as_str()),
             "why": denial.and_then(|denial| denial.why).map(|why| why.as_str()),

@@ -13,6 +13,7 @@ pub mod path;
 pub mod policy;
 pub mod request;
 pub mod route;
+mod shadow;
 pub mod trail;
 mod upstream;
 pub mod verify;
@@ -75,7 +76,27 @@ impl Gate {
         let served = find_realm(snapshot, request, trail)?;
         let realm = served.realm;
         let path = check_path(realm, request, trail)?;
-        let (route, params) = find_route(served, &path, request, trail)?;
+        let judged = self.judge_route(snapshot, served, &path, request, client, begun, trail).await;
+        match shadow::unenforced(realm, request.method, trail) {
+            Some(route) => shadow::let_through(judged, (realm, route), &path, request, client, trail),
+            None => judged,
+        }
+    }
+
+    /// What depends on the route.
+    #[expect(clippy::too_many_arguments, reason = "what was found out so far, handed on once")]
+    async fn judge_route(
+        &self,
+        snapshot: &Snapshot,
+        served: Served<'_>,
+        path: &str,
+        request: &Request<'_>,
+        client: ClientAddress,
+        begun: Stopwatch,
+        trail: &mut Trail,
+    ) -> Result<Permit, Denial> {
+        let realm = served.realm;
+        let (route, params) = find_route(served, path, request, trail)?;
         access::check_route_addresses(route, client.ip, trail)?;
         let case = Case::new(snapshot, realm, route, client.ip, request.now, begun).open(trail.open);
         let identity = match self.authenticator.recognize(&case, request, trail)? {
@@ -88,7 +109,7 @@ impl Gate {
             access::check(route, params.as_slice(), request.method, &identity.principal, trail)?;
         }
         let quota = access::count(route, identity.as_deref(), client.ip, request.now, trail)?;
-        let (target, credential_in_url) = forwarded_target(realm, route, &path, request)?;
+        let (target, credential_in_url) = forwarded_target(realm, route, path, request)?;
         if let Some(identity) = identity.as_deref().filter(|_| !trail.is_rehearsal()) {
             self.authenticator.note_use(identity, client.ip, request.now);
         }
@@ -97,7 +118,18 @@ impl Gate {
         // Only who answers itself asks for them.
         let names = if route.grant.is_some() { params.as_slice() } else { &[] };
         let params = names.iter().map(|name| Box::from(*name)).collect();
-        Ok(Permit { realm, route, identity, target, client_ip, peer_trusted, quota, credential_in_url, params })
+        Ok(Permit {
+            realm,
+            route,
+            identity,
+            target,
+            client_ip,
+            peer_trusted,
+            quota,
+            credential_in_url,
+            params,
+            enforced: true,
+        })
     }
 
     /// Entries in the cache of verified tokens, about.
@@ -253,17 +285,7 @@ fn forwarded_target(
     path: &str,
     request: &Request<'_>,
 ) -> Result<(Option<Box<str>>, bool), Denial> {
-    let stripped = match &route.strip_prefix {
-        None => path,
-        Some(prefix) => match path.strip_prefix(&**prefix) {
-            Some("") => "/",
-            // What is left is a path of its own and must not read differently from what was judged.
-            Some(rest) if rest.starts_with('/') && path::normalize(rest, realm.path_rules).as_deref() == Ok(rest) => {
-                rest
-            }
-            Some(_) | None => return Err(Reason::PathAmbiguous.into()),
-        },
-    };
+    let stripped = stripped(realm, route, path)?;
     let without = request.query.and_then(|query| credential::strip_query(query, &route.places));
     let in_url = without.is_some();
     let without = without.filter(|_| !route.forward_credential);
@@ -276,4 +298,17 @@ fn forwarded_target(
         None => stripped.into(),
     };
     Ok((Some(target), in_url))
+}
+
+/// What is left of `path` without the route's prefix.
+fn stripped<'p>(realm: &Realm, route: &Route, path: &'p str) -> Result<&'p str, Denial> {
+    let Some(prefix) = &route.strip_prefix else { return Ok(path) };
+    match path.strip_prefix(&**prefix) {
+        Some("") => Ok("/"),
+        // It is a path of its own and must not read differently from what was judged.
+        Some(rest) if rest.starts_with('/') && path::normalize(rest, realm.path_rules).as_deref() == Ok(rest) => {
+            Ok(rest)
+        }
+        Some(_) | None => Err(Reason::PathAmbiguous.into()),
+    }
 }

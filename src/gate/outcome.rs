@@ -22,6 +22,7 @@ pub struct Permit {
     pub(in crate::gate) quota: Option<Quota>,
     pub(in crate::gate) credential_in_url: bool,
     pub(in crate::gate) params: Box<[Box<str>]>,
+    pub(in crate::gate) enforced: bool,
 }
 
 impl Permit {
@@ -64,6 +65,12 @@ impl Permit {
     /// Values of the `{name}` segments of a grant's path, in their order; empty for what is forwarded.
     pub fn params(&self) -> &[Box<str>] {
         &self.params
+    }
+
+    /// Whether the decision was enforced. If not, nobody was asked to prove anything: the request goes on as it came, its
+    /// credential included, and without an identity.
+    pub fn enforced(&self) -> bool {
+        self.enforced
     }
 
     /// Whether the request's URL held a credential: then nobody may store the answer under it (RFC 6750 section 2.3).

@@ -99,6 +99,8 @@ pub struct Realm {
     pub identity_headers: IdentityHeaders,
     /// Role name to scopes.
     pub roles: Roles,
+    /// In a realm that is not enforced: where what no route names goes all the same; not one of `routes`.
+    pub unmatched: Option<Arc<Route>>,
     /// The upstreams that routes point to.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Attribute of owners that holds a host of theirs.
@@ -180,6 +182,8 @@ pub struct Route {
     pub index: usize,
     /// What the configuration says of it, for people.
     pub view: RouteView,
+    /// Whether decisions are carried out; if not, every request goes on as it came.
+    pub enforce: bool,
     /// Which credentials are taken.
     pub auth: Auth,
     /// Places where a credential is looked for, and which kinds may stand there.
@@ -220,6 +224,38 @@ pub struct Route {
     pub add_headers: Vec<(HeaderName, HeaderValue)>,
     /// Header fields removed on the way to the upstream.
     pub remove_headers: Vec<HeaderName>,
+}
+
+impl Route {
+    /// A route that asks for nothing and leads nowhere: what is made from it says where.
+    pub fn open(name: Arc<str>, index: usize) -> Self {
+        Self {
+            name,
+            index,
+            view: RouteView::default(),
+            enforce: true,
+            auth: Auth { public: true, anonymous: false, jwt: false, api_key: false, mtls: false, opaque: None },
+            places: Vec::new(),
+            issuers: Vec::new(),
+            scopes: Vec::new(),
+            scopes_any: Vec::new(),
+            roles: Vec::new(),
+            plans: Vec::new(),
+            attributes: Vec::new(),
+            allow_ips: None,
+            deny_ips: None,
+            limits: Vec::new(),
+            upstream: None,
+            grant: None,
+            standard: false,
+            strip_prefix: None,
+            timeouts: Timeouts::default(),
+            max_body: 0,
+            forward_credential: false,
+            add_headers: Vec::new(),
+            remove_headers: Vec::new(),
+        }
+    }
 }
 
 /// What the configuration says of a route, for people.

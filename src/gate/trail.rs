@@ -44,6 +44,8 @@ pub struct Trail {
     pub reason: Option<Reason>,
     /// The finer cause.
     pub why: Option<Why>,
+    /// Why the request would have been refused on a route that is not enforced.
+    pub would_deny: Option<(Reason, Option<Why>)>,
     /// The gateway has answered the request itself; whom that is about, if it is told.
     pub granted: Option<Option<Box<str>>>,
     /// How long the decision took.

@@ -152,11 +152,11 @@ impl Exchange {
     /// # Errors
     /// The exchange is over.
     pub(super) async fn answer_begins(&mut self, session: &Session, endless: bool) -> Result<()> {
-        if self.vigil.is_none() && self.is_late() {
+        if self.is_unwatched() && self.is_late() {
             // Nothing of the answer was seen yet: it waits for the look.
             let watched = self.watched(session)?;
             self.vigil = Some(Vigil::look_and_keep(watched).await);
-        } else if self.vigil.is_none() && endless {
+        } else if self.is_unwatched() && endless {
             self.vigil = Some(Vigil::keep(self.watched(session)?));
         }
         self.go_on()?;
@@ -169,7 +169,7 @@ impl Exchange {
     /// # Errors
     /// The exchange is over.
     pub(super) fn part_passes(&mut self, session: &Session, of_answer: Option<usize>) -> Result<()> {
-        if self.vigil.is_none() && self.is_late() {
+        if self.is_unwatched() && self.is_late() {
             self.vigil = Some(Vigil::keep_late(self.watched(session)?));
             if of_answer.is_some() {
                 self.arm(session);
@@ -179,6 +179,11 @@ impl Exchange {
             torn.goes_on(session, of_answer.unwrap_or(0));
         }
         self.go_on()
+    }
+
+    /// Whether nobody watches it who should: what is not enforced goes on whatever becomes of its right to.
+    fn is_unwatched(&self) -> bool {
+        self.vigil.is_none() && self.permit.as_ref().is_some_and(Permit::enforced)
     }
 
     fn is_late(&self) -> bool {
@@ -276,6 +281,7 @@ impl Exchange {
             outcome: match outcome(self.trail.reason, broken) {
                 _ if ended.is_some() => Outcome::Ended,
                 Outcome::Forwarded if self.trail.granted.is_some() => Outcome::Granted,
+                Outcome::Forwarded if self.trail.would_deny.is_some() => Outcome::WouldDeny,
                 outcome => outcome,
             },
             status,

@@ -92,7 +92,10 @@ impl Forwarder {
         let permit = self.0.gate.decide(&live.snapshot, &request, trail).await?;
         adapt::wants_websocket(header)?;
         if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {
-            return Err(Denial::new(Reason::PayloadTooLarge));
+            if permit.enforced() {
+                return Err(Denial::new(Reason::PayloadTooLarge));
+            }
+            trail.would_deny.get_or_insert((Reason::PayloadTooLarge, None));
         }
         if permit.route().grant.is_none() {
             let reachable = live.upstreams.of(&permit).filter(|target| target.reachable());
@@ -170,8 +173,12 @@ impl ProxyHttp for Forwarder {
             return Ok(());
         }
         let bytes = u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX);
-        if bytes > exchange.permit()?.route().max_body {
-            return Error::err_down(ErrorType::HTTPStatus(413));
+        let permit = exchange.permit()?;
+        if bytes > permit.route().max_body {
+            if permit.enforced() {
+                return Error::err_down(ErrorType::HTTPStatus(413));
+            }
+            exchange.trail.would_deny.get_or_insert((Reason::PayloadTooLarge, None));
         }
         if let Some(pace) = exchange.pace.as_mut().filter(|_| !end) {
             let Some(patience) = pace.next(bytes) else { return Error::err_down(ErrorType::ReadTimedout) };

@@ -114,8 +114,12 @@ fn write(out: &mut Vec<u8>, stamp: &mut Stamp, ending: &Ending<'_>, names: Names
     line.text(member!("path"), Some(&redactor.clean(ending.path)), cap::PATH);
     line.number(member!("status"), u64::from(ending.status));
     line.text(member!("outcome"), Some(ending.outcome.as_str()), cap::NAME);
-    line.text(member!("reason"), trail.reason.map(|reason| reason.as_str()), cap::NAME);
-    line.text(member!("why"), trail.why.map(|why| why.as_str()), cap::NAME);
+    let (reason, why) = match (trail.reason, trail.would_deny) {
+        (None, Some((reason, why))) => (Some(reason), trail.why.or(why)),
+        (reason, _) => (reason, trail.why),
+    };
+    line.text(member!("reason"), reason.map(|reason| reason.as_str()), cap::NAME);
+    line.text(member!("why"), why.map(|why| why.as_str()), cap::NAME);
     line.address(member!("client_ip"), trail.client_ip);
     line.address(member!("peer_ip"), trail.peer_ip.or_else(|| ending.peer.map(|peer| peer.ip())));
     line.text(member!("credential"), trail.credential.map(|kind| kind.as_str()), cap::NAME);

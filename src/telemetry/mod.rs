@@ -37,6 +37,8 @@ pub enum Outcome {
     Forwarded,
     /// Answered by the gateway itself: a grant.
     Granted,
+    /// Sent to the upstream, where enforcement would have refused it.
+    WouldDeny,
     /// Refused by the gate.
     Denied,
     /// Allowed, begun, and broken off by the gateway because it would be refused by now.
@@ -51,6 +53,7 @@ impl Outcome {
         match self {
             Self::Forwarded => "forwarded",
             Self::Granted => "granted",
+            Self::WouldDeny => "would_deny",
             Self::Denied => "denied",
             Self::Ended => "ended",
             Self::Error => "error",

@@ -44,6 +44,7 @@ mod providers;
 mod realms;
 mod reload;
 mod serving;
+mod shadow;
 mod store;
 mod stored_keys;
 mod support;

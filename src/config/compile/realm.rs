@@ -9,6 +9,7 @@ use super::tokens::{self, Minting, Service};
 use super::upstream::Upstreams;
 use super::{Compiler, RealmInput, api_key, certificate, client, errors, header, issuer, limit, view};
 use crate::config::RouteSummary;
+use crate::config::keys;
 use crate::config::walk::Slot;
 use crate::gate::path::PathRules;
 use crate::gate::policy::{Realm, Roles, Route};
@@ -78,10 +79,12 @@ pub(super) fn realm(
         identity: &identity_headers,
         default_upstream,
         default_missing: raw.upstream.absent().is_some(),
+        enforce: raw.enforce.value,
         upstreams: &mut upstreams,
         max_body: server.max_body,
         lookup: Lookup::new(raw.hosts.value().map_or(&[], Vec::as_slice), raw.hosts_from.get().is_some()),
     };
+    let unmatched = unmatched(work, raw, &parts);
     let (routes, service) = routes(work, input, &mut parts, minting.as_ref(), &roles, &issuers);
     certificate::check(work, raw, server.asks_for_certificates);
     let (table, host_tables) = parts.lookup.tables(work);
@@ -114,10 +117,25 @@ pub(super) fn realm(
         certificates,
         identity_headers,
         roles,
+        unmatched,
         upstreams: upstreams.into_list()?,
         view: view::realm(&work.root, raw),
     };
     Some(Compiled { realm, tokens })
+}
+
+/// Where what no route names goes in a realm that is not enforced.
+fn unmatched(work: &mut Compiler<'_>, raw: &keys::Realm, parts: &RealmParts<'_>) -> Option<Arc<Route>> {
+    if raw.enforce.value {
+        return None;
+    }
+    if parts.default_missing {
+        let text = "the realm has no `upstream`: what no route names has nowhere to go and is refused, enforced or not";
+        work.warn(&raw.enforce.at, text);
+    }
+    let upstream = parts.default_upstream.clone()?;
+    let open = Route::open(Arc::from("-"), usize::MAX);
+    Some(Arc::new(Route { enforce: false, upstream: Some(upstream), max_body: parts.max_body, ..open }))
 }
 
 /// Routes, then grants: to the gate these are routes, too. None: a problem was noted.

@@ -20,6 +20,8 @@ section! {
         optional hosts_from: String;
         /// Where requests go whose route does not say: the name of an upstream, or `http://host:port`, `https://host`.
         optional upstream: String;
+        /// `false` is shadow mode: everything is decided, counted (`portcullis_would_denials_total`) and logged (`would_deny`), but every request goes on as it came, its credential untouched, without identity headers. Path and framing rules bind even so, and grants are served.
+        default enforce: bool = "true";
         /// Leaves `%2F` in a path as it is instead of refusing it.
         default allow_encoded_slash: bool = "false";
         /// Leaves `;` in a path as it is instead of refusing it.
@@ -59,7 +61,7 @@ section! {
         /// How refusals look, where they are not to be problem details (RFC 9457).
         default errors: Errors = "{}";
     }
-    later ["enforce", "store", "cors"]
+    later ["store", "cors"]
 }
 
 section! {

@@ -58,10 +58,12 @@ section! {
         optional max_body: Size;
         /// Lets the upstream see the credential; else every declared place is emptied.
         default forward_credential: bool = "false";
+        /// `false`: decided, counted and logged, but not enforced; the realm's where it is left out.
+        optional enforce: bool;
         /// Header fields that are set or removed on the way to the upstream; never those that the gateway owns.
         default headers: RouteHeaders = "{}";
     }
-    later ["cors", "enforce"]
+    later ["cors"]
 }
 
 section! {

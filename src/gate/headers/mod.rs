@@ -58,7 +58,7 @@ pub fn apply(permit: &Permit, forwarding: &Forwarding<'_>, headers: &mut HeaderM
     let identity = permit.identity().map_or(&[][..], |verified| &verified.headers);
     headers.try_reserve(FORWARDING_FIELDS + identity.len() + route.add_headers.len())?;
     set_forwarding(permit.peer_trusted(), forwarding, headers)?;
-    if !route.forward_credential {
+    if !route.forward_credential && permit.enforced() {
         empty_places(&route.places, headers)?;
     }
     for (name, value) in identity {
@@ -78,7 +78,7 @@ fn is_stripped(permit: &Permit, name: &str) -> bool {
         || alias::is_never_forwarded(name)
         || (!permit.peer_trusted() && alias::is_from_proxies(name))
         || is_other_spelling(name, [&FORWARDED_FOR, &FORWARDED_PROTO, &FORWARDED_HOST, &REQUEST_ID])
-        || is_other_spelling(name, permit.route().places.iter().filter_map(header_of))
+        || (permit.enforced() && is_other_spelling(name, permit.route().places.iter().filter_map(header_of)))
         || is_other_spelling(name, permit.route().add_headers.iter().map(|(own, _)| own))
         || is_other_spelling(name, &permit.route().remove_headers)
 }

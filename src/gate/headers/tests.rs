@@ -77,6 +77,7 @@ impl Case {
             limits: vec![],
             upstream: Some(upstream.clone()),
             grant: None,
+            enforce: true,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),
@@ -86,6 +87,7 @@ impl Case {
             remove_headers: self.remove.iter().map(|n| name(n)).collect(),
         });
         let realm = Arc::new(Realm {
+            unmatched: None,
             view: Default::default(),
             name: "shop".into(),
             number: Realm::number_of("shop"),
@@ -112,6 +114,7 @@ impl Case {
             Arc::new(Verified { principal, headers, expires: None, allow_ips: vec![], issuer: None, uses: None })
         });
         Permit {
+            enforced: true,
             realm,
             route,
             identity,

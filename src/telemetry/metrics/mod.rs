@@ -57,6 +57,7 @@ pub(super) struct Metrics {
     decision_seconds: HistogramVec,
     upstream_seconds: HistogramVec,
     denials: IntCounterVec,
+    would_denials: IntCounterVec,
     grants: IntCounterVec,
     refresh_reuse: IntCounterVec,
     authentications: IntCounterVec,
@@ -103,6 +104,7 @@ struct RouteMetrics {
     name: Arc<str>,
     requests: AtSight<(u16, Outcome)>,
     denials: AtSight<Reason>,
+    would_denials: AtSight<Reason>,
     request_seconds: Histogram,
     decision_seconds: Histogram,
 }
@@ -199,6 +201,11 @@ impl Metrics {
                 REQUEST_BUCKETS,
             )?,
             denials: declare.counters("denials_total", "Refused requests.", &["realm", "route", "reason"])?,
+            would_denials: declare.counters(
+                "would_denials_total",
+                "Requests that went on because their route is not enforced, and would have been refused.",
+                &["realm", "route", "reason"],
+            )?,
             grants: declare.counters("grants_total", "Requests to grants.", &["realm", "grant", "result"])?,
             refresh_reuse: declare.counters(
                 "refresh_reuse_detected_total",
@@ -287,6 +294,7 @@ impl Metrics {
         RouteMetrics {
             requests: AtSight::default(),
             denials: AtSight::default(),
+            would_denials: AtSight::default(),
             request_seconds: self.request_seconds.with_label_values(&[realm, &name]),
             decision_seconds: self.decision_seconds.with_label_values(&[realm, &name]),
             name,
@@ -320,6 +328,10 @@ impl Metrics {
         if let (Outcome::Denied, Some(reason)) = (ending.outcome, trail.reason) {
             let make = || self.denials.with_label_values(&[&*realm.name, &*route.name, reason.as_str()]);
             route.denials.inc(|seen| *seen == reason, || reason, make);
+        }
+        if let Some((reason, _)) = trail.would_deny {
+            let make = || self.would_denials.with_label_values(&[&*realm.name, &*route.name, reason.as_str()]);
+            route.would_denials.inc(|seen| *seen == reason, || reason, make);
         }
         if let Some(grant) = trail.route.as_ref().filter(|route| route.grant.is_some()) {
             self.granted(&realm.name, &grant.view.path, trail.reason);

@@ -103,7 +103,7 @@ impl Surroundings for Around {
             return Err("a blank".to_owned());
         }
         Ok(json!({
-            "allowed": true, "status": null, "reason": null, "why": null, "realm": realm, "route": null, "upstream": "u",
+            "allowed": true, "enforced": true, "status": null, "reason": null, "why": null, "realm": realm, "route": null, "upstream": "u",
             "identity_headers": {}, "steps": [{ "step": "question", "passed": true, "saw": question.to_string() }],
         }))
     }

@@ -370,7 +370,8 @@ pub(super) static SCHEMAS: &[Schema] = &[
         name: "verdict",
         about: "What the gateway says to a request.",
         members: &[
-            Member::new("allowed", Boolean, "Whether it is let through."),
+            Member::new("allowed", Boolean, "Whether it may pass."),
+            Member::new("enforced", Boolean, "Whether that is carried out; if not, it goes on as it came either way."),
             Member::or_null("status", Integer, "Status of the refusal."),
             Member::or_null("reason", Text, "Why it is refused."),
             Member::or_null("why", Text, "What exactly was wrong."),

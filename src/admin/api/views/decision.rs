@@ -79,6 +79,7 @@ async fn refused(call: &Call<'_>, request_id: &str) -> Result<Value, Refusal> {
     }
     let mut verdict = json!({
         "allowed": false,
+        "enforced": true,
         "status": line["status"],
         "reason": line["reason"],
         "why": line["why"],

@@ -45,6 +45,8 @@ pub(super) struct RealmParts<'a> {
     pub(super) default_missing: bool,
     /// Upstreams.
     pub(super) upstreams: &'a mut Upstreams,
+    /// Whether the realm's routes are enforced, where they do not say.
+    pub(super) enforce: bool,
     /// The server's largest body.
     pub(super) max_body: u64,
     /// Which requests find what.
@@ -142,6 +144,7 @@ pub(super) fn route(
         name: Arc::from(name?),
         index,
         view: view::route(raw),
+        enforce: raw.enforce.value().copied().unwrap_or(parts.enforce),
         auth: guarded.auth,
         places: guarded.places,
         issuers: guarded.issuers,

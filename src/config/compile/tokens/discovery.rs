@@ -10,7 +10,7 @@ use crate::config::compile::route::RealmParts;
 use crate::config::compile::{Compiler, url};
 use crate::config::problem::At;
 use crate::config::walk::Slot;
-use crate::gate::policy::{Auth, Route, RouteView, Timeouts};
+use crate::gate::policy::{Route, RouteView};
 use crate::gate::route::Pattern;
 use crate::gate::verify::jwks::acceptable_url;
 use crate::jwt::Family;
@@ -65,37 +65,13 @@ pub(super) fn grants(
 }
 
 fn public_route(path: &str, index: usize, grant: usize) -> Route {
-    Route {
-        name: Arc::from(path),
-        index,
-        view: RouteView {
-            path: path.to_owned(),
-            methods: vec![String::from("GET")],
-            auth: vec![String::from("public")],
-            scopes: Vec::new(),
-            scopes_any: Vec::new(),
-        },
-        auth: Auth { public: true, anonymous: false, jwt: false, api_key: false, mtls: false, opaque: None },
-        places: Vec::new(),
-        issuers: Vec::new(),
-        scopes: Vec::new(),
-        scopes_any: Vec::new(),
-        roles: Vec::new(),
-        plans: Vec::new(),
-        attributes: Vec::new(),
-        allow_ips: None,
-        deny_ips: None,
-        limits: Vec::new(),
-        upstream: None,
-        grant: Some(grant),
-        standard: false,
-        strip_prefix: None,
-        timeouts: Timeouts::default(),
-        max_body: 0,
-        forward_credential: false,
-        add_headers: Vec::new(),
-        remove_headers: Vec::new(),
-    }
+    let view = RouteView {
+        path: path.to_owned(),
+        methods: vec![String::from("GET")],
+        auth: vec![String::from("public")],
+        ..RouteView::default()
+    };
+    Route { view, grant: Some(grant), ..Route::open(Arc::from(path), index) }
 }
 
 /// Where the standard endpoints are.

@@ -129,6 +129,7 @@ pub(super) fn grant<'r>(
         limits: guarded.limits,
         upstream: None,
         grant: Some(position.grant),
+        enforce: true,
         standard: kind.is_oauth(),
         strip_prefix: None,
         timeouts: Timeouts::default(),

@@ -285,6 +285,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
             limits,
             upstream: Some(Arc::clone(&upstream)),
             grant: None,
+            enforce: true,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),
@@ -300,6 +301,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
     }
     let scarce = Arc::new(Limiter::new(once_a_day(LimitBy::Key)));
     Arc::new(Realm {
+        unmatched: None,
         name: name.into(),
         number: Realm::number_of(name),
         index,

@@ -1,0 +1,75 @@
+//! Shadow mode (`enforce = false`): everything is decided, counted and logged, and nothing of it is done. A request goes
+//! on as it came, so that a gateway can be tried in front of real traffic. What could be read in two ways (path, framing)
+//! is refused even so, and grants are served.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::Method;
+
+use super::client_ip::ClientAddress;
+use super::outcome::{Denial, Permit, Reason};
+use super::policy::{Realm, Route};
+use super::request::Request;
+use super::stripped;
+use super::trail::Trail;
+
+/// The route that forwards what is not enforced; none where the decision binds: on routes that are enforced, of grants,
+/// and for what is only asked about. What no route names goes where the realm's requests go.
+pub(super) fn unenforced(realm: &Realm, method: &Method, trail: &Trail) -> Option<Arc<Route>> {
+    if trail.is_rehearsal() || matches!(*method, Method::TRACE | Method::CONNECT) {
+        return None;
+    }
+    match &trail.route {
+        Some(route) if route.enforce || route.grant.is_some() => None,
+        Some(route) => Some(Arc::clone(route)),
+        None => realm.unmatched.clone(),
+    }
+}
+
+/// Notes what enforcement would have answered, and lets the request through without an identity.
+///
+/// # Errors
+/// The path could be read in two ways.
+pub(super) fn let_through(
+    judged: Result<Permit, Denial>,
+    (realm, route): (&Arc<Realm>, Arc<Route>),
+    path: &str,
+    request: &Request<'_>,
+    client: ClientAddress,
+    trail: &mut Trail,
+) -> Result<Permit, Denial> {
+    match judged {
+        Ok(_) => {}
+        Err(denial) if denial.reason == Reason::PathAmbiguous => return Err(denial),
+        Err(denial) => trail.would_deny = Some((denial.reason, denial.why)),
+    }
+    let stripped = stripped(realm, &route, path)?;
+    let target = (stripped != request.path).then(|| match request.query {
+        Some(query) => format!("{stripped}?{query}").into(),
+        None => stripped.into(),
+    });
+    let ClientAddress { ip: client_ip, peer_trusted }: ClientAddress = client;
+    Ok(permit(realm, route, target, client_ip, peer_trusted))
+}
+
+fn permit(
+    realm: &Arc<Realm>,
+    route: Arc<Route>,
+    target: Option<Box<str>>,
+    client_ip: Option<IpAddr>,
+    peer_trusted: bool,
+) -> Permit {
+    Permit {
+        realm: Arc::clone(realm),
+        route,
+        identity: None,
+        target,
+        client_ip,
+        peer_trusted,
+        quota: None,
+        credential_in_url: false,
+        params: Box::default(),
+        enforced: false,
+    }
+}
