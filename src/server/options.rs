@@ -52,7 +52,7 @@ impl Options {
         }
     }
 
-    /// What a gateway wants that shares its process with others: it leaves signals alone and is steered by its [`Handle`].
+    /// What a gateway wants that shares its process with others: it leaves signals alone and is steered by its [`Handle`](super::Handle).
     pub fn embedded(clock: Arc<dyn Clock>, fetch: Arc<dyn Fetch>, access_log: Box<dyn Write + Send>) -> Self {
         Self {
             clock,

@@ -38,7 +38,6 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("server.max_headers", r#""32KiB""#),
     ("server.max_body", r#""10MiB""#),
     ("server.max_token", r#""8KiB""#),
-    ("server.max_connections", "20000"),
     ("server.max_connections_per_address", "0"),
     ("server.header_timeout", r#""10s""#),
     ("server.handshake_timeout", r#""10s""#),

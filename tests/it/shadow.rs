@@ -105,8 +105,7 @@ fn every_request_reaches_the_upstream_as_it_came_and_nobody_is_introduced() {
         assert_eq!(seen.target, target);
         for name in ["Authorization", "X-API-Key"] {
             let line = format!("{}: ", name.to_ascii_lowercase());
-            let written =
-                sent.lines().filter_map(|l| l.to_ascii_lowercase().starts_with(&line).then(|| &l[line.len()..]));
+            let written = sent.lines().filter(|l| l.to_ascii_lowercase().starts_with(&line)).map(|l| &l[line.len()..]);
             assert_eq!(seen.all(name), written.collect::<Vec<_>>(), "{target}");
         }
         let introduced: Vec<_> =
