@@ -3,6 +3,7 @@
 
 mod calls;
 mod ends;
+mod fronts;
 mod grpc;
 mod handover;
 mod proxied;

@@ -9,6 +9,7 @@ pub(crate) mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod nginx;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod realms;

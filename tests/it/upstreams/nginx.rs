@@ -1,79 +1,27 @@
 //! A server that others have written: nginx of Debian, with its own ideas of when a connection ends. Killed and started
 //! again while requests come.
 
-use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use tempfile::TempDir;
-
-use crate::forwarding::{gateway_to, nowhere};
+use crate::forwarding::gateway_to;
 use crate::support::eventually;
+use crate::support::nginx::Nginx;
 
-/// A running nginx: one process, one directory, one port.
-struct Nginx {
-    directory: TempDir,
-    address: SocketAddr,
-    process: Child,
-}
-
-impl Nginx {
-    fn start(listen: &str, more: &str) -> Self {
-        let (directory, address) = (TempDir::new().expect("a directory"), nowhere());
-        let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-            .iter()
-            .map(|name| format!("{name}_temp_path {}/{name};\n", directory.path().display()))
-            .collect();
-        let config = format!(
-            "daemon off; master_process off; pid nginx.pid; error_log stderr crit;\nevents {{ worker_connections 512; }}\n\
-             http {{\naccess_log off; {temp}\nclient_max_body_size 0;\nserver {{\nlisten {address}{listen};\n{more}\n\
-             location / {{ add_header X-Seen \"$request_method $server_protocol $host $http_x_forwarded_for\" always; return 200 \"nginx $request_uri\"; }}\n\
-             location /x/status/ {{ return 418; }}\n}}\n}}\n"
-        );
-        std::fs::write(directory.path().join("nginx.conf"), config).expect("a file");
-        let process = run(&directory);
-        let nginx = Self { directory, address, process };
-        nginx.wait();
-        nginx
-    }
-
-    fn wait(&self) {
-        eventually("nginx listens", || TcpStream::connect(self.address).ok().map(drop));
-    }
-
-    fn kill(&mut self) {
-        self.process.kill().expect("it runs");
-        self.process.wait().expect("it ends");
-    }
-
-    fn again(&mut self) {
-        self.process = run(&self.directory);
-        self.wait();
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
-}
-
-fn run(directory: &TempDir) -> Child {
-    let path = ["/usr/sbin/nginx", "/usr/bin/nginx", "/usr/local/sbin/nginx"];
-    let binary =
-        path.iter().find(|path| std::path::Path::new(path).exists()).expect("nginx; scripts/setup installs it");
-    let mut command = Command::new(binary);
-    command.arg("-p").arg(directory.path()).arg("-c").arg(directory.path().join("nginx.conf"));
-    command.args(["-e", "stderr"]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
-    command.spawn().unwrap_or_else(|e| panic!("{binary}: {e}"))
+/// A server that tells what it saw.
+fn serve(listen: &str, more: &str) -> Nginx {
+    Nginx::start(&format!(
+        "server {{\nlisten {{address}}{listen};\n{more}\n\
+         location / {{ add_header X-Seen \"$request_method $server_protocol $host $http_x_forwarded_for\" always; return 200 \"nginx $request_uri\"; }}\n\
+         location /x/status/ {{ return 418; }}\n}}"
+    ))
 }
 
 #[test]
 fn nginx_is_served_from_over_both_protocols() {
     for (listen, protocol, spoken) in [("", "http1", "HTTP/1.1"), (" http2", "http2", "HTTP/2.0")] {
-        let nginx = Nginx::start(listen, "");
+        let nginx = serve(listen, "");
         let servers = format!("servers = [\"{{main}}\"]\nprotocol = \"{protocol}\"");
         let gateway = gateway_to(&servers, "max_body = \"10MiB\"", &[("main", nginx.address)]);
         let reply = gateway.get("/x/a?b=%2F").send().ok();
@@ -90,7 +38,7 @@ fn nginx_is_served_from_over_both_protocols() {
 #[test]
 fn connections_that_nginx_ends_by_its_own_rules_cost_no_request() {
     // After three requests each, and after a tenth of a second.
-    let nginx = Nginx::start("", "keepalive_requests 3; keepalive_timeout 100ms;");
+    let nginx = serve("", "keepalive_requests 3; keepalive_timeout 100ms;");
     let gateway = gateway_to("servers = [\"{main}\"]", "", &[("main", nginx.address)]);
     let mut connection = gateway.caller().connect();
     for n in 0..300 {
@@ -128,7 +76,7 @@ fn under_load(address: SocketAddr, clients: usize, meanwhile: impl FnOnce(&Atomi
 fn a_server_that_is_killed_and_comes_back_costs_no_more_than_what_it_had_begun() {
     const CLIENTS: usize = 4;
     const KILLS: usize = 3;
-    let (mut one, two) = (Nginx::start("", ""), Nginx::start("", ""));
+    let (mut one, two) = (serve("", ""), serve("", ""));
     let health = "health = { path = \"/healthz\", interval = \"100ms\", unhealthy = 1, healthy = 1 }";
     let gateway = gateway_to(
         &format!("servers = [\"{{one}}\", \"{{two}}\"]\nretries = 2\n{health}"),
