@@ -522,7 +522,7 @@ fn a_token_is_told_for_what_it_is_and_never_repeated() {
         assert_eq!((&good["active"], &good["what"]), (&json!(true), &json!("refresh_token")));
         assert_eq!(good["claims"]["token_use"], "refresh");
 
-        let forged = format!("{}A", &access[..access.len() - 1]);
+        let forged = format!("{}{}", &access[..access.len() - 1], if access.ends_with('A') { 'Q' } else { 'A' });
         for unknown in [forged.as_str(), "rubbish", "a.b.c"] {
             let told = told(unknown).await;
             assert_eq!(

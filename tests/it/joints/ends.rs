@@ -22,7 +22,7 @@ use crate::support::scripted::{Line, Scripted};
 use crate::support::tls::{Authority, Pair, TlsCaller};
 
 /// Five seconds, and what a busy machine takes.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(14);
 
 const RULES: &str = r#"
 [clients.billing]

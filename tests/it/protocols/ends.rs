@@ -17,7 +17,7 @@ use crate::support::scripted::Scripted;
 use crate::support::token::Token;
 
 /// Five seconds, and what a busy machine takes.
-const SOON: Duration = Duration::from_secs(8);
+const SOON: Duration = Duration::from_secs(14);
 
 const PASSWORD: &str = "correct horse battery staple";
 
