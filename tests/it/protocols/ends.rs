@@ -122,7 +122,7 @@ fn an_expired_token_ends_what_it_has_opened_and_nothing_else() {
     let feeding = std::thread::spawn({
         let mut upload = upload.split();
         move || {
-            while begun.elapsed() < SOON {
+            while begun.elapsed() < Duration::from_secs(8) {
                 upload.write("y");
                 std::thread::sleep(Duration::from_millis(100));
             }
