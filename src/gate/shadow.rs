@@ -2,7 +2,6 @@
 //! on as it came, so that a gateway can be tried in front of real traffic. What could be read in two ways (path, framing)
 //! is refused even so, and grants are served.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::Method;
@@ -49,27 +48,16 @@ pub(super) fn let_through(
         Some(query) => format!("{stripped}?{query}").into(),
         None => stripped.into(),
     });
-    let ClientAddress { ip: client_ip, peer_trusted }: ClientAddress = client;
-    Ok(permit(realm, route, target, client_ip, peer_trusted))
-}
-
-fn permit(
-    realm: &Arc<Realm>,
-    route: Arc<Route>,
-    target: Option<Box<str>>,
-    client_ip: Option<IpAddr>,
-    peer_trusted: bool,
-) -> Permit {
-    Permit {
+    Ok(Permit {
         realm: Arc::clone(realm),
         route,
         identity: None,
         target,
-        client_ip,
-        peer_trusted,
+        client_ip: client.ip,
+        peer_trusted: client.peer_trusted,
         quota: None,
         credential_in_url: false,
         params: Box::default(),
         enforced: false,
-    }
+    })
 }
