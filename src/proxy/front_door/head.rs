@@ -199,7 +199,8 @@ pub(super) fn check_target(target: &[u8], limits: Limits) -> Result<(), Fault> {
         return Err(Fault::TargetTooLong);
     }
     let query = target.iter().position(|byte| *byte == b'?').unwrap_or(target.len());
-    let odd = |(at, byte): &(usize, &u8)| !is(**byte, TARGET) || (**byte == b'\\' && *at < query);
+    // Some read a backslash as a slash, and the engine takes no backtick in a path.
+    let odd = |(at, byte): &(usize, &u8)| !is(**byte, TARGET) || (matches!(byte, b'\\' | b'`') && *at < query);
     match target.iter().enumerate().find(odd) {
         Some((_, odd)) if odd.is_ascii_control() => Err(Fault::Framing),
         Some(_) => Err(Fault::Target),
@@ -364,7 +365,8 @@ pub(super) fn is_target(part: &[u8]) -> bool {
 }
 
 /// Which bytes may stand where: RFC 9110 section 5.6.2 (token), section 5.5 (value), RFC 3986 (target; `#` begins a
-/// fragment, which is never sent). Browsers send `{`, `}`, `|`, `^`, `` ` `` as they are, and nobody reads them in two ways.
+/// fragment, which is never sent). Browsers send `{`, `}`, `|`, `^` as they are, in a query `` ` `` too, and nobody reads
+/// them in two ways.
 const CLASSES: [u8; 256] = {
     let mut classes = [0; 256];
     let mut byte = 0;
