@@ -13,6 +13,8 @@ pub struct ListenerSettings {
     pub proxy_protocol: bool,
     /// Whether HTTP/2 is spoken without TLS with clients that begin with it.
     pub http2: bool,
+    /// Whether only questions about requests are answered.
+    pub decides_only: bool,
 }
 
 /// Where a listener listens.

@@ -176,7 +176,7 @@ fn assemble(path: &Path, sources: &Sources<'_>, store_secrets: bool, files: &mut
         realms.extend(realm);
     }
     let (root, at) = root.map_or_else(|| (defaults(), At::default()), |item| (item.value, item.at));
-    let Root { server, admin, store, log, cache, realms: tables } = root;
+    let Root { server, admin, decision, store, log, cache, realms: tables } = root;
     realms.extend(tables.value.0.into_iter().map(|(name, item)| {
         if let Some(name) = item.value.realm.get() {
             problems.push(name.at.problem("the table's name is the realm's name: leave this out"));
@@ -192,6 +192,7 @@ fn assemble(path: &Path, sources: &Sources<'_>, store_secrets: bool, files: &mut
         store_secrets,
         server: server.value,
         admin: admin.value,
+        decision,
         store: store.value,
         log: log.value,
         cache: cache.value,

@@ -369,6 +369,10 @@ whys! {
     Framing = "framing", "The message can be read in more than one way.";
     Flood = "flood", "The connection carried far more control frames or cancelled requests than work.";
     Upgrade = "upgrade", "The upgrade request is not well formed.";
+    UntrustedPeer = "untrusted_peer", "Only trusted proxies may ask about requests.";
+    Original = "original", "The question lacks the method, host, path or address of the request, or tells one in two ways.";
+    Override = "override", "The request has a field that could make it another one after the decision.";
+    Grant = "grant", "The gateway itself answers this path: requests for it have to be sent there.";
     Connection = "connection", "The connection failed.";
 }
 

@@ -49,6 +49,17 @@ pub struct Snapshot {
     pub failure_limit: Option<Arc<Limiter>>,
     /// Answers to those who reached no realm.
     pub dialect: Arc<Dialect>,
+    /// Where other proxies ask; none: nowhere.
+    pub decision: Option<DecisionEndpoint>,
+}
+
+/// Where other proxies ask about requests that they forward themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionEndpoint {
+    /// Its path, without a trailing slash.
+    pub path: Box<str>,
+    /// Whether listeners have nothing else to do, and so no other listener has it.
+    pub apart: bool,
 }
 
 /// Upper bounds in bytes.

@@ -121,7 +121,8 @@ fn render(session: &Session, exchange: &mut Exchange, denial: &Denial) -> Render
     let of_realm = realm.map(|realm| if standard { &realm.oauth_dialect } else { &realm.dialect });
     let dialect = Arc::clone(of_realm.unwrap_or(&exchange.live.snapshot.dialect));
     let rendered = dialect.render(denial, exchange.id());
-    if !grpc::asked(session.req_header()) {
+    // A question is answered by the status: a refusal that says 200 would be taken for a permission.
+    if exchange.asked || !grpc::asked(session.req_header()) {
         return rendered;
     }
     exchange.told_as(rendered.status);

@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, OkOrErr, Result};
 
 use super::body::Pace;
+use super::decision::Original;
 use super::front_door::Window;
 use super::torn::{Facts, Torn};
 use super::upstream::{Agreed, Call, Chosen, Flight, Seat};
@@ -33,6 +34,10 @@ pub struct Exchange {
     pub(super) trail: Trail,
     /// What the connection's TLS handshake told.
     pub(super) handshake: Option<Arc<Handshake>>,
+    /// Whether it asks about another request, which somebody else forwards.
+    pub(super) asked: bool,
+    /// That one, as far as it is told.
+    pub(super) original: Option<Box<Original>>,
     /// The right to forward.
     pub(super) permit: Option<Permit>,
     /// How often an upstream was tried.
@@ -70,6 +75,8 @@ impl Exchange {
             at: gateway.clock.now(),
             trail: Trail::default(),
             handshake: None,
+            asked: false,
+            original: None,
             permit: None,
             tries: 0,
             pace: None,
@@ -266,7 +273,11 @@ impl Exchange {
     /// Writes the request down.
     pub(super) fn record(&mut self, session: &Session, broken: bool) {
         let header = session.req_header();
-        let target = adapt::target(header).unwrap_or_default();
+        let original = self.original.take();
+        let (method, path) = match &original {
+            Some(original) => (original.method(), original.path()),
+            None => (&header.method, adapt::split_query(adapt::target(header).unwrap_or_default()).0),
+        };
         let status = session.response_written().map_or(0, |response| self.told.unwrap_or(response.status.as_u16()));
         let ended = self.over().filter(|_| broken).map(|denial| (denial.reason, denial.why));
         if let Some((reason, why)) = ended {
@@ -282,11 +293,12 @@ impl Exchange {
                 _ if ended.is_some() => Outcome::Ended,
                 Outcome::Forwarded if self.trail.granted.is_some() => Outcome::Granted,
                 Outcome::Forwarded if self.trail.would_deny.is_some() => Outcome::WouldDeny,
+                Outcome::Forwarded if self.asked => Outcome::Allowed,
                 outcome => outcome,
             },
             status,
-            method: header.method.as_str(),
-            path: adapt::split_query(target).0,
+            method: method.as_str(),
+            path,
             bytes_in: u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX),
             bytes_out: u64::try_from(session.body_bytes_sent()).unwrap_or(u64::MAX),
             http_version: adapt::version(header),

@@ -4,6 +4,7 @@
 mod adapt;
 mod answer;
 mod body;
+mod decision;
 mod exchange;
 mod forward;
 pub mod front_door;
@@ -81,15 +82,25 @@ pub struct Gateway {
 
 /// The gateway as the engine calls it.
 #[derive(Clone, Debug)]
-pub struct Forwarder(pub Arc<Gateway>);
+pub struct Forwarder {
+    gateway: Arc<Gateway>,
+    /// Whether it answers questions about requests and nothing else.
+    decides_only: bool,
+}
 
 impl Forwarder {
+    /// Whether the request is a question about another one, or must be treated as one.
+    fn is_question(&self, session: &Session, exchange: &Exchange) -> bool {
+        let endpoint = exchange.live.snapshot.decision.as_ref().filter(|endpoint| !endpoint.apart);
+        self.decides_only || endpoint.is_some_and(|endpoint| decision::is_asked(session, endpoint))
+    }
+
     /// Asks the gate, then what only the edge can know.
     async fn judge(&self, session: &mut Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
         let Exchange { live, trail, at, handshake, seat, .. } = exchange;
         let header = session.req_header();
         let request = adapt::view(header, trail.peer_ip, handshake.as_deref(), *at)?;
-        let permit = self.0.gate.decide(&live.snapshot, &request, trail).await?;
+        let permit = self.gateway.gate.decide(&live.snapshot, &request, trail).await?;
         adapt::wants_websocket(header)?;
         if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {
             if permit.enforced() {
@@ -112,7 +123,7 @@ impl ProxyHttp for Forwarder {
     type CTX = Exchange;
 
     fn new_ctx(&self) -> Exchange {
-        Exchange::new(&self.0)
+        Exchange::new(&self.gateway)
     }
 
     /// No modules: the gateway neither compresses nor caches.
@@ -121,13 +132,17 @@ impl ProxyHttp for Forwarder {
     async fn request_filter(&self, session: &mut Session, exchange: &mut Exchange) -> Result<bool> {
         exchange.meet(session);
         session.set_write_timeout(Some(CLIENT_TAKES_NOTHING));
+        if self.is_question(session, exchange) {
+            decision::serve(&self.gateway, session, exchange).await?;
+            return Ok(true);
+        }
         // HTTP/1.0 knows no interim answers.
         let old = session.req_header().version == Version::HTTP_10;
         session.set_ignore_info_resp(old);
         let judged = guard::contain(self.judge(session, exchange)).await;
         let denial = match judged {
             Ok(Ok(permit)) if permit.route().grant.is_some() => {
-                grant::serve(self.0.tokens.as_ref(), session, exchange, &permit).await?;
+                grant::serve(self.gateway.tokens.as_ref(), session, exchange, &permit).await?;
                 return Ok(true);
             }
             Ok(Ok(permit)) => {

@@ -270,6 +270,7 @@ mod tests {
                 address: SocketAddr::from(([0, 0, 0, 0], 8080)).into(),
                 proxy_protocol: false,
                 http2: false,
+                decides_only: false,
             }],
             threads: 0,
             max_connections: Some(1000),

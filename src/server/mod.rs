@@ -220,8 +220,8 @@ impl Server {
         let doors = settings.listen.iter().zip(sockets).zip(securing.server).map(|((listener, socket), tls)| {
             let arrivals = gateway.telemetry.arrivals(&socket.address.to_string());
             let unix = socket.address.inet().is_none();
-            let ListenerSettings { proxy_protocol, http2, .. } = *listener;
-            let at = Listener { unix, proxy_protocol, http2, tls, arrivals: arrivals.clone() };
+            let ListenerSettings { proxy_protocol, http2, decides_only, .. } = *listener;
+            let at = Listener { unix, proxy_protocol, http2, decides_only, tls, arrivals: arrivals.clone() };
             let door = Counted::new(fronts.of(at), shutdown.proxy.connections(), connections, Some(arrivals));
             (Service::new("proxy".into(), door), socket)
         });

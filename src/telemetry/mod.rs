@@ -39,6 +39,8 @@ pub enum Outcome {
     Granted,
     /// Sent to the upstream, where enforcement would have refused it.
     WouldDeny,
+    /// Allowed, for a proxy that had asked and forwards it itself.
+    Allowed,
     /// Refused by the gate.
     Denied,
     /// Allowed, begun, and broken off by the gateway because it would be refused by now.
@@ -54,6 +56,7 @@ impl Outcome {
             Self::Forwarded => "forwarded",
             Self::Granted => "granted",
             Self::WouldDeny => "would_deny",
+            Self::Allowed => "allowed",
             Self::Denied => "denied",
             Self::Ended => "ended",
             Self::Error => "error",

@@ -16,6 +16,7 @@ mod contract;
 mod coverage;
 mod crash;
 mod dashboards;
+mod decision;
 mod decisions;
 mod dialects;
 mod documents;

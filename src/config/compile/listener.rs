@@ -30,14 +30,22 @@ pub(super) fn listeners(work: &mut Compiler<'_>, server: &Server) -> Vec<Listene
         if http2.value && listener.value.tls.absent().is_none() {
             work.fault(&http2.at, "with `tls` its `alpn` decides: leave it out");
         }
-        listeners.push(ListenerSettings { address, proxy_protocol: proxy_protocol.value, http2: http2.value });
+        listeners.push(ListenerSettings {
+            address,
+            proxy_protocol: proxy_protocol.value,
+            http2: http2.value,
+            decides_only: listener.value.decision_only.value,
+        });
     }
     listeners
 }
 
 /// Where metrics and health are served.
 pub(super) fn admin(work: &mut Compiler<'_>, admin: &Admin) -> Option<ListenAddress> {
-    let Listener { proxy_protocol, http2, tls, address: written, .. } = &admin.listen.value;
+    let Listener { proxy_protocol, http2, decision_only, tls, address: written, .. } = &admin.listen.value;
+    if decision_only.value {
+        work.fault(&decision_only.at, "decisions are asked for where requests arrive: leave it out");
+    }
     if proxy_protocol.value {
         work.fault(&proxy_protocol.at, "the admin listener takes no PROXY header: leave it out");
     }

@@ -4,6 +4,7 @@
 mod api_key;
 mod certificate;
 mod client;
+mod decision;
 mod errors;
 mod header;
 mod issuer;
@@ -29,10 +30,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::files::{Files, MAX_KEYS};
-use super::keys::{Admin, Cache, Log, Realm, Server, Store};
+use super::keys::{Admin, Cache, Decision, Log, Realm, Server, Store};
 use super::problem::{At, Problem, Problems};
 use super::value::measure::duration_text;
-use super::walk::Item;
+use super::walk::{Item, Slot};
 use super::{Config, RouteSummary, Sources};
 use crate::gate::dialect;
 use crate::gate::policy::Snapshot;
@@ -49,6 +50,7 @@ pub(crate) struct Input {
     pub(crate) store_secrets: bool,
     pub(crate) server: Server,
     pub(crate) admin: Admin,
+    pub(crate) decision: Slot<Decision>,
     pub(crate) store: Store,
     pub(crate) log: Log,
     pub(crate) cache: Cache,
@@ -84,6 +86,7 @@ pub(crate) fn compile(
     work.at_most(&input.server.clock_skew, Duration::from_secs(600));
     let failure_limit = limit::failure_limit(&input.server);
     let trusted_proxies = settings::trusted_proxies(&input.server);
+    let decision = decision::endpoint(&mut work, &input);
 
     let mut hosts = HostTable::default();
     let around = realm::Around {
@@ -119,6 +122,7 @@ pub(crate) fn compile(
                 clock_skew: input.server.clock_skew.value,
                 failure_limit,
                 dialect: dialect::nameless(),
+                decision,
             },
             issuing,
             tls,

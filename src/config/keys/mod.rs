@@ -18,7 +18,7 @@ pub(crate) use grant::{Grant, GrantCookie, RequestFields};
 pub(crate) use issuer::{ClaimNames, Issuer, IssuerKeys};
 pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts};
 pub(crate) use route::{Route, RouteHeaders};
-pub(crate) use server::{Admin, Cache, Listener, Log, Root, Server, Store};
+pub(crate) use server::{Admin, Cache, Decision, Listener, Log, Root, Server, Store};
 pub(crate) use tls::{Tls, TlsCertificate};
 pub(crate) use tokens::{TokenKind, Tokens};
 pub(crate) use upstream::{Eject, HealthCheck, Upstream, UpstreamServer, UpstreamTimeouts, UpstreamTls};

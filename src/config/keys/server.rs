@@ -20,6 +20,8 @@ section! {
         default server: Server = "{}";
         /// Where metrics and health are served.
         default admin: Admin = "{}";
+        /// Where other proxies ask about requests that they forward themselves. Without this table they cannot.
+        optional decision: Decision;
         /// What is remembered: clients, API keys, the audit trail.
         default store: Store = "{}";
         /// What is logged, and how.
@@ -84,6 +86,8 @@ section! {
         default proxy_protocol: bool = "false";
         /// Whether HTTP/2 is spoken without TLS with clients that begin with it (prior knowledge); on TLS, ALPN decides. Not for `admin`.
         default http2: bool = "false";
+        /// Nothing but the endpoint of `[decision]` is served, and no other listener serves that. Not for `admin`.
+        default decision_only: bool = "false";
     }
 }
 
@@ -92,6 +96,14 @@ section! {
     Admin {
         /// Where `/metrics`, `/livez`, `/readyz` and the admin API are served: a loopback address, a Unix socket, or with TLS any address. Takes effect at start.
         default listen: Listener = r#"{ address = "127.0.0.1:9901" }"#;
+    }
+}
+
+section! {
+    /// `decision`: for `auth_request` of NGINX, forward-auth of Traefik and Caddy, `ext_authz` of Envoy, and their kin.
+    Decision {
+        /// Path of the endpoint, on all listeners and for every host, or only on those with `decision_only`. Who asks must be in `server.trusted_proxies`.
+        default path: String = r#""/_portcullis/decide""#;
     }
 }
 

@@ -73,9 +73,15 @@ pub fn apply(permit: &Permit, forwarding: &Forwarding<'_>, headers: &mut HeaderM
     Ok(())
 }
 
+/// Whether a field could make an upstream see another method, path or host than the one that was judged. No request goes on
+/// with one; who cannot take it away must refuse.
+pub fn is_override(name: &str) -> bool {
+    alias::is_never_forwarded(name)
+}
+
 fn is_stripped(permit: &Permit, name: &str) -> bool {
     permit.realm().identity_headers.owns(name)
-        || alias::is_never_forwarded(name)
+        || is_override(name)
         || (!permit.peer_trusted() && alias::is_from_proxies(name))
         || is_other_spelling(name, [&FORWARDED_FOR, &FORWARDED_PROTO, &FORWARDED_HOST, &REQUEST_ID])
         || (permit.enforced() && is_other_spelling(name, permit.route().places.iter().filter_map(header_of)))

@@ -49,6 +49,8 @@ pub struct Listener {
     /// Whether HTTP/2 is spoken without TLS with whoever begins with its preface (RFC 9113 section 3.3). Elsewhere the preface
     /// is no request.
     pub http2: bool,
+    /// Whether only questions about requests are answered there.
+    pub decides_only: bool,
     /// Makes its handshakes; none where it is plain.
     pub tls: Option<Arc<Securing>>,
     /// Counts them.
@@ -58,6 +60,7 @@ pub struct Listener {
 /// What all listeners of a gateway share: one pool of connections to upstreams, above all.
 pub struct FrontDoors {
     proxy: Arc<HttpProxy<Forwarder>>,
+    decisions: Arc<HttpProxy<Forwarder>>,
     gateway: Arc<Gateway>,
     patience: Patience,
     crowd: Arc<Crowd>,
@@ -75,14 +78,27 @@ impl FrontDoors {
     /// # Panics
     /// The engine does when it cannot load the certificate authorities that `conf` names: see to it before.
     pub fn new(conf: &Arc<ServerConf>, gateway: Arc<Gateway>, patience: Patience, crowd: Arc<Crowd>) -> Arc<Self> {
-        let proxy = Arc::new(http_proxy(conf, Forwarder(Arc::clone(&gateway))));
-        Arc::new(Self { proxy, gateway, patience, crowd })
+        let [proxy, decisions] = [false, true].map(|decides_only| {
+            let forwarder = Forwarder { gateway: Arc::clone(&gateway), decides_only };
+            Arc::new(http_proxy(conf, forwarder))
+        });
+        Arc::new(Self { proxy, decisions, gateway, patience, crowd })
     }
 
     /// The one of a listener.
     pub fn of(self: &Arc<Self>, listener: Listener) -> FrontDoor {
         FrontDoor { shared: Arc::clone(self), listener }
     }
+}
+
+/// Whether `text` is a host, and perhaps a port, and nothing besides.
+pub(super) fn is_host(text: &str) -> bool {
+    head::plain_authority(text.as_bytes())
+}
+
+/// Whether `text` is a path, and perhaps a query, that could have come through a front door.
+pub(super) fn is_target(text: &str) -> bool {
+    text.starts_with('/') && head::check_target(text.as_bytes(), Limits::new(usize::MAX, 0)).is_ok()
 }
 
 impl fmt::Debug for FrontDoors {
@@ -101,7 +117,8 @@ impl fmt::Debug for FrontDoor {
 impl ServerApp for FrontDoor {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let (mut stream, _place) = self.receive(stream).await?;
-        let FrontDoors { proxy, gateway, patience, .. } = &*self.shared;
+        let FrontDoors { proxy, decisions, gateway, patience, .. } = &*self.shared;
+        let proxy = if self.listener.decides_only { decisions } else { proxy };
         let mut held = BytesMut::new();
         let mut http2 = stream.selected_alpn_proto() == Some(ALPN::H2);
         if self.listener.http2 && self.listener.tls.is_none() {
@@ -125,6 +142,7 @@ impl ServerApp for FrontDoor {
     /// Without this the engine would not notice that the server stops.
     async fn cleanup(&self) {
         self.shared.proxy.http_cleanup().await;
+        self.shared.decisions.http_cleanup().await;
     }
 }
 

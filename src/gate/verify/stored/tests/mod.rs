@@ -257,6 +257,7 @@ fn snapshot(names: &[&str], failure_limit: Option<LimitSpec>) -> Snapshot {
         clock_skew: Duration::ZERO,
         failure_limit: failure_limit.map(|spec| Arc::new(Limiter::new(spec))),
         dialect: nameless(),
+        decision: None,
     }
 }
 
