@@ -372,6 +372,7 @@ whys! {
     UntrustedPeer = "untrusted_peer", "Only trusted proxies may ask about requests.";
     Original = "original", "The question lacks the method, host, path or address of the request, or tells one in two ways.";
     Override = "override", "The request has a field that could make it another one after the decision.";
+    Forged = "forged", "The request has a field that an application may take for one of those that tell who asks.";
     Grant = "grant", "The gateway itself answers this path: requests for it have to be sent there.";
     Connection = "connection", "The connection failed.";
 }

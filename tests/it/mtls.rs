@@ -93,6 +93,11 @@ impl House {
 
     /// `pinned`: the certificate of the client that is known by it.
     fn with(pinned: &Pair, clients: Authority) -> Self {
+        Self::build(pinned, clients, "")
+    }
+
+    /// With these keys in `[server]`.
+    fn build(pinned: &Pair, clients: Authority, server: &str) -> Self {
         let (servers, upstream, standard) = (Authority::new("servers"), Upstream::start(), Standard::new());
         let own = servers.server(&["api.test"]);
         let tls = r#"certificates = [{ cert = "server.pem", key = { file = "server.key" } }], client_ca = "clients.pem", client_certificates = "optional""#;
@@ -102,6 +107,7 @@ impl House {
             .file("server.pem", &own.cert)
             .file("server.key", &own.key)
             .file("clients.pem", &clients.pem)
+            .server_toml(server)
             .upstream(&upstream)
             .start();
         Self { gateway, upstream, standard, servers, clients }
@@ -168,6 +174,26 @@ fn the_upstream_is_told_whose_the_certificate_is() {
     house.ask("cn:legacy batch", "/scoped/x").denied("insufficient_scope");
     let labels = [("realm", "api"), ("credential", "mtls"), ("result", "ok")];
     house.gateway.metric_becomes("portcullis_authentications_total", &labels, 4.0);
+}
+
+#[test]
+fn the_certificate_of_a_proxy_that_asks_is_not_its_clients() {
+    let clients = Authority::new("clients");
+    let pinned = client(&clients, "cn:pinned");
+    let house = House::build(&pinned, clients, "trusted_proxies = [\"127.0.0.1\"]\n[decision]");
+    let mut line = house.line(Some(&client(&house.clients, "uri:spiffe://prod/billing")));
+    line.get("/mtls/x").ok();
+    house.upstream.forget();
+    let about = |path| {
+        format!(
+            "X-Forwarded-Method: GET\r\nX-Forwarded-Host: api.test\r\nX-Forwarded-Uri: {path}\r\n\
+             X-Forwarded-For: 127.0.0.2\r\n"
+        )
+    };
+    line.with("/_portcullis/decide", &about("/public/x")).ok();
+    line.with("/_portcullis/decide", &about("/mtls/x")).denied("missing_credentials");
+    line.with("/_portcullis/decide", &about("/maybe/x")).ok();
+    house.upstream.assert_untouched();
 }
 
 #[test]

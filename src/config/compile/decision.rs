@@ -30,7 +30,10 @@ fn check(work: &mut Compiler<'_>, at: &At, path: &str) -> Option<()> {
         && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~'))
         && normalize(path, PathRules::default()).is_ok();
     if !plain {
-        work.fault(at, "expected a path such as \"/_portcullis/decide\": letters, digits and `-._~`, no slash at the end");
+        work.fault(
+            at,
+            "expected a path such as \"/_portcullis/decide\": letters, digits and `-._~`, no slash at the end",
+        );
     }
     plain.then_some(())
 }

@@ -65,6 +65,8 @@ impl Default for IdentityNames {
 pub struct IdentityHeaders {
     names: IdentityNames,
     extra: Vec<(ClaimPath, HeaderName)>,
+    /// As they are spelled: the default names, too.
+    spelled: Box<[Box<str>]>,
     owned: AliasSet,
 }
 
@@ -80,18 +82,25 @@ impl IdentityHeaders {
     pub fn new(names: IdentityNames, extra: Vec<(ClaimPath, HeaderName)>) -> Self {
         let IdentityNames { subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant } = &names;
         let configured = [subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant];
-        let owned = DEFAULT_NAMES
+        let spelled: Box<[Box<str>]> = DEFAULT_NAMES
             .into_iter()
             .chain(configured.into_iter().flatten().map(HeaderName::as_str))
             .chain(extra.iter().map(|(_, name)| name.as_str()))
+            .map(Box::from)
             .collect();
-        Self { names, extra, owned }
+        let owned = spelled.iter().map(|name| &**name).collect();
+        Self { names, extra, spelled, owned }
     }
 
     /// Whether a header called `name` is owned: equal to an owned name after lower-casing and mapping every
     /// non-alphanumeric character to `_`, as CGI and WSGI do.
     pub fn owns(&self, name: &str) -> bool {
         self.owned.contains(name)
+    }
+
+    /// Whether a header called `name` is owned, but spelled in another way: who sets the owned ones does not replace it.
+    pub fn is_disguised(&self, name: &str) -> bool {
+        self.owns(name) && self.spelled.iter().all(|own| **own != *name)
     }
 
     /// The identity headers of `principal`, ready to be set; made once per credential. Each name occurs once; what is

@@ -45,11 +45,7 @@ pub(super) async fn serve(gateway: &Gateway, session: &mut Session, exchange: &m
     answer::refuse(session, exchange, &denial).await
 }
 
-async fn judge(
-    gateway: &Gateway,
-    session: &Session,
-    exchange: &mut Exchange,
-) -> std::result::Result<Permit, Denial> {
+async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
     let Exchange { live, trail, at, original, .. } = exchange;
     let header = session.req_header();
     let endpoint = live.snapshot.decision.as_ref();
@@ -65,6 +61,11 @@ async fn judge(
     if permit.route().grant.is_some() {
         // The application, which would get it, has no such thing.
         return Err(Denial::because(Reason::NoRoute, Why::Grant));
+    }
+    // The proxy replaces those that it knows; an application may know more spellings.
+    let identity = &permit.realm().identity_headers;
+    if permit.enforced() && header.headers.keys().any(|name| identity.is_disguised(name.as_str())) {
+        return Err(Denial::because(Reason::BadRequest, Why::Forged));
     }
     Ok(permit)
 }

@@ -163,7 +163,9 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),
-        (Some(value), None) => value.to_str().map(|text| Some(text).filter(|text| !text.is_empty())).map_err(|_| unclear()),
+        (Some(value), None) => {
+            value.to_str().map(|text| Some(text).filter(|text| !text.is_empty())).map_err(|_| unclear())
+        }
         (Some(_), Some(_)) => Err(unclear()),
     }
 }
@@ -192,4 +194,108 @@ fn with_address(
 fn names_somebody(headers: &HeaderMap, name: &HeaderName) -> bool {
     let mut bytes = headers.get_all(name).iter().flat_map(HeaderValue::as_bytes);
     bytes.any(|byte| !matches!(byte, b',' | b' ' | b'\t'))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PEER: &str = "10.0.0.1";
+
+    fn question(target: &str, fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut header = RequestHeader::build("GET", target.as_bytes(), None).unwrap();
+        for (name, value) in fields {
+            header.append_header(*name, *value).unwrap();
+        }
+        header
+    }
+
+    fn told(question: &RequestHeader, rest: &str) -> Result<String, Denial> {
+        let trusted: TrustedProxies = ["10.0.0.0/8".parse().unwrap()].into_iter().collect();
+        let original = Original::of(question, rest, Some(PEER.parse().unwrap()), &trusted)?;
+        Ok(format!("{} {} {}", original.method, original.host, original.target))
+    }
+
+    #[test]
+    fn each_way_of_telling_is_understood_alone() {
+        let address = ("x-forwarded-for", "203.0.113.9");
+        for (fields, rest, expected) in [
+            (
+                vec![("x-forwarded-method", "PUT"), ("x-forwarded-host", "a.test:8080"), ("x-forwarded-uri", "/b?c")],
+                "",
+                "PUT a.test:8080 /b?c",
+            ),
+            (
+                vec![("x-original-method", "PUT"), ("x-original-host", "a.test"), ("x-original-uri", "/b")],
+                "?x",
+                "PUT a.test /b",
+            ),
+            (vec![("x-original-method", "PUT"), ("x-original-url", "https://a.test/b?c=/d")], "", "PUT a.test /b?c=/d"),
+            (vec![("x-original-method", "PUT"), ("x-original-url", "http://[::1]:80")], "", "PUT [::1]:80 /"),
+            (vec![("host", "a.test")], "/b?c", "GET a.test /b?c"),
+            (
+                vec![("host", "a.test"), ("x-forwarded-host", "A.test"), ("x-forwarded-uri", "/b")],
+                "/b",
+                "GET a.test /b",
+            ),
+        ] {
+            let fields: Vec<_> = fields.into_iter().chain([address]).collect();
+            assert_eq!(told(&question("/", &fields), rest).as_deref(), Ok(expected), "{fields:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_taken_in_two_ways_is_refused() {
+        let whole = [
+            ("x-forwarded-method", "GET"),
+            ("x-forwarded-host", "a.test"),
+            ("x-forwarded-uri", "/b"),
+            ("x-forwarded-for", "203.0.113.9"),
+        ];
+        assert!(told(&question("/", &whole), "").is_ok());
+        for more in [
+            ("x-original-url", "http://a.test?x"),
+            ("x-original-url", "http://a.test#/b"),
+            ("x-original-url", "HTTP://a.test/b"),
+            ("x-original-uri", "/B"),
+            ("x-original-method", "get"),
+            ("x-forwarded-uri", "/b"),
+            ("x-original-for", "203.0.113.8"),
+            ("x-original-for", ","),
+            ("x-http-method", "PUT"),
+        ] {
+            let fields: Vec<_> = whole.into_iter().chain([more]).collect();
+            assert!(told(&question("/", &fields), "").is_err(), "{more:?}");
+        }
+        assert!(told(&question("/", &whole), "/c").is_err());
+        assert!(told(&question("/", &[("x-original-method", "GET"), whole[3], ("x-original-url", "/b")]), "").is_err());
+        let nowhere: Vec<_> = whole.into_iter().take(3).chain([("x-forwarded-for", " , ,")]).collect();
+        assert!(told(&question("/", &nowhere), "").is_err());
+    }
+
+    proptest! {
+        /// Whatever a client adds to what its proxy says: it is about the same request, or it is refused.
+        #[test]
+        fn nothing_that_is_added_makes_it_another_request(
+            added in prop::collection::vec((0..9usize, "[ -~]{0,12}|/b|GET|a\\.test|http://a\\.test/b"), 0..4),
+            rest in "|/b|/[a-z]{0,3}|\\?x",
+        ) {
+            let names = [
+                "x-original-method", "x-original-host", "x-original-uri", "x-original-url", "x-original-for", "host",
+                "x-forwarded-method", "x-forwarded-uri", "forwarded",
+            ];
+            let mut header = question("/", &[
+                ("x-forwarded-method", "PUT"), ("x-forwarded-host", "a.test"), ("x-forwarded-uri", "/b"),
+                ("x-forwarded-for", "203.0.113.9"),
+            ]);
+            for (name, value) in &added {
+                header.append_header(names[*name], value.as_str()).unwrap();
+            }
+            if let Ok(told) = told(&header, &rest) {
+                prop_assert_eq!(told, "PUT a.test /b");
+            }
+        }
+    }
 }

@@ -37,14 +37,17 @@ struct Front {
 }
 
 impl Front {
-    /// Starts `program` with these files, of which the last is its configuration; `{address}` stands for where it shall
-    /// listen, `{directory}` for where the files are.
+    /// Starts `program` with these files, of which the last is its configuration; `{address}` (and `{port}`) stands for where
+    /// it shall listen, `{directory}` for where the files are.
     fn start(program: &str, arguments: &[&str], files: &[(&str, &str)]) -> Self {
         eventually("the proxy listens", || {
             let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
             let directory = TempDir::new().expect("a directory");
             let place = directory.path().display().to_string();
-            let fill = |text: &str| text.replace("{address}", &free.to_string()).replace("{directory}", &place);
+            let fill = |text: &str| {
+                let text = text.replace("{address}", &free.to_string()).replace("{port}", &free.port().to_string());
+                text.replace("{directory}", &place)
+            };
             for (name, text) in files {
                 fs::write(directory.path().join(name), fill(text)).expect("a file");
             }
@@ -82,7 +85,9 @@ fn guards(house: &House, front: SocketAddr, shows_statuses: bool) {
     let told = identity_at(upstream);
     assert!(told.contains(&("x-auth-subject".into(), "alice".into())), "{told:?}");
     let forged = |call: crate::support::caller::Call| {
-        ["X-Auth-Subject", "X-Auth-Roles", "X-Auth-Tenant"].into_iter().fold(call, |call, name| call.header(name, "root"))
+        ["X-Auth-Subject", "X-Auth-Roles", "X-Auth-Tenant"]
+            .into_iter()
+            .fold(call, |call, name| call.header(name, "root"))
     };
     for call in [client().get("/campaigns/7?page=2"), forged(client().get("/campaigns/7"))] {
         call.bearer(&token).send().ok();
@@ -98,7 +103,12 @@ fn guards(house: &House, front: SocketAddr, shows_statuses: bool) {
     assert_eq!((seen.method.as_str(), seen.body.as_slice()), ("PUT", &b"hello"[..]));
     assert_eq!(seen.header("X-Auth-Client"), Some("partner"), "{seen:?}");
     upstream.forget();
-    client().call("PUT", "/campaigns/7").header("X-API-Key", &standard.partner_key).chunked(&["hel", "lo"], &[]).send().ok();
+    client()
+        .call("PUT", "/campaigns/7")
+        .header("X-API-Key", &standard.partner_key)
+        .chunked(&["hel", "lo"], &[])
+        .send()
+        .ok();
     assert_eq!(upstream.only().body, b"hello");
     upstream.forget();
     client().get("/near/x").bearer(&token).send().ok();
@@ -162,6 +172,17 @@ fn haproxy_asks_with_the_configuration_of_the_document() {
 }
 
 #[test]
+fn caddy_asks_with_the_configuration_of_the_document() {
+    let house = house();
+    let text = configuration("caddyfile", &house).replacen("http://:80 {", "http://:{port} {\n\tbind 127.0.0.1", 1);
+    // No second listener for its own administration, and none for the names of certificates.
+    let text = format!("{{\n\tadmin off\n\tauto_https off\n}}\n{text}");
+    let arguments = ["run", "--adapter", "caddyfile", "--config", "{directory}/Caddyfile"];
+    let front = Front::start("/usr/bin/caddy", &arguments, &[("Caddyfile", &text)]);
+    guards(&house, front.address, true);
+}
+
+#[test]
 fn nobody_passes_while_portcullis_is_away() {
     let house = house();
     let nginx = Nginx::start(&configuration("nginx", &house).replacen("listen 80;", "listen {address};", 1));
@@ -173,7 +194,9 @@ fn nobody_passes_while_portcullis_is_away() {
     let House { upstream, gateway, standard } = house;
     drop(gateway);
     for front in [nginx.address, haproxy.address] {
-        for call in [Caller::new(front).get("/public/x"), Caller::new(front).get("/me/x").bearer(&standard.alice().sign())] {
+        for call in
+            [Caller::new(front).get("/public/x"), Caller::new(front).get("/me/x").bearer(&standard.alice().sign())]
+        {
             call.send().is(503);
         }
     }

@@ -76,3 +76,23 @@ async fn others_are_told_as_everybody_is() {
     let reply = house.gateway.call("POST", "/jwt/x").header("Content-Type", GRPC).send();
     assert_eq!(reply.status, 401, "over HTTP/1 there is no gRPC");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_refusal_of_a_question_about_a_call_does_not_say_200() {
+    let house = house_with("trusted_proxies = [\"127.0.0.1\"]\n[decision]");
+    let mut client = Client::connect(house.gateway.addr()).await;
+    let about = |path: &str| {
+        let question = with(call("POST", "/_portcullis/decide"), "content-type", GRPC);
+        let question = with(with(question, "x-forwarded-method", "POST"), "x-forwarded-host", "api.test");
+        with(with(question, "x-forwarded-uri", path), "x-forwarded-for", "127.0.0.2")
+    };
+    let token = format!("Bearer {}", house.standard.alice().sign());
+    let allowed = client.ask(with(about("/me/x"), "authorization", &token)).await.expect("an answer");
+    assert_eq!((allowed.status, allowed.header("x-auth-subject")), (200, "alice"));
+    let nothing_said = with(call("POST", "/_portcullis/decide"), "content-type", GRPC);
+    for (question, status) in [(about("/me/x"), 401), (about("/nowhere"), 404), (nothing_said, 400)] {
+        let refused = client.ask(question).await.expect("an answer");
+        assert_eq!((refused.status, refused.header("grpc-status")), (status, ""), "{refused:?}");
+    }
+    house.upstream.assert_untouched();
+}
