@@ -3,6 +3,7 @@
 
 mod admin;
 mod check;
+mod completions;
 mod demo;
 mod explain;
 mod health;
@@ -16,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::clock::UnixMillis;
 use crate::config::{self, Attempt, Config, Problems, Sources};
@@ -67,6 +68,14 @@ enum Command {
     Health(health::HealthArgs),
     /// Print a JSON Schema of the configuration
     Schema,
+    /// Print what a shell needs to complete commands and options
+    #[command(
+        after_help = "Examples:\n  portcullis completions bash > /usr/share/bash-completion/completions/portcullis\n  portcullis completions zsh > /usr/share/zsh/site-functions/_portcullis\n  portcullis completions fish > ~/.config/fish/completions/portcullis.fish"
+    )]
+    Completions {
+        /// The shell
+        shell: completions::For,
+    },
     /// Start a gateway in front of a built-in application with secrets made for this run, and print requests to try
     #[command(after_help = "Example:\n  portcullis demo --config config --realm affilync")]
     Demo {
@@ -199,6 +208,7 @@ pub fn run() -> ExitCode {
         }),
         Command::Health(args) => ExitCode::from(health::health(&args)),
         Command::Schema => ExitCode::from(schema::schema()),
+        Command::Completions { shell } => ExitCode::from(completions::completions(Cli::command(), shell)),
         Command::Demo { realm } => demo::run(given, realm.as_deref()),
         Command::Key(KeyCommand::Generate { prefix, json }) => {
             ExitCode::from(key::generate(&prefix, json, &mut std::io::stdout()))

@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -103,6 +105,35 @@ fn shipped(directory: &Path) -> Vec<PathBuf> {
         }
     }
     found
+}
+
+#[test]
+fn bash_completes_commands_options_and_values() {
+    let script = Run::new(["completions", "bash"]).end();
+    assert_eq!(script.code, 0, "{script:?}");
+    let complete = |words: &str| {
+        let ask = "source /dev/stdin; COMP_WORDS=($1 \"\"); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); \
+                   _portcullis portcullis \"\" \"${COMP_WORDS[COMP_CWORD-1]}\"; echo \"${COMPREPLY[@]}\"";
+        let mut bash = Command::new("/bin/bash");
+        bash.args(["-c", ask, "bash", words]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut bash = bash.spawn().expect("bash");
+        bash.stdin.take().expect("its input").write_all(script.out.as_bytes()).expect("it reads");
+        let told = bash.wait_with_output().expect("it ends");
+        String::from_utf8(told.stdout).expect("text").split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let has = |words: &str, expected: &[&str]| {
+        let found = complete(words);
+        assert!(expected.iter().all(|word| found.iter().any(|other| other == word)), "{words}: {found:?}");
+    };
+    has("portcullis", &["serve", "check", "explain", "key", "client", "--config"]);
+    has("portcullis key", &["create", "revoke", "list"]);
+    has("portcullis key create", &["--owner", "--scope", "--expires"]);
+    has("portcullis completions", &["bash", "elvish", "fish", "powershell", "zsh"]);
+    for shell in ["elvish", "fish", "powershell", "zsh"] {
+        let script = Run::new(["completions", shell]).end();
+        assert!(script.code == 0 && script.out.contains("portcullis"), "{script:?}");
+    }
+    assert_eq!(Run::new(["completions", "tcsh"]).end().code, 2);
 }
 
 #[test]
