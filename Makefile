@@ -15,8 +15,9 @@ lint: setup-build    ## Format, lints, documentation, supply chain.
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
 	scripts/cargo-deny check bans licenses sources
 
-bench: setup         ## Measure a decision. A million stored keys: cargo bench --bench store
+bench: setup         ## Measure a decision, and the whole beside a bare proxy. A million stored keys: cargo bench --bench store
 	cargo bench --locked --bench decide
+	cargo bench --locked --bench proxy
 
 docs: setup          ## Write the generated pages anew.
 	UPDATE_DOCS=1 cargo test --locked --test it generated_pages
