@@ -15,6 +15,7 @@ mod own;
 mod pem;
 mod self_test;
 mod sign;
+mod signer;
 #[cfg(test)]
 pub(crate) mod test_keys;
 mod weak;
@@ -27,6 +28,7 @@ pub use keyset::{KeyRing, NoKey, ParsedKeySet};
 pub use own::{OwnKey, OwnKeys};
 pub use self_test::self_test;
 pub use sign::{SigningKey, sign};
+pub use signer::{ASSERTION_TYP, Signer, public_key};
 
 /// Signature algorithms (RFC 7518, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
