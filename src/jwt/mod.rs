@@ -168,6 +168,11 @@ impl KeyFault {
         Self::new("alg", format!("{name:?} is no signature algorithm"))
     }
 
+    /// What was signed is of no use.
+    pub fn unsigned(text: &str) -> Self {
+        Self::new("format", text)
+    }
+
     fn new(why: &'static str, text: impl Into<String>) -> Self {
         Self { why, text: text.into() }
     }

@@ -6,6 +6,7 @@ mod certificate;
 mod client;
 mod errors;
 mod header;
+mod identity;
 mod issuer;
 mod limit;
 mod listener;

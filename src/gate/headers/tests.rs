@@ -78,6 +78,7 @@ impl Case {
             upstream: Some(upstream.clone()),
             grant: None,
             enforce: true,
+            document: None,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),
