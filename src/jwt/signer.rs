@@ -136,9 +136,7 @@ mod tests {
 
     #[test]
     fn what_is_signed_is_verified_by_the_published_half_and_names_it() {
-        for (pair, algorithm) in
-            [(test_keys::p256(), Algorithm::ES256), (test_keys::ed25519(), Algorithm::EdDSA)]
-        {
+        for (pair, algorithm) in [(test_keys::p256(), Algorithm::ES256), (test_keys::ed25519(), Algorithm::EdDSA)] {
             let signer = Signer::from_pem(pair.private_pem().as_bytes(), "x+jwt").unwrap();
             let token = signer.sign(br#"{"sub":"a"}"#).unwrap();
             let set = json!({ "keys": [signer.public()] }).to_string();

@@ -1,7 +1,7 @@
 //! Requests for what the gateway gives to everybody.
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use http::HeaderValue;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_TYPE_OPTIONS};
 use pingora::Result;
 use pingora::proxy::Session;
 

@@ -76,10 +76,7 @@ mod tests {
         );
         assert_eq!(crate::config::value::read::<Subject>("{ url = '/' }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Grant>("{ type = 'renew', path = '/' }").map(drop), Ok(()));
-        assert_eq!(
-            crate::config::value::read::<Assertion>("{ key = { env = 'A' } }").map(drop),
-            Ok(())
-        );
+        assert_eq!(crate::config::value::read::<Assertion>("{ key = { env = 'A' } }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Limit>("{ by = 'key', rate = '1/s' }").map(drop), Ok(()));
     }
 }

@@ -7,9 +7,9 @@ use http::HeaderName;
 
 pub(super) use self::assertion::document;
 use self::profile::{Defaults, WHO};
+use super::Compiler;
 use super::header::{alias, is_gateways, name};
 use super::tokens::Minting;
-use super::Compiler;
 use crate::config::keys::{IdentityHeaders as Raw, Realm};
 use crate::config::walk::Item;
 use crate::gate::headers::{IdentityHeaders, IdentityNames, Join, Told};
@@ -104,7 +104,8 @@ impl Names {
                 self.told.extend(path.map(|path| (Told::Claim(path), name)));
             }
         }
-        for (attribute, names) in defaults.iter().filter(|(default, _)| !extra.iter().any(|(name, _)| name == default)) {
+        for (attribute, names) in defaults.iter().filter(|(default, _)| !extra.iter().any(|(name, _)| name == default))
+        {
             let path = ClaimPath::Name((*attribute).into());
             self.told.extend(names.iter().map(|name| (Told::Claim(path.clone()), HeaderName::from_static(name))));
         }
