@@ -168,18 +168,4 @@ mod tests {
         let signer = Signer::from_pem(test_keys::p256().private_pem().as_bytes(), "x").unwrap();
         assert_eq!(format!("{signer:?}"), format!("Signer {{ kid: {:?}, .. }}", signer.kid()));
     }
-
-    /// How long a signature takes here; for people: `cargo test --lib a_signature_takes -- --ignored --nocapture`.
-    #[test]
-    #[ignore = "measures, asserts nothing"]
-    fn a_signature_takes() {
-        for (name, pair) in [("ES256", test_keys::p256()), ("EdDSA", test_keys::ed25519())] {
-            let signer = Signer::from_pem(pair.private_pem().as_bytes(), "x").unwrap();
-            let watch = crate::clock::Stopwatch::start();
-            for _ in 0..2000 {
-                std::hint::black_box(signer.sign(&[b'x'; 400]).unwrap());
-            }
-            println!("{name}: {:?} a signature", watch.elapsed() / 2000);
-        }
-    }
 }
