@@ -77,7 +77,7 @@ fn untold(fault: &Fault, request_id: &RequestId) -> Box<Error> {
     if matches!(fault, Fault::Unsigned(_)) {
         tracing::error!(request_id = request_id.as_str(), %fault, "a request was not forwarded");
     }
-    Error::explain(ErrorType::InternalError, fault.to_string())
+    Error::explain(ErrorType::InternalError, fault.to_string()).into_in()
 }
 
 /// Makes the head of the upstream's answer what the client may see.
