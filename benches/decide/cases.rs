@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use http::Method;
 use portcullis::clock::{Clock, Stopwatch, SystemClock};
-use portcullis::gate::headers::{Forwarding, apply};
-use portcullis::gate::outcome::{Denial, Reason};
+use portcullis::gate::headers::{Asked, Forwarding, apply};
+use portcullis::gate::outcome::{Denial, Permit, Reason};
 use portcullis::gate::request::RequestId;
 use portcullis::gate::trail::Trail;
 use portcullis::telemetry::{Ending, Outcome, Telemetry};
@@ -176,20 +176,10 @@ fn around(stand: &'static Stand) -> Vec<Case> {
         run,
     };
 
-    let (headers, copied) = (call.headers.clone(), call.headers.clone());
-    let (id, peer) = (RequestId::generate(NOW), Some(call.peer));
-    let apply = Case {
-        overhead: Some(Box::new(move || drop(black_box(copied.clone())))),
-        ..case(
-            "headers::apply, 12 fields",
-            Box::new(move || {
-                let mut headers = headers.clone();
-                let forwarding = Forwarding { peer, scheme: "http", host: "api.example.com", request_id: &id };
-                apply(black_box(&permit), &forwarding, &mut headers).expect("room");
-                black_box(&headers);
-            }),
-        )
-    };
+    let asserting = Stand::new(Size { cache: true, asserts: true, ..Size::default() });
+    let asserted = asserting.decide(&call, &mut Trail::default()).expect("a permit");
+    let apply = applying("headers::apply, 12 fields", &call, permit);
+    let assert = applying("headers::apply, 12 fields and an assertion (ES256)", &call, asserted);
 
     let id = RequestId::generate(NOW);
     let denial = Denial::new(Reason::TokenInvalid);
@@ -199,6 +189,7 @@ fn around(stand: &'static Stand) -> Vec<Case> {
     let trail: &'static Trail = Box::leak(Box::new(trail));
     vec![
         apply,
+        assert,
         render,
         case("telemetry, metrics only", telemetry(stand, trail, false)),
         case("telemetry, metrics and access log", telemetry(stand, trail, true)),
@@ -207,6 +198,23 @@ fn around(stand: &'static Stand) -> Vec<Case> {
         case("Stopwatch, start to elapsed", Box::new(|| _ = black_box(Stopwatch::start().elapsed()))),
         case("Trail::default, dropped", Box::new(|| drop(black_box(Trail::default())))),
     ]
+}
+
+fn applying(name: &str, call: &Call, permit: Permit) -> Case {
+    let (headers, copied) = (call.headers.clone(), call.headers.clone());
+    let (id, peer) = (RequestId::generate(NOW), Some(call.peer));
+    Case {
+        name: name.to_owned(),
+        credentials: Vec::new(),
+        overhead: Some(Box::new(move || drop(black_box(copied.clone())))),
+        run: Box::new(move || {
+            let mut headers = headers.clone();
+            let asked = Asked { method: &Method::GET, path: ORDER, request_id: &id, now: NOW };
+            let forwarding = Forwarding { peer, scheme: "http", host: "api.example.com", asked };
+            apply(black_box(&permit), &forwarding, &mut headers).expect("room");
+            black_box(&headers);
+        }),
+    }
 }
 
 fn telemetry(stand: &'static Stand, trail: &'static Trail, access_log: bool) -> Box<dyn FnMut()> {

@@ -69,6 +69,8 @@ pub(crate) struct Size {
     pub(crate) server: &'static str,
     /// Whether verified tokens are remembered.
     pub(crate) cache: bool,
+    /// Whether upstreams get an assertion.
+    pub(crate) asserts: bool,
 }
 
 /// A gate with a snapshot in force.
@@ -88,6 +90,7 @@ impl Stand {
         std::fs::create_dir(directory.path().join("realms")).expect("a directory");
         write("portcullis.toml", &format!("[server]\n{}\n", size.server));
         write("realms/api.toml", &realm(size));
+        write("realms/assertion.pem", &rcgen::KeyPair::generate().expect("a key").serialize_pem());
         for (name, signer) in ISSUERS.iter().filter(|(name, _)| !name.starts_with("HS")) {
             write(&format!("realms/{name}.pem"), &signer.key.pem());
         }
@@ -187,6 +190,9 @@ certificates = ["uri:{WORKLOAD}"]
         writeln!(text, "{{ id = \"k{n}\", sha256 = \"{digest}\" }},").expect("memory");
     }
     text.push_str("]\n");
+    if size.asserts {
+        text.push_str("[identity_headers.assertion]\nkey = { file = \"assertion.pem\" }\n");
+    }
     let mut route = |name: &str, path: &str, rest: &str| {
         write!(text, "[[routes]]\nname = \"{name}\"\npath = \"{path}\"\n{rest}\n").expect("memory");
     };

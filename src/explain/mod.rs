@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, SettableClock};
 use crate::gate::Gate;
+use crate::gate::headers::{Asked, identity_for_people};
 use crate::gate::outcome::{Denial, Permit};
 use crate::gate::policy::Snapshot;
 use crate::gate::request::RequestId;
@@ -28,6 +29,8 @@ pub struct Verdict {
     heading: String,
     trail: Trail,
     decision: Result<Permit, Denial>,
+    /// Names and values that the upstream would get.
+    identity: Vec<(String, String)>,
     /// The status that the realm's dialect refuses with.
     status: Option<u16>,
 }
@@ -41,7 +44,11 @@ pub async fn judge(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &Questi
         dialect.render(denial, &RequestId::generate(question.now())).status
     });
     let heading = format!("{} {} from {}", question.method(), question.url, question.peer());
-    Verdict { heading, trail, decision, status }
+    let request_id = RequestId::generate(question.now());
+    let request = question.request();
+    let asked = Asked { method: request.method, path: request.path, request_id: &request_id, now: request.now };
+    let identity = decision.as_ref().map_or_else(|_| Vec::new(), |permit| identity_for_people(permit, &asked));
+    Verdict { heading, trail, decision, identity, status }
 }
 
 /// Judges where no gateway runs: key sets that are needed are fetched, and are fresh at the time of the question.
@@ -101,8 +108,8 @@ impl Verdict {
                     Some(upstream) => writeln!(out, "\nallowed: goes to {}, {target}", upstream.name)?,
                     None => writeln!(out, "\nallowed: the gateway answers itself, by the grant of this path")?,
                 }
-                for (name, value) in permit.identity().iter().flat_map(|identity| identity.headers.iter()) {
-                    writeln!(out, "  {name}: {}", value.to_str().unwrap_or_default())?;
+                for (name, value) in &self.identity {
+                    writeln!(out, "  {name}: {}", printable(value))?;
                 }
                 Ok(())
             }
@@ -120,13 +127,8 @@ impl Verdict {
     /// For programs.
     pub fn to_json(&self) -> Value {
         let step = |step: &Step| json!({ "step": step.name, "passed": step.passed, "saw": step.saw });
-        let identity: serde_json::Map<_, _> = self
-            .decision
-            .iter()
-            .filter_map(|permit| permit.identity())
-            .flat_map(|identity| identity.headers.iter())
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap_or_default().into()))
-            .collect();
+        let identity: serde_json::Map<_, _> =
+            self.identity.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
         let denial = self.decision.as_ref().err();
         json!({
             "allowed": denial.is_none(),

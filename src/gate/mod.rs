@@ -5,6 +5,7 @@ mod access;
 pub mod client_ip;
 pub mod credential;
 pub mod dialect;
+pub mod document;
 pub mod headers;
 pub mod limit;
 pub mod network;

@@ -47,6 +47,12 @@ impl Permit {
         self.target.as_deref()
     }
 
+    /// For a request that somebody else forwards, as he got it.
+    #[must_use]
+    pub fn forwarded_by_another(self) -> Self {
+        Self { target: None, ..self }
+    }
+
     /// The client's address as far as it is known.
     pub fn client_ip(&self) -> Option<IpAddr> {
         self.client_ip

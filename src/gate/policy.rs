@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::client_ip::TrustedProxies;
 use super::credential::Place;
 use super::dialect::Dialect;
+use super::document::Document;
 use super::headers::IdentityHeaders;
 use super::limit::Limiter;
 use super::network::NetworkSet;
@@ -221,6 +222,8 @@ pub struct Route {
     pub upstream: Option<Arc<Upstream>>,
     /// Which of the realm's grants answers allowed requests; none: they are forwarded.
     pub grant: Option<usize>,
+    /// What the gateway answers allowed requests with itself; none: they are forwarded, or ask for a grant.
+    pub document: Option<Arc<Document>>,
     /// Whether refusals are those of a standard (RFC 6749 section 5.2), whatever the realm's look like.
     pub standard: bool,
     /// Cut from the front of the path before it is sent on; without a trailing slash.
@@ -238,6 +241,11 @@ pub struct Route {
 }
 
 impl Route {
+    /// Whether the gateway answers allowed requests itself.
+    pub fn is_answered_here(&self) -> bool {
+        self.grant.is_some() || self.document.is_some()
+    }
+
     /// A route that asks for nothing and leads nowhere: what is made from it says where.
     pub fn open(name: Arc<str>, index: usize) -> Self {
         Self {
@@ -258,6 +266,7 @@ impl Route {
             limits: Vec::new(),
             upstream: None,
             grant: None,
+            document: None,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),

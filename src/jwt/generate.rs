@@ -67,14 +67,8 @@ pub fn generate(algorithm: Algorithm) -> Result<Generated, KeyFault> {
         }
     };
     let private = to_pem(&pkcs8);
-    let (_, jwk) = public_half(private.expose())?;
-    let kid = thumbprint(&jwk);
-    let mut public = Map::new();
-    public.insert("kid".to_owned(), json!(kid));
-    public.insert("use".to_owned(), json!("sig"));
-    public.insert("alg".to_owned(), json!(algorithm.as_str()));
-    public.extend(jwk);
-    Ok(Generated { kid, private, public: Some(Value::Object(public)) })
+    let (kid, public) = public_jwk(&public_half(private.expose())?, algorithm);
+    Ok(Generated { kid, private, public: Some(public) })
 }
 
 /// Takes up a key that was made by [`generate`]: what signs, and what verifies. The public half is computed from the private
@@ -86,7 +80,7 @@ pub fn take_up(private: &Secret, algorithm: Algorithm) -> Result<(SigningKey, Ve
     if algorithm.family() == Family::Hmac {
         return Ok((SigningKey::from_secret(private)?, VerifyKey::from_secret(private, &[algorithm])?));
     }
-    let (material, _) = public_half(private.expose())?;
+    let material = public_half(private.expose())?;
     Ok((SigningKey::from_pem(private.expose())?, VerifyKey::from_material(None, &material, &[algorithm])?))
 }
 
@@ -103,37 +97,57 @@ fn to_pem(pkcs8: &[u8]) -> Secret {
     Secret::new(text)
 }
 
-/// The public half of a private key, and the members of its JSON Web Key that make it up, in the order of RFC 7638.
-fn public_half(pem: &[u8]) -> Result<(Material, Map<String, Value>), KeyFault> {
+/// The public half of a private key.
+pub(super) fn public_half(pem: &[u8]) -> Result<Material, KeyFault> {
     let malformed = |_| KeyFault::new("format", "the private key is malformed, or its parts do not belong together");
     let Private { kind, document, key } = pem::private(pem)?;
-    let text = |bytes: &[u8]| json!(BASE64URL_NOPAD.encode(bytes));
-    let members = |members: &[(&str, Value)]| members.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
     Ok(match kind {
         PrivateKind::Rsa => {
             let pair = RsaKeyPair::from_der(&key).map_err(malformed)?;
             let numbers = RsaPublicKeyComponents::<Vec<u8>>::from(pair.public_key());
-            let jwk = members(&[("e", text(&numbers.e)), ("kty", json!("RSA")), ("n", text(&numbers.n))]);
-            (Material::rsa(&numbers.n, &numbers.e), jwk)
+            Material::rsa(&numbers.n, &numbers.e)
         }
         PrivateKind::Ec(curve) => {
-            let (signing, name) = match curve {
-                Curve::P256 => (&ECDSA_P256_SHA256_FIXED_SIGNING, "P-256"),
-                Curve::P384 => (&ECDSA_P384_SHA384_FIXED_SIGNING, "P-384"),
+            let signing = match curve {
+                Curve::P256 => &ECDSA_P256_SHA256_FIXED_SIGNING,
+                Curve::P384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
             };
             let pair = EcdsaKeyPair::from_pkcs8(signing, &document).map_err(malformed)?;
-            let point = pair.public_key().as_ref().to_vec();
-            let (x, y) = point.get(1..).unwrap_or_default().split_at(curve.coordinate_len());
-            let jwk = members(&[("crv", json!(name)), ("kty", json!("EC")), ("x", text(x)), ("y", text(y))]);
-            (Material::Ec { curve, point }, jwk)
+            Material::Ec { curve, point: pair.public_key().as_ref().to_vec() }
         }
         PrivateKind::Ed => {
             let pair = Ed25519KeyPair::from_pkcs8(&document).map_err(malformed)?;
-            let x = pair.public_key().as_ref().to_vec();
-            let jwk = members(&[("crv", json!("Ed25519")), ("kty", json!("OKP")), ("x", text(&x))]);
-            (Material::Ed { x }, jwk)
+            Material::Ed { x: pair.public_key().as_ref().to_vec() }
         }
     })
+}
+
+/// The members of a public key's JSON Web Key that make it up, in the order of RFC 7638.
+fn jwk_members(material: &Material) -> Map<String, Value> {
+    let text = |bytes: &[u8]| json!(BASE64URL_NOPAD.encode(bytes));
+    let members = |members: &[(&str, Value)]| members.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
+    match material {
+        Material::Rsa { modulus, exponent } => {
+            members(&[("e", text(exponent)), ("kty", json!("RSA")), ("n", text(modulus))])
+        }
+        Material::Ec { curve, point } => {
+            let (x, y) = point.get(1..).unwrap_or_default().split_at(curve.coordinate_len());
+            members(&[("crv", json!(curve.name())), ("kty", json!("EC")), ("x", text(x)), ("y", text(y))])
+        }
+        Material::Ed { x } => members(&[("crv", json!("Ed25519")), ("kty", json!("OKP")), ("x", text(x))]),
+    }
+}
+
+/// The name of a public key, and its JSON Web Key with `kid`, `use` and `alg`.
+pub(super) fn public_jwk(material: &Material, algorithm: Algorithm) -> (String, Value) {
+    let members = jwk_members(material);
+    let kid = thumbprint(&members);
+    let mut public = Map::new();
+    public.insert("kid".to_owned(), json!(kid));
+    public.insert("use".to_owned(), json!("sig"));
+    public.insert("alg".to_owned(), json!(algorithm.as_str()));
+    public.extend(members);
+    (kid, Value::Object(public))
 }
 
 /// RFC 7638 section 3: SHA-256 of the required members in lexical order without blanks.

@@ -125,6 +125,13 @@ impl Curve {
         }
     }
 
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::P256 => "P-256",
+            Self::P384 => "P-384",
+        }
+    }
+
     /// Bytes of one coordinate.
     pub(super) fn coordinate_len(self) -> usize {
         match self {

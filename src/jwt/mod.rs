@@ -15,6 +15,7 @@ mod own;
 mod pem;
 mod self_test;
 mod sign;
+mod signer;
 #[cfg(test)]
 pub(crate) mod test_keys;
 mod weak;
@@ -27,6 +28,7 @@ pub use keyset::{KeyRing, NoKey, ParsedKeySet};
 pub use own::{OwnKey, OwnKeys};
 pub use self_test::self_test;
 pub use sign::{SigningKey, sign};
+pub use signer::{ASSERTION_TYP, Signer, public_key};
 
 /// Signature algorithms (RFC 7518, RFC 8037).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,6 +166,11 @@ impl KeyFault {
     /// The name is no algorithm of ours.
     pub fn unknown_algorithm(name: &str) -> Self {
         Self::new("alg", format!("{name:?} is no signature algorithm"))
+    }
+
+    /// What was signed is of no use.
+    pub fn unsigned(text: &str) -> Self {
+        Self::new("format", text)
     }
 
     fn new(why: &'static str, text: impl Into<String>) -> Self {

@@ -162,8 +162,8 @@ async fn write(session: &mut Session, rendered: Rendered) -> Result<()> {
         // Its head is all of it: a gRPC client takes no other for an answer of trailers only.
         return stream.write_response_header(Box::new(header), true).map_err(|error| error.into_down());
     }
-    // RFC 9110 section 8.6: a 204 has none.
-    if rendered.status != 204 {
+    // RFC 9110 section 8.6: a 204 has none, and that of a 304 would be another answer's.
+    if !matches!(rendered.status, 204 | 304) {
         header.insert_header(CONTENT_LENGTH, rendered.body.len())?;
     }
     let body = if session.req_header().method == Method::HEAD { Bytes::new() } else { Bytes::from(rendered.body) };

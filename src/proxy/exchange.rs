@@ -115,6 +115,11 @@ impl Exchange {
         self.permit.as_ref().or_err(ErrorType::InternalError, "forwarding without a permit")
     }
 
+    /// The time now, which is later than the one reading.
+    pub(super) fn now(&self) -> UnixMillis {
+        self.gateway.clock.now()
+    }
+
     /// How long is waited in this exchange.
     pub(super) fn timeouts(&self) -> Result<Timeouts> {
         let route = self.permit()?.route();

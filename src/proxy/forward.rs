@@ -13,8 +13,9 @@ use super::adapt;
 use super::exchange::Exchange;
 use super::grpc;
 use super::upstream::fault;
-use crate::gate::headers::{self, Forwarding};
+use crate::gate::headers::{self, Asked, Fault, Forwarding};
 use crate::gate::limit::Quota;
+use crate::gate::request::RequestId;
 
 /// How many interim answers are passed on before the one that counts.
 const MAX_INTERIM: u8 = 16;
@@ -26,16 +27,23 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
     let permit = exchange.permit()?;
     let received = session.req_header();
     let unreadable = |_| Error::new_in(ErrorType::InternalError);
+    let asked = Asked {
+        method: &received.method,
+        path: adapt::split_query(adapt::target(received).map_err(unreadable)?).0,
+        request_id: &request_id,
+        // What is signed ends soon, and a server may have been waited for.
+        now: permit.realm().identity_headers.assertion().map_or(exchange.at, |_| exchange.now()),
+    };
     let forwarding = Forwarding {
         peer: exchange.trail.peer_ip,
         scheme: adapt::scheme(session),
         host: adapt::host(received).map_err(unreadable)?.unwrap_or_default(),
-        request_id: &request_id,
+        asked,
     };
     // The engine's own setters keep the spelling of each name beside it: that costs more than all of this, and names have
     // no case (RFC 9110 section 5.1).
     let mut parts = Parts::from(std::mem::replace(upstream, RequestHeader::from(Request::new(()).into_parts().0)));
-    headers::apply(permit, &forwarding, &mut parts.headers).or_err(ErrorType::InternalError, "too many fields")?;
+    headers::apply(permit, &forwarding, &mut parts.headers).map_err(|fault| untold(&fault, &request_id))?;
     if received.version == Version::HTTP_2 {
         // On the way from HTTP/2 to HTTP/2 the engine leaves them: they are for this gateway, which has no use for them.
         for name in [PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TRAILER] {
@@ -62,6 +70,19 @@ pub(super) fn request(session: &Session, upstream: &mut RequestHeader, exchange:
         upstream.set_raw_path(target.as_bytes())?;
     }
     Ok(())
+}
+
+/// The upstream would not be told what it relies on.
+fn untold(fault: &Fault, request_id: &RequestId) -> Box<Error> {
+    log_untold(request_id, fault);
+    Error::explain(ErrorType::InternalError, fault.to_string()).into_in()
+}
+
+/// Tells the operator what is a fault of the gateway; too many fields are the client's.
+pub(super) fn log_untold(request_id: &RequestId, fault: &Fault) {
+    if matches!(fault, Fault::Unsigned(_)) {
+        tracing::error!(request_id = request_id.as_str(), %fault, "a request was not forwarded");
+    }
 }
 
 /// Makes the head of the upstream's answer what the client may see.

@@ -5,6 +5,7 @@ mod adapt;
 mod answer;
 mod body;
 mod decision;
+mod document;
 mod exchange;
 mod forward;
 pub mod front_door;
@@ -108,7 +109,7 @@ impl Forwarder {
             }
             trail.would_deny.get_or_insert((Reason::PayloadTooLarge, None));
         }
-        if permit.route().grant.is_none() {
+        if !permit.route().is_answered_here() {
             let reachable = live.upstreams.of(&permit).filter(|target| target.reachable());
             let target = reachable.ok_or(Denial::new(Reason::UpstreamUnavailable))?;
             let full = || Denial { retry_after: Some(SOON), ..Reason::Overloaded.into() };
@@ -141,6 +142,10 @@ impl ProxyHttp for Forwarder {
         session.set_ignore_info_resp(old);
         let judged = guard::contain(self.judge(session, exchange)).await;
         let denial = match judged {
+            Ok(Ok(permit)) if permit.route().document.is_some() => {
+                document::give(session, exchange, &permit).await?;
+                return Ok(true);
+            }
             Ok(Ok(permit)) if permit.route().grant.is_some() => {
                 grant::serve(self.gateway.tokens.as_ref(), session, exchange, &permit).await?;
                 return Ok(true);

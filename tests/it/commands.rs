@@ -254,6 +254,23 @@ fn an_allowed_request_is_explained_to_the_headers_that_the_upstream_gets() {
 }
 
 #[test]
+fn an_assertion_is_explained_by_its_claims_and_not_made() {
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let rules =
+        "[identity_headers]\nprofile = \"kong\"\n[identity_headers.assertion]\nkey = { file = \"assertion.pem\" }\n";
+    let house = House::with(Standard::new(), rules);
+    std::fs::write(house.path().join("realms/assertion.pem"), key.serialize_pem()).expect("a file");
+    let bearer = format!("Authorization: Bearer {}", house.standard.alice().sign());
+    let (text, verdict) = house.explain("GET", "https://api.test/jwt/7?page=2", &bearer, &[]);
+    assert!(text.out.contains("\n  x-authenticated-userid: alice\n"), "{}", text.out);
+    assert!(text.out.contains("\n  x-auth-assertion: signed: {\"iss\":\"https://api.test\""), "{}", text.out);
+    let shown = verdict["identity_headers"]["x-auth-assertion"].as_str().unwrap_or_default();
+    assert!(shown.contains("\"htu\":\"/jwt/7\"") && !shown.contains("eyJ"), "{shown}");
+    let (text, _) = house.explain("GET", "https://api.test/optional/7", "", &[]);
+    assert!(text.out.contains("\n  x-anonymous-consumer: true\n"), "{}", text.out);
+}
+
+#[test]
 fn a_question_may_come_with_a_client_certificate() {
     let rules = r#"
 [clients.billing]

@@ -29,6 +29,7 @@ mod headers;
 mod health;
 mod hostile_upstream;
 mod http2;
+mod identity_headers;
 mod joints;
 mod key_attacks;
 mod key_sets;

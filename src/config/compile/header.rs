@@ -1,13 +1,10 @@
-//! Names of header fields: which are somebody's, and the realm's identity headers.
+//! Names of header fields: which are somebody's.
 
 use http::HeaderName;
 
 use super::Compiler;
-use crate::config::keys::IdentityHeaders as Raw;
 use crate::config::problem::At;
-use crate::config::walk::Item;
-use crate::gate::headers::{IdentityHeaders, IdentityNames};
-use crate::gate::verify::jwt::ClaimPath;
+use crate::gate::headers::IdentityHeaders;
 
 /// Fields of the connection and of the message's framing (RFC 9110 section 7.6.1), and those the gateway sets itself.
 const GATEWAY: &[&str] = &[
@@ -27,10 +24,6 @@ const GATEWAY: &[&str] = &[
     "x_request_id",
 ];
 
-/// Fields that already mean something to everybody.
-const TAKEN: &[&str] =
-    &["authorization", "cookie", "set_cookie", "content_type", "content_encoding", "expect", "range"];
-
 /// A name as CGI and WSGI see it: two names with the same alias are one to an upstream.
 pub(super) fn alias(name: &str) -> String {
     name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
@@ -48,49 +41,6 @@ pub(super) fn is_gateways(name: &str) -> bool {
 /// A text for people.
 pub(super) fn name(text: &str) -> Result<HeaderName, String> {
     HeaderName::try_from(text).map_err(|_| String::from("expected the name of a header field"))
-}
-
-/// The realm's identity headers.
-pub(super) fn identity(work: &mut Compiler<'_>, raw: &Raw) -> IdentityHeaders {
-    let mut seen: Vec<(String, String)> = Vec::new();
-    let names = IdentityNames {
-        subject: identity_name(work, &raw.subject, &mut seen),
-        client: identity_name(work, &raw.client, &mut seen),
-        realm: identity_name(work, &raw.realm, &mut seen),
-        method: identity_name(work, &raw.method, &mut seen),
-        credential: identity_name(work, &raw.credential, &mut seen),
-        issuer: identity_name(work, &raw.issuer, &mut seen),
-        scopes: identity_name(work, &raw.scopes, &mut seen),
-        roles: identity_name(work, &raw.roles, &mut seen),
-        plan: identity_name(work, &raw.plan, &mut seen),
-        tenant: identity_name(work, &raw.tenant, &mut seen),
-    };
-    let mut extra = Vec::new();
-    for (attribute, item) in &raw.extra.value.0 {
-        work.plain(&item.at, attribute);
-        if item.value.is_empty() {
-            work.fault(&item.at, "expected the name of a header field");
-        } else if let Some(name) = identity_name(work, item, &mut seen) {
-            let path = work.good(&item.at, ClaimPath::parse(attribute));
-            extra.extend(path.map(|path| (path, name)));
-        }
-    }
-    IdentityHeaders::new(names, extra)
-}
-
-fn identity_name(work: &mut Compiler<'_>, item: &Item<String>, seen: &mut Vec<(String, String)>) -> Option<HeaderName> {
-    if item.value.is_empty() {
-        return None;
-    }
-    let name = work.good(&item.at, name(&item.value))?;
-    let alias = alias(&item.value);
-    if is_gateways(&item.value) || TAKEN.contains(&alias.as_str()) {
-        work.fault(&item.at, format!("`{name}` has a meaning of its own and cannot be an identity header"));
-    } else if let Some((_, key)) = seen.iter().find(|(earlier, _)| *earlier == alias) {
-        work.fault(&item.at, format!("`{key}` has this header already"));
-    }
-    seen.push((alias, item.at.key.clone()));
-    Some(name)
 }
 
 /// Whether a route's own header fields may name this one.

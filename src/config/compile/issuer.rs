@@ -13,7 +13,7 @@ use crate::config::value::secret::SecretRef;
 use crate::config::walk::{Item, Slot};
 use crate::gate::verify::jwks::{Location, RemoteKeySet, RemoteSpec, acceptable_url, discovery_url};
 use crate::gate::verify::jwt::{ClaimMap, ClaimPath, Issuer, KeySource};
-use crate::jwt::{Algorithm, Family, KeyRing, VerifyKey, looks_encoded};
+use crate::jwt::{ASSERTION_TYP, Algorithm, Family, KeyRing, VerifyKey, looks_encoded};
 
 /// A token without these could be anybody's, for anybody, for ever.
 const ALWAYS: [&str; 3] = ["exp", "iss", "aud"];
@@ -48,7 +48,10 @@ fn issuer(work: &mut Compiler<'_>, raw: &Raw, index: usize) -> Option<Issuer> {
     });
     work.at_most(&raw.leeway, Duration::from_secs(600));
     work.positive(&raw.max_ttl, LONGEST);
-    let typ = texts(work, &raw.typ.value).iter().map(|typ| media_type(typ)).collect();
+    let typ: Vec<_> = texts(work, &raw.typ.value).iter().map(|typ| media_type(typ)).collect();
+    if typ.iter().any(|typ| **typ == *ASSERTION_TYP) {
+        work.fault(&raw.typ.at, format!("`{ASSERTION_TYP}` is what gateways assert to upstreams, and no credential"));
+    }
     let mut required_claims = texts(work, &raw.required_claims.value);
     required_claims
         .extend(ALWAYS.iter().filter(|claim| !contains(&raw.required_claims.value, claim)).map(|c| Box::from(*c)));

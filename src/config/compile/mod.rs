@@ -7,6 +7,7 @@ mod client;
 mod decision;
 mod errors;
 mod header;
+mod identity;
 mod issuer;
 mod limit;
 mod listener;

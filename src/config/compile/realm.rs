@@ -7,7 +7,7 @@ use super::route::{self, Lookup, Named, RealmParts};
 use super::scope::{self, Scopes};
 use super::tokens::{self, Minting, Service};
 use super::upstream::Upstreams;
-use super::{Compiler, RealmInput, api_key, certificate, client, errors, header, issuer, limit, view};
+use super::{Compiler, RealmInput, api_key, certificate, client, errors, identity, issuer, limit, view};
 use crate::config::RouteSummary;
 use crate::config::keys;
 use crate::config::walk::Slot;
@@ -52,10 +52,10 @@ pub(super) fn realm(
     }
     let scopes = Scopes::new(work, raw.scopes.value());
     let roles = scope::roles(work, &raw.roles.value, &scopes);
-    let identity_headers = header::identity(work, &raw.identity_headers.value);
+    let minting = tokens::minting(work, name, raw);
+    let identity_headers = identity::identity(work, raw, minting.as_ref());
     let forms = api_key::forms(work, &raw.api_keys.value, &identity_headers);
     let mut issuers = issuer::issuers(work, &raw.issuers.value);
-    let minting = tokens::minting(work, name, raw);
     let dialect = errors::dialect(work, name, &raw.errors);
     let limits = limit::limits(work, &raw.limits.value);
     let has_forms = !forms.is_empty();
@@ -181,6 +181,7 @@ fn routes(
     let service =
         minting.map(|minting| tokens::service(work, (realm, raw), minting, (names, written.len()), parts, roles));
     routes.extend(service.iter().flat_map(|service| service.routes.iter().cloned()));
+    routes.extend(identity::document(work, (realm, raw), parts, routes.len()).map(Some));
     let good = !matches!(raw.routes, Slot::Bad);
     (routes.into_iter().collect::<Option<Vec<_>>>().filter(|_| good), service)
 }

@@ -4,6 +4,7 @@
 mod access;
 mod directory;
 mod grant;
+mod identity;
 mod issuer;
 mod realm;
 mod route;
@@ -15,6 +16,7 @@ mod upstream;
 pub(crate) use access::{ApiKeys, Client, ClientKey, Limit};
 pub(crate) use directory::{Directory, Subject, Translate};
 pub(crate) use grant::{Grant, GrantCookie, RequestFields};
+pub(crate) use identity::Assertion;
 pub(crate) use issuer::{ClaimNames, Issuer, IssuerKeys};
 pub(crate) use realm::{Entry, Errors, IdentityHeaders, Realm, Timeouts};
 pub(crate) use route::{Route, RouteHeaders};
@@ -74,6 +76,7 @@ mod tests {
         );
         assert_eq!(crate::config::value::read::<Subject>("{ url = '/' }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Grant>("{ type = 'renew', path = '/' }").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Assertion>("{ key = { env = 'A' } }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Limit>("{ by = 'key', rate = '1/s' }").map(drop), Ok(()));
     }
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ApiKeys, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens, Upstream};
+use super::{ApiKeys, Assertion, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens, Upstream};
 use crate::config::section::section;
 use crate::config::value::issuing::GrantType;
+use crate::config::value::word::Profile;
 use crate::config::value::{Any, Named};
 use crate::config::walk::{Item, Key, Kind, Shape, Slot, Value, Walk};
 use crate::tokens::policy::Timestamps;
@@ -83,6 +84,8 @@ section! {
 section! {
     /// `[identity_headers]`
     IdentityHeaders {
+        /// Names that upstreams of another gateway know, as defaults of all keys here: `"kong"`, `"oauth2-proxy"`. Keys that stand beside it win. See docs/identity-headers.md.
+        optional profile: Profile;
         /// Subject of the token, or the client of the key or certificate.
         default subject: String = r#""X-Auth-Subject""#;
         /// The client on whose behalf the request comes.
@@ -105,8 +108,9 @@ section! {
         default tenant: String = r#""X-Auth-Tenant""#;
         /// Further attributes or claims: name to header.
         default extra: Named<String> = "{}";
+        /// A signed JWT that the upstream can verify.
+        optional assertion: Assertion;
     }
-    later ["profile", "assertion"]
 }
 
 section! {

@@ -67,6 +67,11 @@ impl LogLevel {
 }
 
 words! {
+    /// Whose names identity headers have.
+    Profile { Kong = "kong", OAuth2Proxy = "oauth2-proxy" }
+}
+
+words! {
     /// Which `Host` an upstream sees.
     HostMode { Preserve = "preserve", Upstream = "upstream" }
 }

@@ -6,11 +6,12 @@ use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::alias::AliasSet;
+use super::assertion::Assertion;
 use crate::gate::verify::jwt::ClaimPath;
-use crate::identity::Principal;
+use crate::identity::{CredentialKind, Principal};
 
-/// The ten default names, in the order of [`IdentityNames`]. They are stripped from every request, even when renamed or
-/// left out: an application may still listen to them.
+/// The ten default names, in the order of [`Told`]. They are stripped from every request, even when renamed or left out: an
+/// application may still listen to them.
 pub const DEFAULT_NAMES: [&str; 10] = [
     "x-auth-subject",
     "x-auth-client",
@@ -24,78 +25,144 @@ pub const DEFAULT_NAMES: [&str; 10] = [
     "x-auth-tenant",
 ];
 
-/// Longest value in bytes: a longer one is left out, for half a list of scopes would be another list.
-const MAX_VALUE: usize = 4096;
+/// The default name of the assertion, which is stripped just so.
+pub const DEFAULT_ASSERTION: &str = "x-auth-assertion";
 
-/// The ten identity headers; `None` leaves one out.
+/// Longest value in bytes: a longer one is left out, for half a list of scopes would be another list.
+pub(super) const MAX_VALUE: usize = 4096;
+
+/// What a header tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Who.
+    Subject,
+    /// The same, where a token says it: keys and certificates have no subject besides their client.
+    SubjectOfToken,
+    /// On whose behalf.
+    Client,
+    /// The realm.
+    Realm,
+    /// How it was proven.
+    Method,
+    /// Id of the credential.
+    Credential,
+    /// Name of the token's issuer.
+    Issuer,
+    /// Effective scopes.
+    Scopes,
+    /// Roles.
+    Roles,
+    /// Plan.
+    Plan,
+    /// Tenant.
+    Tenant,
+    /// An attribute or claim.
+    Claim(ClaimPath),
+}
+
+impl Told {
+    /// What the [`DEFAULT_NAMES`] tell.
+    const DEFAULT: [Self; 10] = [
+        Self::Subject,
+        Self::Client,
+        Self::Realm,
+        Self::Method,
+        Self::Credential,
+        Self::Issuer,
+        Self::Scopes,
+        Self::Roles,
+        Self::Plan,
+        Self::Tenant,
+    ];
+}
+
+/// What stands between roles, and between the elements of a list in a claim. Scopes always have a blank (RFC 6749 section
+/// 3.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Join {
+    /// One blank.
+    #[default]
+    Blank,
+    /// One comma.
+    Comma,
+    /// A comma and a blank.
+    CommaBlank,
+}
+
+impl Join {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Blank => " ",
+            Self::Comma => ",",
+            Self::CommaBlank => ", ",
+        }
+    }
+}
+
+/// Identity headers as configured.
+#[derive(Debug)]
 pub struct IdentityNames {
-    /// Default `X-Auth-Subject`.
-    pub subject: Option<HeaderName>,
-    /// Default `X-Auth-Client`.
-    pub client: Option<HeaderName>,
-    /// Default `X-Auth-Realm`.
-    pub realm: Option<HeaderName>,
-    /// Default `X-Auth-Method`.
-    pub method: Option<HeaderName>,
-    /// Default `X-Auth-Credential-Id`.
-    pub credential: Option<HeaderName>,
-    /// Default `X-Auth-Issuer`.
-    pub issuer: Option<HeaderName>,
-    /// Default `X-Auth-Scopes`.
-    pub scopes: Option<HeaderName>,
-    /// Default `X-Auth-Roles`.
-    pub roles: Option<HeaderName>,
-    /// Default `X-Auth-Plan`.
-    pub plan: Option<HeaderName>,
-    /// Default `X-Auth-Tenant`.
-    pub tenant: Option<HeaderName>,
+    /// What is told, and where.
+    pub told: Vec<(Told, HeaderName)>,
+    /// How lists look.
+    pub join: Join,
+    /// Says `true` of a request without a credential on a route that takes such.
+    pub anonymous: Option<HeaderName>,
+    /// Further names that nobody else may use.
+    pub owned: Vec<HeaderName>,
+    /// What is signed.
+    pub assertion: Option<Assertion>,
 }
 
 impl Default for IdentityNames {
     fn default() -> Self {
-        let [subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant] =
-            DEFAULT_NAMES.map(|name| Some(HeaderName::from_static(name)));
-        Self { subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant }
+        let told = Told::DEFAULT.into_iter().zip(DEFAULT_NAMES.map(HeaderName::from_static)).collect();
+        Self { told, join: Join::Blank, anonymous: None, owned: Vec::new(), assertion: None }
     }
 }
 
-/// Names of a realm's identity headers. Every name left out is still stripped.
+/// A realm's identity headers. Every name left out is still stripped.
 #[derive(Debug)]
 pub struct IdentityHeaders {
     names: IdentityNames,
-    extra: Vec<(ClaimPath, HeaderName)>,
-    /// As they are spelled: the default names, too.
+    /// As they are spelled: those left out, too.
     spelled: Box<[Box<str>]>,
-    owned: AliasSet,
+    aliases: AliasSet,
 }
 
 impl Default for IdentityHeaders {
     /// The default names, nothing extra.
     fn default() -> Self {
-        Self::new(IdentityNames::default(), Vec::new())
+        Self::new(IdentityNames::default())
     }
 }
 
 impl IdentityHeaders {
-    /// `names` as configured, `extra`: attribute or claim to header.
-    pub fn new(names: IdentityNames, extra: Vec<(ClaimPath, HeaderName)>) -> Self {
-        let IdentityNames { subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant } = &names;
-        let configured = [subject, client, realm, method, credential, issuer, scopes, roles, plan, tenant];
-        let spelled: Box<[Box<str>]> = DEFAULT_NAMES
-            .into_iter()
-            .chain(configured.into_iter().flatten().map(HeaderName::as_str))
-            .chain(extra.iter().map(|(_, name)| name.as_str()))
-            .map(Box::from)
-            .collect();
-        let owned = spelled.iter().map(|name| &**name).collect();
-        Self { names, extra, spelled, owned }
+    /// `names` as configured.
+    pub fn new(names: IdentityNames) -> Self {
+        let IdentityNames { told, anonymous, owned, assertion, .. } = &names;
+        let assertion = assertion.as_ref().map(Assertion::header);
+        let configured = told.iter().map(|(_, name)| name).chain(anonymous).chain(owned).chain(assertion);
+        let known = DEFAULT_NAMES.into_iter().chain([DEFAULT_ASSERTION]);
+        let spelled: Box<[Box<str>]> = known.chain(configured.map(HeaderName::as_str)).map(Box::from).collect();
+        let aliases = spelled.iter().map(|name| &**name).collect();
+        Self { names, spelled, aliases }
     }
 
     /// Whether a header called `name` is owned: equal to an owned name after lower-casing and mapping every
     /// non-alphanumeric character to `_`, as CGI and WSGI do.
     pub fn owns(&self, name: &str) -> bool {
-        self.owned.contains(name)
+        self.aliases.contains(name)
+    }
+
+    /// What is signed, where anything is.
+    pub fn assertion(&self) -> Option<&Assertion> {
+        self.names.assertion.as_ref()
+    }
+
+    /// What tells that nobody is known.
+    pub(super) fn anonymous(&self) -> Option<&HeaderName> {
+        self.names.anonymous.as_ref()
     }
 
     /// Whether a header called `name` is owned, but spelled in another way: who sets the owned ones does not replace it.
@@ -106,37 +173,43 @@ impl IdentityHeaders {
     /// The identity headers of `principal`, ready to be set; made once per credential. Each name occurs once; what is
     /// empty, is no text, number, boolean or list of those, or is longer than 4 KiB has no header.
     pub fn prepare(&self, realm: &str, principal: &Principal) -> Box<[(HeaderName, HeaderValue)]> {
-        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(10 + self.extra.len());
-        let mut put = |name: Option<&HeaderName>, value: Option<HeaderValue>| {
-            if let (Some(name), Some(value)) = (name, value)
-                && headers.iter().all(|(other, _)| other != name)
+        let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::with_capacity(self.names.told.len());
+        for (told, name) in &self.names.told {
+            if headers.iter().all(|(other, _)| other != name)
+                && let Some(value) = self.value(told, realm, principal)
             {
                 headers.push((name.clone(), value));
             }
-        };
-        let names = &self.names;
-        put(names.subject.as_ref(), one(&principal.subject));
-        put(names.client.as_ref(), principal.client.as_deref().and_then(one));
-        put(names.realm.as_ref(), one(realm));
-        put(names.method.as_ref(), Some(HeaderValue::from_static(principal.kind.as_str())));
-        put(names.credential.as_ref(), principal.credential_id.as_deref().and_then(one));
-        put(names.issuer.as_ref(), principal.issuer.as_deref().and_then(one));
-        put(names.scopes.as_ref(), list(principal.scopes.iter()));
-        put(names.roles.as_ref(), list(principal.roles.iter().map(|role| &**role)));
-        put(names.plan.as_ref(), principal.plan.as_deref().and_then(one));
-        put(names.tenant.as_ref(), principal.tenant.as_deref().and_then(one));
-        for (path, name) in &self.extra {
-            put(Some(name), path.find(&principal.attributes).and_then(render));
         }
         headers.into()
     }
+
+    fn value(&self, told: &Told, realm: &str, principal: &Principal) -> Option<HeaderValue> {
+        match told {
+            Told::Subject => one(&principal.subject),
+            Told::SubjectOfToken => match principal.kind {
+                CredentialKind::Jwt | CredentialKind::Opaque => one(&principal.subject),
+                CredentialKind::ApiKey | CredentialKind::Mtls => None,
+            },
+            Told::Client => principal.client.as_deref().and_then(one),
+            Told::Realm => one(realm),
+            Told::Method => Some(HeaderValue::from_static(principal.kind.as_str())),
+            Told::Credential => principal.credential_id.as_deref().and_then(one),
+            Told::Issuer => principal.issuer.as_deref().and_then(one),
+            Told::Scopes => list(principal.scopes.iter(), Join::Blank),
+            Told::Roles => list(principal.roles.iter().map(|role| &**role), self.names.join),
+            Told::Plan => principal.plan.as_deref().and_then(one),
+            Told::Tenant => principal.tenant.as_deref().and_then(one),
+            Told::Claim(path) => path.find(&principal.attributes).and_then(|value| render(value, self.names.join)),
+        }
+    }
 }
 
-fn render(value: &Value) -> Option<HeaderValue> {
+fn render(value: &Value, join: Join) -> Option<HeaderValue> {
     match value {
         Value::Array(items) => {
             let texts: Vec<_> = items.iter().map(text).collect::<Option<_>>()?;
-            list(texts.iter().map(String::as_str))
+            list(texts.iter().map(String::as_str), join)
         }
         single => one(&text(single)?),
     }
@@ -152,16 +225,17 @@ fn text(value: &Value) -> Option<String> {
 }
 
 fn one(text: &str) -> Option<HeaderValue> {
-    list([text].into_iter())
+    list([text].into_iter(), Join::Blank)
 }
 
-fn list<'a>(elements: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
+/// Whoever splits at what joins gets the elements: none of them holds it.
+fn list<'a>(elements: impl Iterator<Item = &'a str>, join: Join) -> Option<HeaderValue> {
     let mut value = String::new();
     for element in elements.filter(|element| !element.is_empty()) {
         if !value.is_empty() {
-            value.push(' ');
+            value.push_str(join.as_str());
         }
-        encode(element, &mut value);
+        encode(element, join, &mut value);
         if value.len() > MAX_VALUE {
             return None;
         }
@@ -170,9 +244,10 @@ fn list<'a>(elements: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     if value.is_empty() { None } else { HeaderValue::from_str(&value).ok() }
 }
 
-fn encode(text: &str, encoded: &mut String) {
+fn encode(text: &str, join: Join, encoded: &mut String) {
     for byte in text.bytes() {
         match byte {
+            b',' if join != Join::Blank => encoded.push_str("%2C"),
             b'!'..=b'~' if byte != b'%' => encoded.push(char::from(byte)),
             // Writing to a string cannot fail.
             _ => write!(encoded, "%{byte:02X}").unwrap_or_default(),

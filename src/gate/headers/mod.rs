@@ -2,7 +2,9 @@
 //! Hop-by-hop fields and framing are the proxy's business.
 
 mod alias;
+mod assertion;
 mod identity;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -15,8 +17,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::credential::{Place, strip_cookies};
 use super::outcome::Permit;
 use super::policy::RoutePlace;
-use super::request::RequestId;
-pub use identity::{DEFAULT_NAMES, IdentityHeaders, IdentityNames};
+pub use assertion::{Assertion, Terms};
+pub use identity::{DEFAULT_ASSERTION, DEFAULT_NAMES, IdentityHeaders, IdentityNames, Join, Told};
+pub use telling::{Asked, Fault, identity_for_people, set_identity};
 
 /// What is known of the connection when headers are written.
 #[derive(Clone, Copy, Debug)]
@@ -27,8 +30,8 @@ pub struct Forwarding<'a> {
     pub scheme: &'static str,
     /// The host that the client asked for.
     pub host: &'a str,
-    /// The request's id.
-    pub request_id: &'a RequestId,
+    /// The request that an identity is told for.
+    pub asked: Asked<'a>,
 }
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -48,22 +51,20 @@ const LONGEST_ADDRESS: usize = 45;
 /// kin) are removed from every peer: a trusted proxy hands them on as the client sent them.
 ///
 /// # Errors
-/// There are more fields than a map takes. The request must not be sent then: it would lack what the upstream relies on.
-pub fn apply(permit: &Permit, forwarding: &Forwarding<'_>, headers: &mut HeaderMap) -> Result<(), MaxSizeReached> {
+/// See [`Fault`]. The request must not be sent then: it would lack what the upstream relies on.
+pub fn apply(permit: &Permit, forwarding: &Forwarding<'_>, headers: &mut HeaderMap) -> Result<(), Fault> {
     let route = permit.route();
     let stripped: Vec<_> = headers.keys().filter(|name| is_stripped(permit, name.as_str())).cloned().collect();
     for name in &stripped {
         headers.remove(name);
     }
-    let identity = permit.identity().map_or(&[][..], |verified| &verified.headers);
-    headers.try_reserve(FORWARDING_FIELDS + identity.len() + route.add_headers.len())?;
+    let identity = permit.identity().map_or(0, |verified| verified.headers.len());
+    headers.try_reserve(FORWARDING_FIELDS + identity + 1 + route.add_headers.len())?;
     set_forwarding(permit.peer_trusted(), forwarding, headers)?;
     if !route.forward_credential && permit.enforced() {
         empty_places(&route.places, headers)?;
     }
-    for (name, value) in identity {
-        headers.try_insert(name, value.clone())?;
-    }
+    set_identity(permit, &forwarding.asked, headers)?;
     for name in &route.remove_headers {
         headers.remove(name);
     }
@@ -115,7 +116,7 @@ fn set_forwarding(
     if !says(&FORWARDED_HOST, headers) {
         set_or_remove(&FORWARDED_HOST, text(forwarding.host), headers)?;
     }
-    set_or_remove(&REQUEST_ID, text(forwarding.request_id.as_str()), headers)
+    set_or_remove(&REQUEST_ID, text(forwarding.asked.request_id.as_str()), headers)
 }
 
 /// The list that a trusted proxy sent with the peer at its end; the peer alone otherwise. A peer on a Unix socket has

@@ -1,13 +1,18 @@
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::Method;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
+use crate::clock::UnixMillis;
 use crate::gate::policy::{Auth, Realm, Route, Timeouts, Upstream};
+use crate::gate::request::RequestId;
 use crate::gate::verify::Verified;
 use crate::gate::verify::jwt::ClaimPath;
 use crate::identity::{CredentialKind, Principal, ScopeSet};
+use crate::jwt::{ASSERTION_TYP, Algorithm, Compact, Signer, VerifyKey, test_keys};
 
 fn path(text: &str) -> ClaimPath {
     ClaimPath::parse(text).unwrap()
@@ -37,9 +42,24 @@ fn principal() -> Principal {
     }
 }
 
+/// The names that are told by default, but for what `change` makes of them.
+fn names(change: impl FnOnce(&mut IdentityNames)) -> IdentityHeaders {
+    let mut names = IdentityNames::default();
+    change(&mut names);
+    IdentityHeaders::new(names)
+}
+
+fn asked(request_id: &RequestId) -> Asked<'_> {
+    Asked { method: &Method::GET, path: "/orders/7", request_id, now: UnixMillis(1_800_000_000_999) }
+}
+
 /// What differs between the permits of these tests.
 #[derive(Default)]
 struct Case {
+    names: Option<fn() -> IdentityNames>,
+    unenforced: bool,
+    takes_anonymous: bool,
+    target: Option<&'static str>,
     from: &'static [&'static str],
     forward_credential: bool,
     trusted: bool,
@@ -59,7 +79,7 @@ impl Case {
             index: 0,
             auth: Auth {
                 public: self.from.is_empty(),
-                anonymous: false,
+                anonymous: self.takes_anonymous,
                 jwt: true,
                 api_key: false,
                 mtls: false,
@@ -78,6 +98,7 @@ impl Case {
             upstream: Some(upstream.clone()),
             grant: None,
             enforce: true,
+            document: None,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),
@@ -104,7 +125,7 @@ impl Case {
             api_keys: vec![],
             declared: Default::default(),
             certificates: Default::default(),
-            identity_headers: IdentityHeaders::default(),
+            identity_headers: IdentityHeaders::new(self.names.map_or_else(Default::default, |names| names())),
             roles: Default::default(),
             upstreams: vec![upstream],
         });
@@ -114,11 +135,11 @@ impl Case {
             Arc::new(Verified { principal, headers, expires: None, allow_ips: vec![], issuer: None, uses: None })
         });
         Permit {
-            enforced: true,
+            enforced: !self.unenforced,
             realm,
             route,
             identity,
-            target: None,
+            target: self.target.map(Box::from),
             client_ip: None,
             peer_trusted: self.trusted,
             quota: None,
@@ -137,7 +158,7 @@ impl Case {
         let peer = peer.map(|peer| peer.parse::<IpAddr>().unwrap());
         apply(
             &self.permit(),
-            &Forwarding { peer, scheme: "https", host: "api.test", request_id: &request_id },
+            &Forwarding { peer, scheme: "https", host: "api.test", asked: asked(&request_id) },
             &mut map,
         )
         .unwrap();
@@ -162,7 +183,7 @@ const OURS: [&str; 4] =
 #[test]
 fn every_spelling_of_an_owned_name_is_removed_on_public_routes_too() {
     let owned = IdentityHeaders::default();
-    for default in DEFAULT_NAMES {
+    for default in DEFAULT_NAMES.into_iter().chain([DEFAULT_ASSERTION]) {
         for separator in "!#$%&'*+.^_`|~-".chars() {
             let alias = default.replace('-', &separator.to_string());
             assert!(owned.owns(&alias) && owned.owns(&alias.to_uppercase()), "{alias}");
@@ -177,8 +198,10 @@ fn every_spelling_of_an_owned_name_is_removed_on_public_routes_too() {
 
 #[test]
 fn default_names_stay_owned_when_renamed_or_left_out() {
-    let names = IdentityNames { subject: Some(name("remote-user")), client: None, ..IdentityNames::default() };
-    let headers = IdentityHeaders::new(names, vec![(path("email"), name("x-email"))]);
+    let headers = names(|names| {
+        names.told.retain(|(told, _)| !matches!(told, Told::Subject | Told::Client));
+        names.told.extend([(Told::Subject, name("remote-user")), (Told::Claim(path("email")), name("x-email"))]);
+    });
     for owned in ["X-Auth-Subject", "x_auth_client", "Remote_User", "X.Email"] {
         assert!(headers.owns(owned), "{owned}");
     }
@@ -209,7 +232,7 @@ fn identity_is_told_encoded_and_what_is_absent_has_no_header() {
 #[test]
 fn a_claim_becomes_at_most_one_bounded_header_of_a_plain_value() {
     let told = |claim: &str| {
-        let headers = IdentityHeaders::new(IdentityNames::default(), vec![(path(claim), name("x-claim"))]);
+        let headers = names(|names| names.told.push((Told::Claim(path(claim)), name("x-claim"))));
         let told: Vec<_> = headers.prepare("r", &principal()).iter().filter(|(n, _)| n == "x-claim").cloned().collect();
         assert!(told.len() <= 1);
         told.first().map(|(_, v)| v.to_str().unwrap().to_owned())
@@ -229,9 +252,9 @@ fn a_claim_becomes_at_most_one_bounded_header_of_a_plain_value() {
 
 #[test]
 fn two_extras_with_one_name_make_one_header() {
-    let extra =
-        vec![(path("number"), name("x-claim")), (path("yes"), name("x-claim")), (path("yes"), name("x-auth-subject"))];
-    let prepared = IdentityHeaders::new(IdentityNames::default(), extra).prepare("r", &principal());
+    let extra = [("number", "x-claim"), ("yes", "x-claim"), ("yes", "x-auth-subject")];
+    let extra = extra.map(|(claim, header)| (Told::Claim(path(claim)), name(header)));
+    let prepared = names(|names| names.told.extend(extra)).prepare("r", &principal());
     assert_eq!(prepared.iter().filter(|(n, _)| n == "x-claim").map(|(_, v)| v).collect::<Vec<_>>(), ["7"]);
     assert_eq!(prepared.iter().filter(|(n, _)| n == "x-auth-subject").map(|(_, v)| v).collect::<Vec<_>>(), ["usr%201"]);
 }
@@ -378,6 +401,125 @@ fn the_routes_own_headers_come_last() {
     let case = Case { add: &[("x-version", "2")], remove: &["user-agent", "x-forwarded-host"], ..public() };
     let seen = case.seen(&[("user-agent", "curl"), ("x-version", "1"), ("x-version", "1")]);
     assert_eq!(seen, ["x-forwarded-for: 192.0.2.9", "x-forwarded-proto: https", "x-request-id: id-1", "x-version: 2"]);
+}
+
+#[test]
+fn whoever_splits_a_list_at_what_joins_it_gets_its_elements() {
+    for (join, between) in [(Join::Blank, " "), (Join::Comma, ","), (Join::CommaBlank, ", ")] {
+        let list = ["a,b", "c d", "e%2Cf", "", ",", " "];
+        let principal = Principal { roles: list.map(Arc::from).into(), ..principal() };
+        let prepared = names(|names| names.join = join).prepare("r", &principal);
+        let (_, told) = prepared.iter().find(|(name, _)| name == "x-auth-roles").unwrap();
+        let told: Vec<_> = told.to_str().unwrap().split(between).collect();
+        let decoded: Vec<_> =
+            told.iter().map(|item| item.replace("%2C", ",").replace("%20", " ").replace("%25", "%")).collect();
+        assert_eq!(decoded, ["a,b", "c d", "e%2Cf", ",", " "], "{join:?}");
+        let (_, scopes) = prepared.iter().find(|(name, _)| name == "x-auth-scopes").unwrap();
+        assert_eq!(scopes, "a:read b:read");
+    }
+}
+
+#[test]
+fn a_key_has_no_subject_of_a_token() {
+    let of = |kind| {
+        let names = names(|names| names.told = vec![(Told::SubjectOfToken, name("x-user"))]);
+        names.prepare("r", &Principal { kind, ..principal() }).len()
+    };
+    let kinds = [CredentialKind::Jwt, CredentialKind::Opaque, CredentialKind::ApiKey, CredentialKind::Mtls];
+    assert_eq!(kinds.map(of), [1, 1, 0, 0]);
+}
+
+/// Names that say of a request that it is anonymous.
+fn telling_anonymous() -> IdentityNames {
+    IdentityNames { anonymous: Some(name("x-anonymous")), ..IdentityNames::default() }
+}
+
+#[test]
+fn a_request_is_called_anonymous_only_where_it_could_have_proven_something() {
+    let marked = "x-anonymous: true".to_owned();
+    let forged = [("x-anonymous", "true"), ("X_Anonymous", "true"), ("x-anonymous", "false")];
+    let case = || Case { names: Some(telling_anonymous), anonymous: true, ..Case::default() };
+    let seen = Case { takes_anonymous: true, from: &["header:authorization"], ..case() }.seen(&forged);
+    assert_eq!(seen, [&[marked.clone()][..], &OURS.map(String::from)].concat());
+    assert_eq!(case().seen(&forged), OURS, "public");
+    assert_eq!(Case { takes_anonymous: true, unenforced: true, ..case() }.seen(&forged), OURS, "not enforced");
+    let known = Case { names: Some(telling_anonymous), takes_anonymous: true, ..Case::default() }.seen(&forged);
+    assert!(!known.iter().any(|line| line.starts_with("x-anonymous")), "{known:?}");
+}
+
+fn asserting(signer: Signer, audience: Option<&str>) -> IdentityNames {
+    let terms = Terms {
+        header: name("x-proof"),
+        issuer: "https://api.test".into(),
+        audience: audience.map(Box::from),
+        ttl: Duration::from_secs(60),
+        signer,
+        document: None,
+    };
+    IdentityNames { assertion: Some(Assertion::new(terms)), ..IdentityNames::default() }
+}
+
+fn signer() -> Signer {
+    Signer::from_pem(test_keys::ed25519().private_pem().as_bytes(), ASSERTION_TYP).unwrap()
+}
+
+fn signed() -> IdentityNames {
+    asserting(signer(), None)
+}
+
+#[test]
+fn an_assertion_says_who_asks_for_what_and_to_whom_for_how_long() {
+    let case = || Case { names: Some(signed), ..Case::default() };
+    let claims = |case: Case| {
+        let (permit, id) = (case.permit(), RequestId::adopt("id-1").unwrap());
+        let mut headers = HeaderMap::new();
+        set_identity(&permit, &asked(&id), &mut headers).unwrap();
+        let token = headers["x-proof"].to_str().unwrap().to_owned();
+        let key = VerifyKey::from_pem(test_keys::ed25519().public_pem().as_bytes(), &[Algorithm::EdDSA]).unwrap();
+        let token = Compact::parse(&token).unwrap();
+        assert!(token.verified_by(&key));
+        assert_eq!(token.header.typ.as_deref(), Some(ASSERTION_TYP));
+        let shown = identity_for_people(&permit, &asked(&id));
+        let (_, shown) = shown.iter().find(|(name, _)| name == "x-proof").unwrap();
+        let claims = Value::Object(token.claims().unwrap());
+        assert_eq!(*shown, format!("signed: {claims}"));
+        claims
+    };
+    assert_eq!(
+        claims(case()),
+        json!({
+            "iss": "https://api.test", "aud": "api", "sub": "usr 1", "iat": 1_800_000_000, "exp": 1_800_000_060,
+            "jti": "id-1", "htm": "GET", "htu": "/orders/7", "realm": "shop", "method": "jwt", "client": "shop",
+            "credential_issuer": "main", "scope": "a:read b:read", "roles": ["Brand Admin", "x"], "plan": "Gr\u{f6}wth",
+        })
+    );
+    let orders = Case { names: Some(|| asserting(signer(), Some("orders"))), ..Case::default() };
+    assert_eq!(claims(orders)["aud"], "orders");
+    let stripped = Case { target: Some("/7?page=2"), ..case() };
+    assert_eq!(claims(stripped)["htu"], "/7");
+}
+
+#[test]
+fn nobody_but_the_gateway_asserts_anything() {
+    let forged = [("X-Proof", "a.b.c"), ("x_proof", "a.b.c"), ("X-Auth-Assertion", "a.b.c"), ("x.auth.assertion", "a")];
+    let public = Case { names: Some(signed), anonymous: true, ..Case::default() };
+    assert_eq!(public.seen(&forged), OURS);
+    let unenforced = Case { names: Some(signed), anonymous: true, unenforced: true, ..Case::default() };
+    assert_eq!(unenforced.seen(&forged), OURS);
+    let known = Case { names: Some(signed), ..Case::default() }.seen(&forged);
+    let proofs: Vec<_> = known.iter().filter(|line| line.contains("proof") || line.contains("assertion")).collect();
+    assert!(proofs.len() == 1 && proofs[0].starts_with("x-proof: eyJ"), "{known:?}");
+}
+
+#[test]
+fn what_cannot_be_signed_is_not_sent() {
+    let (permit, id) = (
+        Case { names: Some(|| asserting(Signer::broken(), None)), ..Case::default() }.permit(),
+        RequestId::adopt("id-1").unwrap(),
+    );
+    let forwarding = Forwarding { peer: None, scheme: "https", host: "api.test", asked: asked(&id) };
+    let fault = apply(&permit, &forwarding, &mut HeaderMap::new()).unwrap_err();
+    assert!(matches!(fault, Fault::Unsigned(_)), "{fault}");
 }
 
 proptest! {

@@ -3,16 +3,17 @@
 
 mod original;
 
-use http::HeaderValue;
 use http::header::CACHE_CONTROL;
+use http::{HeaderMap, HeaderValue};
 use pingora::Result;
 use pingora::proxy::Session;
 
 pub(super) use original::Original;
 
 use super::exchange::Exchange;
-use super::{Gateway, adapt, answer, guard};
+use super::{Gateway, adapt, answer, forward, guard};
 use crate::gate::dialect::Rendered;
+use crate::gate::headers::{Asked, set_identity};
 use crate::gate::limit::Quota;
 use crate::gate::outcome::{Denial, Permit, Reason, Why};
 use crate::gate::policy::DecisionEndpoint;
@@ -34,18 +35,14 @@ fn rest<'t>(target: &'t str, endpoint: &DecisionEndpoint) -> Option<&'t str> {
 /// The client could not be written to.
 pub(super) async fn serve(gateway: &Gateway, session: &mut Session, exchange: &mut Exchange) -> Result<()> {
     exchange.asked = true;
-    let denial = match guard::contain(judge(gateway, session, exchange)).await {
-        Ok(Ok(permit)) => {
-            let rendered = allowed(&permit, exchange);
-            return answer::give(session, rendered).await;
-        }
-        Ok(Err(denial)) => denial,
-        Err(guard::Panicked) => Denial::new(Reason::Internal),
-    };
-    answer::refuse(session, exchange, &denial).await
+    let judged = guard::contain(judge(gateway, session, exchange)).await;
+    match judged.unwrap_or_else(|guard::Panicked| Err(Reason::Internal.into())) {
+        Ok(allowed) => answer::give(session, allowed).await,
+        Err(denial) => answer::refuse(session, exchange, &denial).await,
+    }
 }
 
-async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
+async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) -> std::result::Result<Rendered, Denial> {
     let Exchange { live, trail, at, original, .. } = exchange;
     let header = session.req_header();
     let endpoint = live.snapshot.decision.as_ref();
@@ -58,7 +55,7 @@ async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) ->
     let original = original.insert(Box::new(Original::of(header, rest, trail.peer_ip, trusted)?));
     let question = adapt::view(header, trail.peer_ip, None, *at)?;
     let permit = gateway.gate.decide(&live.snapshot, &original.view(question), trail).await?;
-    if permit.route().grant.is_some() {
+    if permit.route().is_answered_here() {
         // The application, which would get it, has no such thing.
         return Err(Denial::because(Reason::NoRoute, Why::Grant));
     }
@@ -67,15 +64,22 @@ async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) ->
     if permit.enforced() && header.headers.keys().any(|name| identity.is_disguised(name.as_str())) {
         return Err(Denial::because(Reason::BadRequest, Why::Forged));
     }
-    Ok(permit)
+    allowed(permit.forwarded_by_another(), exchange)
 }
 
 /// The headers that an upstream would get, in an answer that nobody may keep.
-fn allowed(permit: &Permit, exchange: &mut Exchange) -> Rendered {
-    let identity = permit.identity().map_or(&[][..], |verified| &verified.headers);
-    let mut headers = identity.to_vec();
+fn allowed(permit: Permit, exchange: &mut Exchange) -> std::result::Result<Rendered, Denial> {
+    let request_id = exchange.id().clone();
+    let Some(original) = &exchange.original else { return Err(Reason::Internal.into()) };
+    let (method, path, now) = (original.method(), original.path(), exchange.now());
+    let mut told = HeaderMap::new();
+    if let Err(fault) = set_identity(&permit, &Asked { method, path, request_id: &request_id, now }, &mut told) {
+        forward::log_untold(&request_id, &fault);
+        return Err(Reason::Internal.into());
+    }
+    let mut headers: Vec<_> = told.into_iter().filter_map(|(name, value)| Some((name?, value))).collect();
     headers.extend(permit.quota().into_iter().flat_map(Quota::fields));
-    headers.extend(HeaderValue::from_str(exchange.id().as_str()).ok().map(|id| (answer::REQUEST_ID, id)));
+    headers.extend(HeaderValue::from_str(request_id.as_str()).ok().map(|id| (answer::REQUEST_ID, id)));
     headers.push((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    Rendered { status: 200, headers, body: Vec::new() }
+    Ok(Rendered { status: 200, headers, body: Vec::new() })
 }

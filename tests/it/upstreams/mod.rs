@@ -5,7 +5,7 @@ mod balance;
 mod health;
 mod http2;
 mod nginx;
-mod server2;
+pub(crate) mod server2;
 mod tries;
 
 use std::sync::Arc;

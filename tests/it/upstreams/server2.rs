@@ -14,18 +14,18 @@ use tokio_rustls::TlsAcceptor;
 
 /// A request as it came.
 #[derive(Clone, Debug)]
-pub(super) struct Stream {
-    pub(super) method: String,
-    pub(super) uri: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Vec<u8>,
+pub(crate) struct Stream {
+    pub(crate) method: String,
+    pub(crate) uri: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
     /// Which connection, from 0.
-    pub(super) connection: usize,
+    pub(crate) connection: usize,
 }
 
 /// What is done with it.
 #[derive(Debug)]
-pub(super) enum Act {
+pub(crate) enum Act {
     /// An answer, in these parts, with these trailers.
     Answer(u16, &'static [(&'static str, &'static str)], Vec<Vec<u8>>, &'static [(&'static str, &'static str)]),
     /// Refused before anything was done with it.
@@ -37,15 +37,15 @@ pub(super) enum Act {
 type Acts = dyn Fn(&Stream, usize) -> Act + Send + Sync;
 
 /// A running server.
-pub(super) struct Server2 {
-    pub(super) address: SocketAddr,
+pub(crate) struct Server2 {
+    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<Stream>>>,
     _stop: oneshot::Sender<()>,
 }
 
 impl Server2 {
     /// `acts` is told the stream and how many came before it.
-    pub(super) fn start(
+    pub(crate) fn start(
         tls: Option<rustls::ServerConfig>,
         acts: impl Fn(&Stream, usize) -> Act + Send + Sync + 'static,
     ) -> Self {
@@ -80,7 +80,7 @@ impl Server2 {
         Self { address: address.recv().expect("an address"), seen, _stop: stop }
     }
 
-    pub(super) fn seen(&self) -> Vec<Stream> {
+    pub(crate) fn seen(&self) -> Vec<Stream> {
         self.seen.lock().expect("no panic").clone()
     }
 }

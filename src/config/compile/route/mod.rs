@@ -158,6 +158,7 @@ pub(super) fn route(
         limits: guarded.limits,
         upstream: Some(upstream?),
         grant: None,
+        document: None,
         standard: false,
         strip_prefix,
         timeouts,

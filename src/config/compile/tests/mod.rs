@@ -1,5 +1,6 @@
 //! Whole configurations through the real loader: what they mean, and what is refused.
 
+mod assertion;
 mod certificate;
 mod client;
 mod documented;

@@ -108,7 +108,88 @@ fn identity_headers_are_distinct_and_nobody_elses() {
     refused(with("subject = 'Authorization'"), "identity_headers.subject", "meaning of its own");
     refused(with("subject = 'X_Auth_Client'"), "identity_headers.client", "already");
     refused(with("extra = { email = 'x-auth-plan' }"), "identity_headers.extra.email", "already");
-    refused(with("profile = 'kong'"), "identity_headers.profile", "not available");
+    refused(with("subject = 'X-Forwarded-For'"), "identity_headers.subject", "meaning of its own");
+    assert!(with("subject = 'X-Forwarded-User'").is_ok());
+}
+
+#[test]
+fn the_names_of_a_profile_are_defaults_that_keys_beside_it_replace() {
+    let with = |keys: &str| shop(&format!("[identity_headers]\n{keys}\n{PUBLIC}"));
+    let told = |keys: &str| {
+        let config = with(keys).unwrap();
+        let realm = &config.snapshot.realms[0];
+        let attributes = serde_json::json!({ "email": "a@b.test", "preferred_username": "al", "custom_id": 42, "consumer_id": "u-1" });
+        let principal = crate::identity::Principal {
+            kind: crate::identity::CredentialKind::Jwt,
+            subject: "alice".into(),
+            client: Some("app".into()),
+            credential_id: Some("t-1".into()),
+            issuer: Some("idp".into()),
+            tenant: Some("north".into()),
+            plan: None,
+            roles: vec!["a".into(), "b,c".into()],
+            scopes: crate::identity::ScopeSet::literal(["x:read", "y"]),
+            attributes: std::sync::Arc::new(attributes.as_object().unwrap().clone()),
+            account: None,
+        };
+        let mut told: Vec<_> = realm
+            .identity_headers
+            .prepare("shop", &principal)
+            .iter()
+            .map(|(n, v)| format!("{n}: {}", v.to_str().unwrap()))
+            .collect();
+        told.sort();
+        told
+    };
+    let kong = [
+        "x-authenticated-scope: x:read y",
+        "x-authenticated-userid: alice",
+        "x-consumer-custom-id: 42",
+        "x-consumer-groups: a, b%2Cc",
+        "x-consumer-id: u-1",
+        "x-consumer-username: app",
+        "x-credential-identifier: t-1",
+    ];
+    assert_eq!(told("profile = 'kong'"), kong);
+    let proxy = [
+        "x-auth-request-email: a@b.test",
+        "x-auth-request-groups: a,b%2Cc",
+        "x-auth-request-preferred-username: al",
+        "x-auth-request-user: alice",
+        "x-forwarded-email: a@b.test",
+        "x-forwarded-groups: a,b%2Cc",
+        "x-forwarded-preferred-username: al",
+        "x-forwarded-user: alice",
+    ];
+    assert_eq!(told("profile = 'oauth2-proxy'"), proxy);
+    let changed = told(
+        "profile = 'oauth2-proxy'\nsubject = 'X-User'\nroles = ''\ntenant = 'X-Tenant'\n[identity_headers.extra]\nemail = 'X-Mail'\npreferred_username = ''",
+    );
+    assert_eq!(changed, ["x-mail: a@b.test", "x-tenant: north", "x-user: alice"]);
+}
+
+#[test]
+fn a_name_of_a_profile_is_nobody_elses() {
+    let with = |keys: &str, rest: &str| shop(&format!("[identity_headers]\n{keys}\n{PUBLIC}{rest}"));
+    let already = "`identity_headers.profile` has this header already";
+    refused(with("profile = 'kong'\ntenant = 'X_Consumer.Groups'", ""), "identity_headers.tenant", already);
+    refused(with("profile = 'kong'\nplan = 'X-Anonymous-Consumer'", ""), "identity_headers.plan", already);
+    let extra = "profile = 'oauth2-proxy'\nextra = { mail = 'X-Forwarded-Email' }";
+    refused(with(extra, ""), "identity_headers.extra.mail", already);
+    // Another has given it up.
+    assert!(with("profile = 'kong'\nroles = 'X-Roles'\ntenant = 'X-Consumer-Groups'", "").is_ok());
+    let adds = |name: &str| format!("headers = {{ add = {{ '{name}' = '1' }} }}\n");
+    for (profile, names) in [
+        ("kong", ["X-Consumer-ID", "x_anonymous_consumer", "X-Authenticated-Groups", "X-Auth-Subject"]),
+        ("oauth2-proxy", ["X-Forwarded-User", "X-Auth-Request-Email", "X-Auth-Request-Access-Token", "X-Auth-Roles"]),
+    ] {
+        for name in names {
+            let loaded = with(&format!("profile = '{profile}'\nsubject = 'X-Me'\nroles = ''"), &adds(name));
+            refused(loaded, &format!("routes[0].headers.add.{name}"), "identity header");
+        }
+    }
+    refused(with("profile = 'kng'", ""), "identity_headers.profile", "did you mean `kong`?");
+    refused(with("extra = { email = '' }", ""), "identity_headers.extra.email", "name of a header field");
 }
 
 #[test]

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::compile::Compiler;
+use crate::config::compile::issuer::media_type;
 use crate::config::keys::{TokenKind as Raw, Tokens};
 use crate::config::problem::At;
 use crate::config::value::issuing::TokenFormat;
 use crate::config::value::measure::{LONGEST, duration_text};
 use crate::config::walk::{Item, Slot};
 use crate::gate::policy::OpaqueForm;
-use crate::jwt::Algorithm;
+use crate::jwt::{ASSERTION_TYP, Algorithm};
 use crate::tokens::policy::{Encoding, Format, Kind};
 
 const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(400 * 24 * 3600);
@@ -252,6 +253,11 @@ fn format(work: &mut Compiler<'_>, raw: &Raw, token_use: &str) -> Format {
                 && (!(1..=64).contains(&typ.value.len()) || !typ.value.bytes().all(|b| b.is_ascii_graphic()))
             {
                 work.fault(&typ.at, "expected a media type such as \"JWT\" or \"at+jwt\"");
+            }
+            if let Some(typ) = raw.typ.get()
+                && *media_type(&typ.value) == *ASSERTION_TYP
+            {
+                work.fault(&typ.at, "is what gateways assert to upstreams: such a token would be no credential");
             }
             let typ = raw.typ.value().map_or(default, String::as_str).into();
             Format::Jwt { alg: raw.alg.value.0, typ, kid: raw.kid.value }

@@ -43,7 +43,7 @@ fn is_word(name: &str) -> bool {
 pub(in crate::config::compile) struct Minting {
     /// Kinds of tokens.
     pub(in crate::config::compile) kinds: Kinds,
-    issuer: Box<str>,
+    pub(in crate::config::compile) issuer: Box<str>,
     audience: Box<str>,
     keys: Arc<OwnKeys>,
     /// Where discovery is switched on.
@@ -93,7 +93,7 @@ fn needed(work: &mut Compiler<'_>, raw: &Raw, at: &At) {
 }
 
 /// The `iss` claim.
-fn issuer(work: &mut Compiler<'_>, raw: &Raw, slot: &Slot<String>) -> Box<str> {
+pub(in crate::config::compile) fn issuer(work: &mut Compiler<'_>, raw: &Raw, slot: &Slot<String>) -> Box<str> {
     match slot {
         Slot::Given(issuer) => issuer.value.as_str().into(),
         Slot::Absent(at) => {

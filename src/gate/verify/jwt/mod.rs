@@ -14,7 +14,7 @@ use crate::clock::UnixMillis;
 use crate::gate::outcome::{Reason, Why};
 use crate::gate::policy::Roles;
 use crate::identity::Principal;
-use crate::jwt::{Algorithm, Compact, Fault, Header, KeyRing, NoKey, OwnKeys, VerifyKey};
+use crate::jwt::{ASSERTION_TYP, Algorithm, Compact, Fault, Header, KeyRing, NoKey, OwnKeys, VerifyKey};
 
 /// Somebody whose tokens are believed, and under which conditions.
 #[derive(Debug)]
@@ -194,7 +194,8 @@ fn choose<'a>(claimed: &str, algorithm: Algorithm, rules: &Rules<'a>) -> Result<
 }
 
 impl Issuer {
-    /// RFC 7515 section 4.1.9: compared without case, `application/` may be left out. A missing type is taken.
+    /// RFC 7515 section 4.1.9: compared without case, `application/` may be left out. A missing type is taken, and that of
+    /// an assertion never: it says what a gateway has found out, and proves nothing about who shows it.
     fn takes_typ(&self, typ: Option<&str>) -> bool {
         const PREFIX: &str = "application/";
         typ.is_none_or(|typ| {
@@ -202,7 +203,8 @@ impl Issuer {
                 Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
                 _ => typ,
             };
-            self.typ.iter().any(|allowed| allowed.eq_ignore_ascii_case(short))
+            !short.eq_ignore_ascii_case(ASSERTION_TYP)
+                && self.typ.iter().any(|allowed| allowed.eq_ignore_ascii_case(short))
         })
     }
 }

@@ -130,6 +130,7 @@ pub(super) fn grant<'r>(
         upstream: None,
         grant: Some(position.grant),
         enforce: true,
+        document: None,
         standard: kind.is_oauth(),
         strip_prefix: None,
         timeouts: Timeouts::default(),

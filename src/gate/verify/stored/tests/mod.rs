@@ -287,6 +287,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
             upstream: Some(Arc::clone(&upstream)),
             grant: None,
             enforce: true,
+            document: None,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),
