@@ -6,9 +6,29 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cors::Preflight;
 use super::limit::Quota;
 use super::policy::{Realm, Route};
 use super::verify::Verified;
+
+/// What becomes of a request that is not refused.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// It may go on to where its route leads.
+    Forward(Permit),
+    /// The gateway answers it, and nobody else.
+    Preflight(Preflight),
+}
+
+impl Decision {
+    /// The right to forward the request, if that is what was decided.
+    pub fn permit(self) -> Option<Permit> {
+        match self {
+            Self::Forward(permit) => Some(permit),
+            Self::Preflight(_) => None,
+        }
+    }
+}
 
 /// The right to forward one request. Only the gate makes one, after every check has passed.
 #[derive(Clone, Debug)]

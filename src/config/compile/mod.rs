@@ -4,6 +4,7 @@
 mod api_key;
 mod certificate;
 mod client;
+mod cors;
 mod errors;
 mod header;
 mod issuer;

@@ -78,6 +78,7 @@ impl Case {
             upstream: Some(upstream.clone()),
             grant: None,
             enforce: true,
+            cors: None,
             standard: false,
             strip_prefix: None,
             timeouts: Timeouts::default(),
@@ -88,6 +89,7 @@ impl Case {
         });
         let realm = Arc::new(Realm {
             unmatched: None,
+            cors: None,
             view: Default::default(),
             name: "shop".into(),
             number: Realm::number_of("shop"),

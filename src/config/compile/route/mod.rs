@@ -12,11 +12,12 @@ use http::Method;
 
 pub(super) use self::guard::{Guard, Guarded, NO_TEXT, NO_TEXTS, guarded, one_of, values};
 pub(super) use self::lookup::Lookup;
+use super::cors::Said;
 use super::limit::Limits;
 use super::scope::Scopes;
 use super::tokens::Kinds;
 use super::upstream::{Upstreams, route_timeouts};
-use super::{Compiler, view};
+use super::{Compiler, cors, view};
 use crate::config::keys::Route as Raw;
 use crate::config::problem::At;
 use crate::config::walk::{Item, Slot, shorten};
@@ -47,6 +48,8 @@ pub(super) struct RealmParts<'a> {
     pub(super) upstreams: &'a mut Upstreams,
     /// Whether the realm's routes are enforced, where they do not say.
     pub(super) enforce: bool,
+    /// What the realm says of pages of other origins.
+    pub(super) cors: Option<Arc<Said>>,
     /// The server's largest body.
     pub(super) max_body: u64,
     /// Which requests find what.
@@ -139,6 +142,8 @@ pub(super) fn route(
     let strip_prefix = forward::strip_prefix(work, raw, pattern.as_ref());
     let (add_headers, remove_headers) = forward::headers(work, &raw.headers.value, parts.identity);
     let guarded = guarded?;
+    let (methods, places, limits) = (methods.as_deref()?, &guarded.places, &guarded.limits);
+    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), &cors::Around { methods, places, limits });
 
     Some(Route {
         name: Arc::from(name?),
@@ -165,10 +170,11 @@ pub(super) fn route(
         forward_credential: raw.forward_credential.value,
         add_headers,
         remove_headers,
+        cors,
     })
 }
 
-fn methods(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -> Option<Vec<Method>> {
+pub(super) fn methods(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -> Option<Vec<Method>> {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let list = match slot {
         Slot::Given(list) => list,

@@ -15,7 +15,7 @@ use super::kind::Kinds;
 use super::subject::Subjects;
 use super::template::Names;
 use crate::config::RouteSummary;
-use crate::config::compile::Compiler;
+use crate::config::compile::{Compiler, cors};
 use crate::config::compile::route::RealmParts;
 use crate::config::keys::{Grant as Raw, Realm};
 use crate::config::value::issuing::GrantType;
@@ -106,6 +106,8 @@ pub(super) fn grant<'r>(
     }
 
     let (guarded, made) = (guarded?, made?);
+    let (methods, places, limits) = (std::slice::from_ref(&method), &guarded.places, &guarded.limits);
+    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), &cors::Around { methods, places, limits });
     let route = Route {
         name: Arc::from(position.name?),
         index: position.route,
@@ -137,6 +139,7 @@ pub(super) fn grant<'r>(
         forward_credential: false,
         add_headers: Vec::new(),
         remove_headers: Vec::new(),
+        cors,
     };
     let grant = Grant {
         path: Arc::from(path),
