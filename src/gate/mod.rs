@@ -83,10 +83,9 @@ impl Gate {
         let path = check_path(realm, request, trail)?;
         let judged = match answer_preflight(served, &path, request, trail) {
             Some(preflight) => Ok(Decision::Preflight(preflight)),
-            None => self
-                .judge_route(snapshot, served, &path, request, client, begun, trail)
-                .await
-                .map(Decision::Forward),
+            None => {
+                self.judge_route(snapshot, served, &path, request, client, begun, trail).await.map(Decision::Forward)
+            }
         };
         match shadow::unenforced(realm, request.method, trail) {
             Some(route) => shadow::let_through(judged, (realm, route), &path, request, client, trail),

@@ -78,7 +78,10 @@ pub(super) fn of_route(
 
 fn not_the_routes(work: &mut Compiler<'_>, raw: &Raw, route: &Around<'_>) {
     for method in raw.methods.value().into_iter().flatten() {
-        if !route.methods.is_empty() && !route.methods.iter().any(|own| own.as_str() == method.value) && method.value != "*" {
+        if !route.methods.is_empty()
+            && !route.methods.iter().any(|own| own.as_str() == method.value)
+            && method.value != "*"
+        {
             work.fault(&method.at, format!("{:?} is none of the methods here", shorten(&method.value)));
         }
     }
@@ -246,7 +249,9 @@ fn exposed(limits: &[Arc<Limiter>]) -> Vec<Box<str>> {
     let told: Vec<_> = limits.iter().map(|limit| limit.spec().headers).collect();
     let mut names: Vec<Box<str>> = READ.map(Box::from).into();
     let tells = |one: LimitHeaders| told.iter().any(|headers| *headers == one || *headers == LimitHeaders::Both);
-    for (prefix, wanted) in [("RateLimit", tells(LimitHeaders::RateLimit)), ("X-RateLimit", tells(LimitHeaders::XRateLimit))] {
+    for (prefix, wanted) in
+        [("RateLimit", tells(LimitHeaders::RateLimit)), ("X-RateLimit", tells(LimitHeaders::XRateLimit))]
+    {
         let each = ["Limit", "Remaining", "Reset"].iter().filter(|_| wanted);
         names.extend(each.map(|what| format!("{prefix}-{what}").into_boxed_str()));
     }

@@ -181,8 +181,9 @@ impl Preflight {
             }
             SentFields::Listed(sent) => sent,
         };
-        let refused = names
-            .find(|name| !name.is_empty() && !sent.iter().any(|own| own.as_str().as_bytes().eq_ignore_ascii_case(name)))?;
+        let refused = names.find(|name| {
+            !name.is_empty() && !sent.iter().any(|own| own.as_str().as_bytes().eq_ignore_ascii_case(name))
+        })?;
         Some(Objection::Field(String::from_utf8_lossy(refused).into()))
     }
 }
@@ -291,7 +292,8 @@ mod tests {
                 "access-control-expose-headers: X-Request-Id, Retry-After"
             ]
         );
-        for fields in [&[][..], &[("origin", "null")], &[("origin", "https://evil.test")], &[("origin", APP), ("origin", APP)]]
+        for fields in
+            [&[][..], &[("origin", "null")], &[("origin", "https://evil.test")], &[("origin", APP), ("origin", APP)]]
         {
             assert!(told(cors.fields(&request(fields))).is_empty(), "{fields:?}");
         }
@@ -345,7 +347,8 @@ mod tests {
     #[test]
     fn what_a_browser_will_object_to_is_known() {
         let objection = |origin: &str, method: Method, list: &str| {
-            asked(spec(&[APP]), method).objection(&request(&[("origin", origin), ("access-control-request-headers", list)]))
+            asked(spec(&[APP]), method)
+                .objection(&request(&[("origin", origin), ("access-control-request-headers", list)]))
         };
         assert_eq!(objection(APP, Method::PUT, "Authorization, x-api-key"), None);
         assert_eq!(objection(APP, Method::POST, ""), None, "browsers do not ask for it");

@@ -38,12 +38,16 @@ impl OriginPattern {
         }
         let lower = text.to_ascii_lowercase();
         if lower == "null" || lower.starts_with("file:") {
-            return Err("`null` is the origin of every local file and sandboxed frame: whoever wants it has it, so it is \
+            return Err(
+                "`null` is the origin of every local file and sandboxed frame: whoever wants it has it, so it is \
                         never allowed"
-                .into());
+                    .into(),
+            );
         }
         let (scheme, rest) = lower.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).ok_or_else(|| {
-            format!("{text:?} is no origin: write scheme://host or scheme://host:port, such as \"https://app.example.com\"")
+            format!(
+                "{text:?} is no origin: write scheme://host or scheme://host:port, such as \"https://app.example.com\""
+            )
         })?;
         // Path, query and fragment are no part of it.
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -51,7 +55,8 @@ impl OriginPattern {
         let (host, port) = split_port(authority).ok_or_else(|| format!("{text:?} has no good port"))?;
         let host = if below { name(host).and_then(registered) } else { host_of(host) };
         let host = host.map_err(|fault| format!("{text:?}: {fault}"))?;
-        let port = port.filter(|port| default_port(scheme) != Some(*port)).map_or(String::new(), |port| format!(":{port}"));
+        let port =
+            port.filter(|port| default_port(scheme) != Some(*port)).map_or(String::new(), |port| format!(":{port}"));
         let dot = if below { "*." } else { "" };
         let right = format!("{scheme}://{dot}{host}{port}");
         if right != text {
@@ -330,7 +335,9 @@ mod tests {
             assert!(fault.ends_with(&format!("write {right:?}")), "{written}: {fault}");
             assert!(OriginPattern::parse(right).is_ok(), "{right}");
         }
-        for good in ["https://a.example:80", "http://a.example:443", "http://10.0.0.1:8080", "app://x", "https://intranet"] {
+        for good in
+            ["https://a.example:80", "http://a.example:443", "http://10.0.0.1:8080", "app://x", "https://intranet"]
+        {
             assert_eq!(OriginPattern::parse(good), Ok(OriginPattern::Exact(good.into())));
         }
     }

@@ -45,7 +45,8 @@ fn without_a_word_there_is_none() {
 
 #[test]
 fn what_is_exposed_by_itself_is_what_the_gateway_says_on_the_route() {
-    let limits = "[limits.a]\nby = 'address'\nrate = '1/s'\n[limits.b]\nby = 'address'\nrate = '1/s'\nheaders = 'x-ratelimit'\n";
+    let limits =
+        "[limits.a]\nby = 'address'\nrate = '1/s'\n[limits.b]\nby = 'address'\nrate = '1/s'\nheaders = 'x-ratelimit'\n";
     let realm = realm(&format!(
         "cors = {{ origins = ['{APP}'] }}\n{PUBLIC}[[routes]]\npath = '/a'\nauth = ['public']\nlimits = ['a']\n\
          [[routes]]\npath = '/b'\nauth = ['public']\nlimits = ['a', 'b']\n{limits}"
@@ -60,7 +61,9 @@ fn what_is_exposed_by_itself_is_what_the_gateway_says_on_the_route() {
 
 #[test]
 fn in_shadow_mode_it_is_kept_and_does_not_hold() {
-    let realm = realm(&format!("enforce = false\ncors = {{ origins = ['{APP}'] }}\n{PUBLIC}[[routes]]\npath = '/bound'\nauth = ['public']\nenforce = true\n"));
+    let realm = realm(&format!(
+        "enforce = false\ncors = {{ origins = ['{APP}'] }}\n{PUBLIC}[[routes]]\npath = '/bound'\nauth = ['public']\nenforce = true\n"
+    ));
     assert!(realm.cors.is_none(), "refusals of the realm itself");
     let shadowed = route(&realm, "/");
     assert!(shadowed.cors.is_some() && shadowed.cors_in_force().is_none());
@@ -83,7 +86,11 @@ fn every_origin_with_credentials_is_refused() {
 fn what_cannot_be_meant_is_refused() {
     let cors = |keys: &str| shop(&format!("cors = {{ origins = ['{APP}'], {keys} }}\n{PUBLIC}"));
     refused(shop(&format!("cors = {{ origins = [] }}\n{PUBLIC}")), "cors.origins", "leave the table out");
-    refused(shop(&format!("cors = {{ origins = ['{APP}/'] }}\n{PUBLIC}")), "cors.origins[0]", &format!("write {APP:?}"));
+    refused(
+        shop(&format!("cors = {{ origins = ['{APP}/'] }}\n{PUBLIC}")),
+        "cors.origins[0]",
+        &format!("write {APP:?}"),
+    );
     refused(shop(&format!("cors = {{ origins = ['{APP}', '*'] }}\n{PUBLIC}")), "cors.origins[1]", "stands alone");
     refused(shop(&format!("cors = {{ origins = ['{APP}', '{APP}'] }}\n{PUBLIC}")), "cors.origins[1]", "twice");
     refused(cors("methods = ['GET', '*']"), "cors.methods[1]", "leave `methods` out");
@@ -108,7 +115,15 @@ fn an_origin_without_tls_is_worth_a_word() {
     for open in ["http://app.example.com", "http://*.example.com", "http://10.0.0.1:3000", "http://localhost.example"] {
         assert!(warned(open), "{open}");
     }
-    for closed in ["https://app.example.com", "http://localhost:3000", "http://a.localhost", "http://127.0.0.1:3000", "http://[::1]", "http://[::1]:3000", "app://x"] {
+    for closed in [
+        "https://app.example.com",
+        "http://localhost:3000",
+        "http://a.localhost",
+        "http://127.0.0.1:3000",
+        "http://[::1]",
+        "http://[::1]:3000",
+        "app://x",
+    ] {
         assert!(!warned(closed), "{closed}");
     }
 }
