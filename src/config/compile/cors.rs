@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 
 use super::Compiler;
 use super::header;
-use super::route::methods;
+use super::route::{Guarded, methods};
 use crate::config::keys::{Cors as Raw, OwnCors};
 use crate::config::problem::At;
 use crate::config::walk::{Item, Slot, shorten};
@@ -37,51 +37,35 @@ pub(super) struct Said {
     max_age_secs: u64,
 }
 
-/// What a route has to do with it.
-pub(super) struct Around<'a> {
-    /// Its methods; empty: all.
-    pub(super) methods: &'a [Method],
-    /// Where its credentials stand.
-    pub(super) places: &'a [RoutePlace],
-    /// Its limits.
-    pub(super) limits: &'a [Arc<Limiter>],
-}
-
 /// Of a realm. None: it says nothing, or a problem was noted.
 pub(super) fn of_realm(work: &mut Compiler<'_>, slot: &Slot<Raw>) -> Option<Arc<Said>> {
     let raw = slot.get()?;
     said(work, &raw.value, "leave the table out if there are none").map(Arc::new)
 }
 
-/// Of a realm's refusals that no route stands behind.
-pub(super) fn without_route(said: &Said) -> Cors {
-    said.to(&Around { methods: &[], places: &[], limits: &[] })
-}
-
-/// Of a route or grant: its own, or the realm's. None: neither says anything, or a problem was noted.
+/// Of a route or grant with these methods (empty: all): its own, or the realm's. None: neither says anything, or a problem
+/// was noted.
 pub(super) fn of_route(
     work: &mut Compiler<'_>,
     slot: &Slot<OwnCors>,
     realm: Option<&Arc<Said>>,
-    route: &Around<'_>,
-) -> Option<Box<Cors>> {
-    let own = match slot {
+    methods: Option<&[Method]>,
+) -> Option<Arc<Said>> {
+    match slot {
         Slot::Given(Item { value: OwnCors::Table(raw), .. }) => {
-            not_the_routes(work, raw, route);
-            said(work, raw, "write `cors = false` if there are none")
+            not_the_routes(work, raw, methods.unwrap_or_default());
+            said(work, raw, "write `cors = false` if there are none").map(Arc::new)
         }
-        Slot::Given(Item { value: OwnCors::Off, .. }) | Slot::Bad => return None,
-        Slot::Absent(_) => None,
-    };
-    own.as_ref().or(realm.map(|said| &**said)).map(|said| Box::new(said.to(route)))
+        Slot::Given(Item { value: OwnCors::Off, .. }) | Slot::Bad => None,
+        Slot::Absent(_) => realm.cloned(),
+    }
 }
 
-fn not_the_routes(work: &mut Compiler<'_>, raw: &Raw, route: &Around<'_>) {
-    for method in raw.methods.value().into_iter().flatten() {
-        if !route.methods.is_empty()
-            && !route.methods.iter().any(|own| own.as_str() == method.value)
-            && method.value != "*"
-        {
+fn not_the_routes(work: &mut Compiler<'_>, raw: &Raw, methods: &[Method]) {
+    // What is no method has its own fault.
+    let good = |text: &str| text != "*" && !text.bytes().any(|b| b.is_ascii_lowercase());
+    for method in raw.methods.value().into_iter().flatten().filter(|method| good(&method.value)) {
+        if !methods.is_empty() && !methods.iter().any(|own| own.as_str() == method.value) {
             work.fault(&method.at, format!("{:?} is none of the methods here", shorten(&method.value)));
         }
     }
@@ -94,7 +78,7 @@ fn said(work: &mut Compiler<'_>, raw: &Raw, none: &str) -> Option<Said> {
             work.fault(&any.at, "leave `methods` out: then they are those of each route");
             None
         }
-        None => Some(methods(work, &raw.methods).map(|methods| raw.methods.get().map(|_| methods))?),
+        None => methods(work, &raw.methods).map(|methods| raw.methods.get().map(|_| methods)),
     };
     let sent = names(work, &raw.headers).map(|names| {
         names.map(|names| match names {
@@ -209,13 +193,22 @@ fn expose(work: &mut Compiler<'_>, raw: &Raw) -> Option<Option<Vec<Box<str>>>> {
 }
 
 impl Said {
-    /// What it means for a route.
-    fn to(&self, route: &Around<'_>) -> Cors {
+    /// What it means for a route with these methods.
+    pub(super) fn to(&self, methods: &[Method], Guarded { places, limits, .. }: &Guarded) -> Box<Cors> {
+        Box::new(self.with(methods, places, limits))
+    }
+
+    /// What it means for refusals of the realm that no route stands behind.
+    pub(super) fn without_route(&self) -> Cors {
+        self.with(&[], &[], &[])
+    }
+
+    fn with(&self, methods: &[Method], places: &[RoutePlace], limits: &[Arc<Limiter>]) -> Cors {
         Cors::new(CorsSpec {
             origins: Arc::clone(&self.origins),
-            methods: self.methods_of(route.methods),
-            sent: self.sent.clone().unwrap_or_else(|| SentFields::Listed(sent(route.places))),
-            expose: self.expose.clone().unwrap_or_else(|| exposed(route.limits)),
+            methods: self.methods_of(methods),
+            sent: self.sent.clone().unwrap_or_else(|| SentFields::Listed(sent(places))),
+            expose: self.expose.clone().unwrap_or_else(|| exposed(limits)),
             credentials: self.credentials,
             max_age_secs: self.max_age_secs,
         })

@@ -13,7 +13,7 @@ section! {
     Cors {
         /// Whose pages: origins as browsers write them (`"https://app.example.com"`, with a port that is not the scheme's own), names below a domain (`"https://*.example.com"`), or `"*"` alone for everybody's.
         required origins: Vec<Item<String>>;
-        /// Methods that pages may use, as far as the route takes them; all of the route's where it is left out. Browsers ask for GET, HEAD and POST in no case.
+        /// Methods that pages may use, as far as the route takes them; all of the route's where it is left out. Browsers use GET, HEAD and POST whether they are listed or not.
         optional methods: Vec<Item<String>>;
         /// Header fields that pages may send, or `"*"` alone for whichever they ask for. Where it is left out: `Authorization`, `Content-Type` and those that the route's credentials may stand in.
         optional headers: Vec<Item<String>>;

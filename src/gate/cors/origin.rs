@@ -90,7 +90,8 @@ impl Origins {
                     listed.exact.insert(origin.as_bytes().into());
                 }
                 OriginPattern::Below { before, after } => {
-                    listed.below.push((before.as_bytes().into(), after.as_bytes().into()));
+                    let (before, after) = (before.as_bytes().into(), after.as_bytes().into());
+                    listed.below.push(Below { before, after });
                 }
             }
         }
@@ -103,15 +104,21 @@ impl Origins {
 pub struct Listed {
     /// Filled from the configuration only: requests cannot make its entries collide, so a fast hash is good enough.
     exact: HashSet<Box<[u8]>, RandomState>,
-    /// What stands before and behind the labels.
-    below: Vec<(Box<[u8]>, Box<[u8]>)>,
+    below: Vec<Below>,
+}
+
+/// What stands before and behind the labels.
+#[derive(Debug)]
+struct Below {
+    before: Box<[u8]>,
+    after: Box<[u8]>,
 }
 
 impl Listed {
     /// Whether the value of an `Origin` is one of them. `null` and lists of several never are.
     pub fn has(&self, origin: &[u8]) -> bool {
         self.exact.contains(origin)
-            || self.below.iter().any(|(before, after)| {
+            || self.below.iter().any(|Below { before, after }| {
                 let labels = origin.strip_prefix(&**before).and_then(|rest| rest.strip_suffix(&**after));
                 labels.is_some_and(are_labels)
             })

@@ -141,13 +141,13 @@ pub(super) fn route(
     let timeouts = route_timeouts(work, &raw.timeouts);
     let strip_prefix = forward::strip_prefix(work, raw, pattern.as_ref());
     let (add_headers, remove_headers) = forward::headers(work, &raw.headers.value, parts.identity);
-    let guarded = guarded?;
-    let (methods, places, limits) = (methods.as_deref()?, &guarded.places, &guarded.limits);
-    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), &cors::Around { methods, places, limits });
+    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), methods.as_deref());
+    let (guarded, methods) = (guarded?, methods?);
 
     Some(Route {
         name: Arc::from(name?),
         index,
+        cors: cors.map(|said| said.to(&methods, &guarded)),
         view: view::route(raw),
         enforce: raw.enforce.value().copied().unwrap_or(parts.enforce),
         auth: guarded.auth,
@@ -170,7 +170,6 @@ pub(super) fn route(
         forward_credential: raw.forward_credential.value,
         add_headers,
         remove_headers,
-        cors,
     })
 }
 

@@ -86,6 +86,8 @@ pub(super) fn grant<'r>(
     let place = format!("the grant `{path}`");
     let params = pattern.as_ref().map(Pattern::param_names).unwrap_or_default();
 
+    let own = std::slice::from_ref(&method);
+    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), Some(own));
     let body = body::body(work, raw, kind, around.source);
     let guarded = auth::guarded(work, item, kind, pattern.as_ref(), parts, around.kinds);
     let before = auth::names(raw, kind, &place, params, &body);
@@ -106,11 +108,10 @@ pub(super) fn grant<'r>(
     }
 
     let (guarded, made) = (guarded?, made?);
-    let (methods, places, limits) = (std::slice::from_ref(&method), &guarded.places, &guarded.limits);
-    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), &cors::Around { methods, places, limits });
     let route = Route {
         name: Arc::from(position.name?),
         index: position.route,
+        cors: cors.map(|said| said.to(own, &guarded)),
         view: RouteView {
             path: path.to_owned(),
             methods: vec![method.to_string()],
@@ -139,7 +140,6 @@ pub(super) fn grant<'r>(
         forward_credential: false,
         add_headers: Vec::new(),
         remove_headers: Vec::new(),
-        cors,
     };
     let grant = Grant {
         path: Arc::from(path),
