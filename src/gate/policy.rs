@@ -103,7 +103,7 @@ pub struct Realm {
     /// In a realm that is not enforced: where what no route names goes all the same; not one of `routes`.
     pub unmatched: Option<Arc<Route>>,
     /// Which pages may read refusals that no route stands behind.
-    pub cors: Option<Cors>,
+    pub cors: Option<Box<Cors>>,
     /// The upstreams that routes point to.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Attribute of owners that holds a host of theirs.

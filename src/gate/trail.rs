@@ -21,7 +21,7 @@ pub struct Trail {
     pub realm: Option<Arc<Realm>>,
     /// The route.
     pub route: Option<Arc<Route>>,
-    /// A route with CORS that has the path, but not the method.
+    /// A route that has the path, but not the method; one with CORS, if there is one.
     pub neighbour: Option<Arc<Route>>,
     /// The request asks beforehand what a page of another origin may do, and is answered.
     pub preflight: bool,
@@ -111,7 +111,7 @@ impl Trail {
     pub fn cors(&self) -> Option<&Cors> {
         match (self.route.as_ref().or(self.neighbour.as_ref()), &self.realm) {
             (Some(route), _) => route.cors_in_force(),
-            (None, realm) => realm.as_ref()?.cors.as_ref(),
+            (None, realm) => realm.as_ref()?.cors.as_deref(),
         }
     }
 

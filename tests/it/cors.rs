@@ -52,6 +52,12 @@ auth = ["public"]
 cors = { origins = ["https://app.test"], methods = ["GET", "PUT"], headers = ["*"], max_age = "0s" }
 
 [[routes]]
+path = "/all-apart"
+methods = ["GET"]
+auth = ["jwt"]
+cors = false
+
+[[routes]]
 path = "/dead/**"
 auth = ["public"]
 upstream = "http://127.0.0.1:1"
@@ -308,6 +314,8 @@ fn a_page_can_read_why_it_was_refused() {
     // Where no route stands behind it, and none of the realm's.
     let none = gw.get("/none/x").header("Origin", APP).send().denied("missing_credentials");
     assert!(told(&none).is_empty() && none.all("vary").is_empty(), "{none:?}");
+    let apart = gw.call("PUT", "/all-apart").header("Origin", APP).send().denied("method_not_allowed");
+    assert!(told(&apart).is_empty() && apart.all("vary").is_empty(), "{apart:?}");
     let elsewhere = gw.get("/me/x").host("elsewhere.test").header("Origin", APP).send().denied("unknown_host");
     assert!(told(&elsewhere).is_empty(), "{elsewhere:?}");
     let open = gw.call("POST", "/open/x").header("Origin", EVIL).body("x".repeat(2000)).send();
@@ -415,6 +423,10 @@ cors = { origins = ["https://app.test"], credentials = true }
 type = "local"
 identifier = "email"
 
+[tokens]
+discovery = true
+issuer = "https://api.test"
+
 [tokens.access]
 ttl = "1h"
 
@@ -479,6 +491,8 @@ fn somebody_signs_in_on_a_page_of_another_origin() {
         // Grants are counted when they are asked, and not when somebody asks whether he may ask.
         gateway.metric_becomes("portcullis_grants_total", &[("grant", "/login"), ("result", "ok")], 2.0);
         gateway.metric_becomes("portcullis_requests_total", &[("route", "/login"), ("outcome", "preflight")], 1.0);
+        let keys = gateway.get("/.well-known/jwks.json").header("Origin", APP).send().ok();
+        is_readable(&keys, APP);
         if enforce {
             preflight("/refresh").denied("method_not_allowed");
             let bearer = good.json()["access_token"].as_str().expect("a token").to_owned();
@@ -534,4 +548,9 @@ fn a_preflight_is_explained() {
     let (text, verdict) = explain("/none/x", &[("Origin", APP), ("Access-Control-Request-Method", "PUT")]);
     assert!(text.contains("refused: 401 missing_credentials"), "{text}");
     assert_eq!(verdict["preflight"], Value::Null);
+    // A running gateway says the same.
+    let headers = [format!("Origin: {APP}"), "Access-Control-Request-Method: PATCH".to_owned()];
+    let question = json!({ "method": "OPTIONS", "url": "https://api.test/narrow/x", "headers": headers });
+    let told = builder.start().admin().post("/explain", &question).is(200).json();
+    assert_eq!((&told["preflight"], &told["allowed"]), (&json!("pages may not use PATCH"), &json!(false)));
 }

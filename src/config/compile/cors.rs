@@ -193,25 +193,18 @@ fn expose(work: &mut Compiler<'_>, raw: &Raw) -> Option<Option<Vec<Box<str>>>> {
 }
 
 impl Said {
-    /// What it means for a route with these methods.
-    pub(super) fn to(&self, methods: &[Method], Guarded { places, limits, .. }: &Guarded) -> Box<Cors> {
-        Box::new(self.with(methods, places, limits))
-    }
-
-    /// What it means for refusals of the realm that no route stands behind.
-    pub(super) fn without_route(&self) -> Cors {
-        self.with(&[], &[], &[])
-    }
-
-    fn with(&self, methods: &[Method], places: &[RoutePlace], limits: &[Arc<Limiter>]) -> Cors {
-        Cors::new(CorsSpec {
+    /// What it means for a route with these methods (empty: all), and what it takes as proof; none: nothing, or there is no
+    /// route.
+    pub(super) fn to(&self, methods: &[Method], guarded: Option<&Guarded>) -> Box<Cors> {
+        let (places, limits) = guarded.map_or((&[][..], &[][..]), |guarded| (&guarded.places, &guarded.limits));
+        Box::new(Cors::new(CorsSpec {
             origins: Arc::clone(&self.origins),
             methods: self.methods_of(methods),
             sent: self.sent.clone().unwrap_or_else(|| SentFields::Listed(sent(places))),
             expose: self.expose.clone().unwrap_or_else(|| exposed(limits)),
             credentials: self.credentials,
             max_age_secs: self.max_age_secs,
-        })
+        }))
     }
 
     /// Never one that the route does not take: what another route does with it is for that one to say.

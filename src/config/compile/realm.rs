@@ -120,7 +120,7 @@ pub(super) fn realm(
         identity_headers,
         roles,
         unmatched,
-        cors: cors.filter(|_| raw.enforce.value).map(|said| said.without_route()),
+        cors: cors.filter(|_| raw.enforce.value).map(|said| said.to(&[], None)),
         upstreams: upstreams.into_list()?,
         view: view::realm(&work.root, raw),
     };

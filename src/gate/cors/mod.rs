@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::policy::Route;
 use super::request::Request;
-use super::route::{Found, Params};
+use super::route::Found;
 use super::{Served, look_up};
 pub use origin::{Listed, OriginPattern, Origins};
 
@@ -227,21 +227,22 @@ pub(super) fn preflight(served: Served<'_>, path: &str, request: &Request<'_>) -
     only(request.headers, &ORIGIN)?;
     let asked = only(request.headers, &ACCESS_CONTROL_REQUEST_METHOD)?;
     let asked = Method::from_bytes(asked.as_bytes()).ok()?;
-    let (route, _) = find(served, path, &asked)?;
+    let route = find(served, path, &asked)?;
     route.cors.is_some().then(|| Preflight { route: Arc::clone(route), asked })
 }
 
-/// A route with CORS that has the path, but not the method: its pages shall be able to read that the method is wrong.
-/// `allow` are the methods that the path has.
+/// A route that has the path, but not the method, and has CORS, if one of them has: its pages shall be able to read that
+/// the method is wrong. `allow` are the methods that the path has.
 pub(super) fn neighbour(served: Served<'_>, path: &str, allow: &str) -> Option<Arc<Route>> {
     let methods = allow.split(", ").filter_map(|method| Method::from_bytes(method.as_bytes()).ok());
-    let mut routes = methods.filter_map(|method| find(served, path, &method));
-    routes.find(|(route, _)| route.cors.is_some()).map(|(route, _)| Arc::clone(route))
+    let mut routes = methods.filter_map(|method| find(served, path, &method)).peekable();
+    let any = routes.peek().copied();
+    routes.find(|route| route.cors.is_some()).or(any).cloned()
 }
 
-fn find<'s, 'p>(served: Served<'s>, path: &'p str, method: &Method) -> Option<(&'s Arc<Route>, Params<'p>)> {
+fn find<'s>(served: Served<'s>, path: &str, method: &Method) -> Option<&'s Arc<Route>> {
     match look_up(served, path, method) {
-        Found::Route(index, params) => Some((served.realm.routes.get(index)?, params)),
+        Found::Route(index, _) => served.realm.routes.get(index),
         Found::OtherMethods(_) | Found::Nothing => None,
     }
 }

@@ -147,7 +147,7 @@ pub(super) fn route(
     Some(Route {
         name: Arc::from(name?),
         index,
-        cors: cors.map(|said| said.to(&methods, &guarded)),
+        cors: cors.map(|said| said.to(&methods, Some(&guarded))),
         view: view::route(raw),
         enforce: raw.enforce.value().copied().unwrap_or(parts.enforce),
         auth: guarded.auth,

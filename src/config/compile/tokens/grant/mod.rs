@@ -111,7 +111,7 @@ pub(super) fn grant<'r>(
     let route = Route {
         name: Arc::from(position.name?),
         index: position.route,
-        cors: cors.map(|said| said.to(own, &guarded)),
+        cors: cors.map(|said| said.to(own, Some(&guarded))),
         view: RouteView {
             path: path.to_owned(),
             methods: vec![method.to_string()],
