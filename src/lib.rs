@@ -25,8 +25,9 @@
 //! # The walk of a request
 //!
 //! [`proxy`] makes a [`gate::request::Request`] of what it received, loads the snapshot once, and asks
-//! [`gate::Gate::decide`]. A [`gate::outcome::Denial`] is answered in the realm's dialect; a [`gate::outcome::Permit`]
-//! is what forwarding demands. [`telemetry`] writes down the [`gate::trail::Trail`] of either.
+//! [`gate::Gate::decide`]. A [`gate::outcome::Denial`] is answered in the realm's dialect, a [`gate::cors::Preflight`] with
+//! what pages may do; a [`gate::outcome::Permit`] is what forwarding demands. [`telemetry`] writes down the
+//! [`gate::trail::Trail`] of each.
 //!
 //! # The walk of a change
 //!

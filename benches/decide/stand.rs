@@ -122,7 +122,8 @@ impl Stand {
             let call = Call::get("/v1/orders/1").bearer(text.expose());
             let (request, mut trail) = (call.request(), Trail::default());
             let decision = stand.gate.decide(&stand.snapshot, &request, &mut trail);
-            assert!(RUNTIME.block_on(decision).expect("a permit").identity().is_some());
+            let permit = RUNTIME.block_on(decision).expect("a decision").permit().expect("a permit");
+            assert!(permit.identity().is_some());
         }
         assert_eq!(keys.cached(), (size.hot as u64, 0));
         Box::leak(Box::new(stand))
@@ -133,7 +134,7 @@ impl Stand {
         let request = call.request();
         let decision = pin!(self.gate.decide(&self.snapshot, &request, trail));
         match decision.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(decision) => decision,
+            Poll::Ready(decision) => decision.map(|decision| decision.permit().expect("a permit")),
             Poll::Pending => panic!("nothing here has to be waited for"),
         }
     }

@@ -124,13 +124,14 @@ impl Desk<'_> {
         let (request, mut trail) = (self.request(headers), Trail::default());
         let decision = pin!(self.gate.decide(self.snapshot, &request, &mut trail));
         match decision.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(decision) => decision,
+            Poll::Ready(decision) => decision.map(|decision| decision.permit().expect("a permit")),
             Poll::Pending => panic!("it is in memory"),
         }
     }
 
     async fn decide_patiently(&self, headers: &HeaderMap) -> Result<Permit, Denial> {
-        self.gate.decide(self.snapshot, &self.request(headers), &mut Trail::default()).await
+        let decision = self.gate.decide(self.snapshot, &self.request(headers), &mut Trail::default()).await;
+        decision.map(|decision| decision.permit().expect("a permit"))
     }
 }
 

@@ -69,6 +69,10 @@ fn write_steps(verdict: &Value, allowed: bool, out: &mut dyn Write) -> std::io::
         let mark = if step.get("passed") == Some(&Value::Bool(true)) { "ok " } else { "NO " };
         writeln!(out, "  {mark} {:<15} {}", text(step, "step"), text(step, "saw"))?;
     }
+    if let Some(preflight) = verdict.get("preflight").and_then(Value::as_str) {
+        let end = if allowed { "goes on".to_owned() } else { format!("does not go on: {}", printable(preflight)) };
+        return writeln!(out, "\npreflight: answered by the gateway, 204; the browser {end}");
+    }
     if !allowed {
         let why = verdict.get("why").and_then(Value::as_str);
         let why = why.and_then(|name| Why::ALL.iter().find(|why| why.as_str() == name));

@@ -100,6 +100,7 @@ fn verdict_of(line: Value) -> Value {
         "realm": member("realm"),
         "route": member("route"),
         "upstream": member("upstream"),
+        "preflight": null,
         "identity_headers": {},
         "steps": [],
     });

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, SettableClock};
 use crate::gate::Gate;
+use crate::gate::cors::Objection;
 use crate::gate::headers::{Asked, identity_for_people};
-use crate::gate::outcome::{Denial, Permit};
+use crate::gate::outcome::{Decision, Denial, Permit};
 use crate::gate::policy::Snapshot;
 use crate::gate::request::RequestId;
 use crate::gate::trail::{Step, Trail};
@@ -28,10 +29,12 @@ pub use question::Question;
 pub struct Verdict {
     heading: String,
     trail: Trail,
-    decision: Result<Permit, Denial>,
+    decision: Result<Decision, Denial>,
+    /// What a browser will hold against the request that a preflight asks for.
+    objection: Option<Objection>,
     /// Names and values that the upstream would get.
     identity: Vec<(String, String)>,
-    /// The status that the realm's dialect refuses with.
+    /// The status that the realm's dialect refuses with, and that of the answer to a preflight.
     status: Option<u16>,
 }
 
@@ -39,16 +42,24 @@ pub struct Verdict {
 pub async fn judge(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &Question) -> Verdict {
     let mut trail = Trail::explaining();
     let decision = Gate::new(0, keys).decide(snapshot, &question.request(), &mut trail).await;
-    let status = decision.as_ref().err().map(|denial| {
+    let (mut status, mut objection) = (None, None);
+    if let Ok(Decision::Preflight(preflight)) = &decision {
+        status = Some(204);
+        objection = preflight.objection(question.request().headers);
+    }
+    if let Err(denial) = &decision {
         let dialect = trail.realm.as_ref().map_or(&snapshot.dialect, |realm| &realm.dialect);
-        dialect.render(denial, &RequestId::generate(question.now())).status
-    });
+        status = Some(dialect.render(denial, &RequestId::generate(question.now())).status);
+    }
     let heading = format!("{} {} from {}", question.method(), question.url, question.peer());
     let request_id = RequestId::generate(question.now());
     let request = question.request();
     let asked = Asked { method: request.method, path: request.path, request_id: &request_id, now: request.now };
-    let identity = decision.as_ref().map_or_else(|_| Vec::new(), |permit| identity_for_people(permit, &asked));
-    Verdict { heading, trail, decision, identity, status }
+    let identity = match &decision {
+        Ok(Decision::Forward(permit)) => identity_for_people(permit, &asked),
+        Ok(Decision::Preflight(_)) | Err(_) => Vec::new(),
+    };
+    Verdict { heading, trail, decision, objection, identity, status }
 }
 
 /// Judges where no gateway runs: key sets that are needed are fetched, and are fresh at the time of the question.
@@ -75,9 +86,16 @@ impl Verdict {
         }
     }
 
-    /// Whether the request would be forwarded, were the verdict enforced.
+    /// Whether the request would be forwarded, were the verdict enforced; of a preflight: whether the browser would go on.
     pub fn allowed(&self) -> bool {
-        self.decision.is_ok()
+        self.decision.is_ok() && self.objection.is_none()
+    }
+
+    fn permit(&self) -> Option<&Permit> {
+        match &self.decision {
+            Ok(Decision::Forward(permit)) => Some(permit),
+            Ok(Decision::Preflight(_)) | Err(_) => None,
+        }
     }
 
     /// Adds a step about the store, where a key was judged: that there is none yet, or (`passed` = false) that it could
@@ -102,7 +120,18 @@ impl Verdict {
             writeln!(out, "  {mark} {:<15} {}", step.name, printable(&step.saw))?;
         }
         match &self.decision {
-            Ok(permit) => {
+            Ok(Decision::Preflight(_)) => {
+                match &self.objection {
+                    None => writeln!(out, "\npreflight: answered by the gateway, 204; the browser goes on")?,
+                    Some(objection) => writeln!(
+                        out,
+                        "\npreflight: answered by the gateway, 204; the browser does not go on: {}",
+                        printable(&objection.to_string())
+                    )?,
+                }
+                self.write_unenforced(out)
+            }
+            Ok(Decision::Forward(permit)) => {
                 let target = permit.target().unwrap_or("the path as it came");
                 match &permit.route().upstream {
                     Some(upstream) => writeln!(out, "\nallowed: goes to {}, {target}", upstream.name)?,
@@ -116,12 +145,16 @@ impl Verdict {
             Err(denial) => {
                 let why = denial.why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
                 writeln!(out, "\nrefused: {} {}{why}", self.status.unwrap_or_default(), denial.reason)?;
-                if self.enforced() {
-                    return Ok(());
-                }
-                writeln!(out, "not enforced (`enforce = false`): it goes on as it came")
+                self.write_unenforced(out)
             }
         }
+    }
+
+    fn write_unenforced(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.enforced() {
+            return Ok(());
+        }
+        writeln!(out, "not enforced (`enforce = false`): it goes on as it came")
     }
 
     /// For programs.
@@ -130,15 +163,19 @@ impl Verdict {
         let identity: serde_json::Map<_, _> =
             self.identity.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
         let denial = self.decision.as_ref().err();
+        let preflight = matches!(self.decision, Ok(Decision::Preflight(_)));
+        let preflight =
+            preflight.then(|| self.objection.as_ref().map_or_else(|| "allowed".to_owned(), ToString::to_string));
         json!({
-            "allowed": denial.is_none(),
+            "allowed": self.allowed(),
             "enforced": self.enforced(),
             "status": self.status,
             "reason": denial.map(|denial| denial.reason.as_str()),
             "why": denial.and_then(|denial| denial.why).map(|why| why.as_str()),
             "realm": self.trail.realm.as_ref().map(|realm| &*realm.name),
             "route": self.trail.route.as_ref().map(|route| &*route.name),
-            "upstream": self.decision.as_ref().ok().and_then(|permit| permit.route().upstream.as_ref()).map(|upstream| &*upstream.name),
+            "upstream": self.permit().and_then(|permit| permit.route().upstream.as_ref()).map(|upstream| &*upstream.name),
+            "preflight": preflight,
             "identity_headers": identity,
             "steps": self.trail.steps.iter().flatten().map(step).collect::<Vec<_>>(),
         })

@@ -3,6 +3,7 @@
 
 mod access;
 pub mod client_ip;
+pub mod cors;
 pub mod credential;
 pub mod dialect;
 pub mod document;
@@ -18,12 +19,15 @@ mod shadow;
 pub mod trail;
 mod upstream;
 pub mod verify;
+mod why;
 
 use std::sync::Arc;
 
 use client_ip::ClientAddress;
+use cors::Preflight;
 use http::Method;
-use outcome::{Denial, Permit, Reason, Why};
+use http::header::ORIGIN;
+use outcome::{Decision, Denial, Permit, Reason, Why};
 use policy::{Realm, Route, Snapshot};
 use request::Request;
 use route::{Found, Params};
@@ -54,12 +58,14 @@ impl Gate {
         snapshot: &Snapshot,
         request: &Request<'_>,
         trail: &mut Trail,
-    ) -> Result<Permit, Denial> {
+    ) -> Result<Decision, Denial> {
         let stopwatch = Stopwatch::start();
         let decision = self.judge(snapshot, request, stopwatch, trail).await;
         trail.decision = stopwatch.elapsed();
-        if let Err(denial) = &decision {
-            (trail.reason, trail.why) = (Some(denial.reason), denial.why);
+        match &decision {
+            Ok(Decision::Forward(_)) => {}
+            Ok(Decision::Preflight(_)) => trail.preflight = true,
+            Err(denial) => (trail.reason, trail.why) = (Some(denial.reason), denial.why),
         }
         decision
     }
@@ -71,13 +77,18 @@ impl Gate {
         request: &Request<'_>,
         begun: Stopwatch,
         trail: &mut Trail,
-    ) -> Result<Permit, Denial> {
+    ) -> Result<Decision, Denial> {
         let client = find_client(snapshot, request, trail);
         check_target_size(snapshot, request, trail)?;
         let served = find_realm(snapshot, request, trail)?;
         let realm = served.realm;
         let path = check_path(realm, request, trail)?;
-        let judged = self.judge_route(snapshot, served, &path, request, client, begun, trail).await;
+        let judged = match answer_preflight(served, &path, request, trail) {
+            Some(preflight) => Ok(Decision::Preflight(preflight)),
+            None => {
+                self.judge_route(snapshot, served, &path, request, client, begun, trail).await.map(Decision::Forward)
+            }
+        };
         match shadow::unenforced(realm, request.method, trail) {
             Some(route) => shadow::let_through(judged, (realm, route), &path, request, client, trail),
             None => judged,
@@ -232,6 +243,19 @@ fn check_path<'r>(
     }
 }
 
+fn answer_preflight(served: Served<'_>, path: &str, request: &Request<'_>, trail: &mut Trail) -> Option<Preflight> {
+    let preflight = cors::preflight(served, path, request)?;
+    trail.route = Some(Arc::clone(preflight.route()));
+    trail.pass("route", || format!("{:?}", preflight.route().name));
+    if trail.steps.is_some() {
+        match preflight.objection(request.headers) {
+            None => trail.pass("preflight", || "allowed; the gateway answers, nothing is forwarded".to_owned()),
+            Some(objection) => trail.refuse("preflight", || format!("{objection}; the gateway answers so")),
+        }
+    }
+    Some(preflight)
+}
+
 /// Looks among the routes of this host first, if there are any, then among those of all hosts. A host that an owner
 /// brought along has those of the tables that say so.
 fn look_up<'p>(Served { realm, host, owned }: Served<'_>, path: &'p str, method: &Method) -> Found<'p> {
@@ -264,6 +288,9 @@ fn find_route<'s, 'p>(
         },
         Found::OtherMethods(allow) => {
             trail.refuse("route", || format!("{} is not allowed here, but {allow} are", request.method));
+            if request.headers.contains_key(ORIGIN) {
+                trail.neighbour = cors::neighbour(served, path, &allow);
+            }
             Err(Denial { allow: Some(allow), ..Reason::MethodNotAllowed.into() })
         }
         // Never served, wherever they lead (RFC 9110 sections 9.3.6 and 9.3.8).

@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, Method};
 use serde_json::Value;
 
 use super::client_ip::TrustedProxies;
+use super::cors::Cors;
 use super::credential::Place;
 use super::dialect::Dialect;
 use super::document::Document;
@@ -113,6 +114,8 @@ pub struct Realm {
     pub roles: Roles,
     /// In a realm that is not enforced: where what no route names goes all the same; not one of `routes`.
     pub unmatched: Option<Arc<Route>>,
+    /// Which pages may read refusals that no route stands behind.
+    pub cors: Option<Box<Cors>>,
     /// The upstreams that routes point to.
     pub upstreams: Vec<Arc<Upstream>>,
     /// Attribute of owners that holds a host of theirs.
@@ -238,12 +241,19 @@ pub struct Route {
     pub add_headers: Vec<(HeaderName, HeaderValue)>,
     /// Header fields removed on the way to the upstream.
     pub remove_headers: Vec<HeaderName>,
+    /// Which pages of other origins may read its answers; none: that is left to the upstream.
+    pub cors: Option<Box<Cors>>,
 }
 
 impl Route {
     /// Whether the gateway answers allowed requests itself.
     pub fn is_answered_here(&self) -> bool {
         self.grant.is_some() || self.document.is_some()
+    }
+
+    /// What says which pages of other origins may read its answers, if it holds by now: what is not enforced is left to the upstream, too.
+    pub fn cors_in_force(&self) -> Option<&Cors> {
+        self.cors.as_deref().filter(|_| self.enforce)
     }
 
     /// A route that asks for nothing and leads nowhere: what is made from it says where.
@@ -274,6 +284,7 @@ impl Route {
             forward_credential: false,
             add_headers: Vec::new(),
             remove_headers: Vec::new(),
+            cors: None,
         }
     }
 }

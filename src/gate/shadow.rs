@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::Method;
 
 use super::client_ip::ClientAddress;
-use super::outcome::{Denial, Permit, Reason};
+use super::outcome::{Decision, Denial, Permit, Reason};
 use super::policy::{Realm, Route};
 use super::request::Request;
 use super::stripped;
@@ -31,13 +31,13 @@ pub(super) fn unenforced(realm: &Realm, method: &Method, trail: &Trail) -> Optio
 /// # Errors
 /// The path could be read in two ways.
 pub(super) fn let_through(
-    judged: Result<Permit, Denial>,
+    judged: Result<Decision, Denial>,
     (realm, route): (&Arc<Realm>, Arc<Route>),
     path: &str,
     request: &Request<'_>,
     client: ClientAddress,
     trail: &mut Trail,
-) -> Result<Permit, Denial> {
+) -> Result<Decision, Denial> {
     match judged {
         Ok(_) => {}
         Err(denial) if denial.reason == Reason::PathAmbiguous => return Err(denial),
@@ -48,7 +48,7 @@ pub(super) fn let_through(
         Some(query) => format!("{stripped}?{query}").into(),
         None => stripped.into(),
     });
-    Ok(Permit {
+    Ok(Decision::Forward(Permit {
         realm: Arc::clone(realm),
         route,
         identity: None,
@@ -59,5 +59,5 @@ pub(super) fn let_through(
         credential_in_url: false,
         params: Box::default(),
         enforced: false,
-    })
+    }))
 }

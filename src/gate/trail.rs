@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::cors::Cors;
 use super::outcome::{Reason, Why};
 use super::policy::{Realm, Route};
 use crate::identity::CredentialKind;
@@ -20,6 +21,10 @@ pub struct Trail {
     pub realm: Option<Arc<Realm>>,
     /// The route.
     pub route: Option<Arc<Route>>,
+    /// A route that has the path, but not the method; one with CORS, if there is one.
+    pub neighbour: Option<Arc<Route>>,
+    /// The request asks beforehand what a page of another origin may do, and is answered.
+    pub preflight: bool,
     /// What kind of credential was presented.
     pub credential: Option<CredentialKind>,
     /// Who proved to be asking.
@@ -100,6 +105,14 @@ impl Trail {
     pub fn credential_id(&self) -> Option<&str> {
         let proven = self.verified.as_ref().and_then(|verified| verified.principal.credential_id.as_deref());
         proven.or(self.spent_key.as_deref())
+    }
+
+    /// Which pages may read the answer: as the route says or, where none stands behind it, the realm.
+    pub fn cors(&self) -> Option<&Cors> {
+        match (self.route.as_ref().or(self.neighbour.as_ref()), &self.realm) {
+            (Some(route), _) => route.cors_in_force(),
+            (None, realm) => realm.as_ref()?.cors.as_deref(),
+        }
     }
 
     /// A trail of a request that nobody sent: it records steps, and its decision leaves nothing behind.

@@ -14,6 +14,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::adapt;
+use super::cors;
 use super::exchange::Exchange;
 use super::grpc;
 use crate::gate::dialect::Rendered;
@@ -120,7 +121,8 @@ fn render(session: &Session, exchange: &mut Exchange, denial: &Denial) -> Render
     let realm = exchange.trail.realm.as_ref();
     let of_realm = realm.map(|realm| if standard { &realm.oauth_dialect } else { &realm.dialect });
     let dialect = Arc::clone(of_realm.unwrap_or(&exchange.live.snapshot.dialect));
-    let rendered = dialect.render(denial, exchange.id());
+    let mut rendered = dialect.render(denial, exchange.id());
+    cors::tell_own(&exchange.trail, &session.req_header().headers, &mut rendered.headers);
     // A question is answered by the status: a refusal that says 200 would be taken for a permission.
     if exchange.asked || !grpc::asked(session.req_header()) {
         return rendered;

@@ -5,8 +5,8 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, X_CONTENT_T
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::answer;
 use super::exchange::Exchange;
+use super::{answer, cors};
 use crate::gate::dialect::Rendered;
 use crate::gate::document::Document;
 use crate::gate::outcome::Permit;
@@ -23,7 +23,8 @@ pub(super) async fn give(session: &mut Session, exchange: &mut Exchange, permit:
     let asked = session.req_header().headers.get_all(IF_NONE_MATCH);
     let had = asked.iter().filter_map(|value| value.to_str().ok()).any(|tags| document.is_had(tags));
     exchange.granted(None);
-    let rendered = render(document, had, exchange);
+    let mut rendered = render(document, had, exchange);
+    cors::tell_own(&exchange.trail, &session.req_header().headers, &mut rendered.headers);
     answer::give(session, rendered).await
 }
 

@@ -296,6 +296,7 @@ impl Exchange {
         let facts = Facts {
             outcome: match outcome(self.trail.reason, broken) {
                 _ if ended.is_some() => Outcome::Ended,
+                Outcome::Forwarded if self.trail.preflight => Outcome::Preflight,
                 Outcome::Forwarded if self.trail.granted.is_some() => Outcome::Granted,
                 Outcome::Forwarded if self.trail.would_deny.is_some() => Outcome::WouldDeny,
                 Outcome::Forwarded if self.asked => Outcome::Allowed,

@@ -10,6 +10,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr, Result};
 
 use super::adapt;
+use super::cors;
 use super::exchange::Exchange;
 use super::grpc;
 use super::upstream::fault;
@@ -99,8 +100,7 @@ pub(super) async fn response(
     if switching && !(session.is_upgrade_req() && response.version == Version::HTTP_11) {
         return fault();
     }
-    let identity = &exchange.permit()?.realm().identity_headers;
-    let ours: Vec<HeaderName> = response.headers.keys().filter(|name| identity.owns(name.as_str())).cloned().collect();
+    let ours = names_of_ours(&response.headers, exchange)?;
     for name in &ours {
         response.remove_header(name);
     }
@@ -123,6 +123,9 @@ pub(super) async fn response(
     }
     for (name, value) in permit.quota().into_iter().flat_map(Quota::fields) {
         response.insert_header(name, value)?;
+    }
+    if let Some(cors) = permit.route().cors_in_force() {
+        cors::tell(cors, &session.req_header().headers, response)?;
     }
     if switching {
         // A tunnel in which only the upstream speaks is no slow client; the time for a silent one bounds it.
@@ -148,12 +151,19 @@ fn is_stream_of_events(response: &ResponseHeader) -> bool {
 
 /// Makes the trailers of the upstream's answer what the client may see.
 pub(super) fn trailers(trailers: &mut HeaderMap, exchange: &Exchange) -> Result<()> {
-    let identity = &exchange.permit()?.realm().identity_headers;
-    let ours: Vec<HeaderName> = trailers.keys().filter(|name| identity.owns(name.as_str())).cloned().collect();
+    let ours = names_of_ours(trailers, exchange)?;
     for name in &ours {
         trailers.remove(name);
     }
     Ok(())
+}
+
+/// What the upstream has no say in.
+fn names_of_ours(fields: &HeaderMap, exchange: &Exchange) -> Result<Vec<HeaderName>> {
+    let permit = exchange.permit()?;
+    let (identity, cors) = (&permit.realm().identity_headers, permit.route().cors_in_force().is_some());
+    let is_ours = |name: &&HeaderName| identity.owns(name.as_str()) || (cors && cors::owns(name));
+    Ok(fields.keys().filter(is_ours).cloned().collect())
 }
 
 /// Removes what the upstream said to this gateway only (RFC 9110 section 7.6.1). How the body is framed stays: the engine

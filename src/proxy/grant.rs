@@ -11,7 +11,7 @@ use pingora::proxy::Session;
 use zeroize::Zeroizing;
 
 use super::exchange::Exchange;
-use super::{adapt, answer};
+use super::{adapt, answer, cors};
 use crate::gate::credential::{self, Presented};
 use crate::gate::dialect::Rendered;
 use crate::gate::outcome::{Denial, Detail, Permit, Reason, Why};
@@ -48,7 +48,8 @@ pub(super) async fn serve(
     match tokens.serve(Arc::clone(realm), number, ask).await {
         Ok(reply) => {
             exchange.granted(reply.subject.as_deref());
-            let rendered = render(reply, exchange);
+            let mut rendered = render(reply, exchange);
+            cors::tell_own(&exchange.trail, &session.req_header().headers, &mut rendered.headers);
             answer::give(session, rendered).await
         }
         Err(refusal) => answer::refuse(session, exchange, &denial(refusal, realm)).await,

@@ -4,6 +4,7 @@
 mod adapt;
 mod answer;
 mod body;
+mod cors;
 mod decision;
 mod document;
 mod exchange;
@@ -30,7 +31,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result, RetryType};
 
 use crate::clock::Clock;
 use crate::gate::Gate;
-use crate::gate::outcome::{Denial, Permit, Reason};
+use crate::gate::outcome::{Decision, Denial, Reason};
 use crate::gate::policy::Snapshot;
 use crate::telemetry::{SnapshotMetrics, Telemetry};
 use crate::tokens::Tokens;
@@ -97,11 +98,12 @@ impl Forwarder {
     }
 
     /// Asks the gate, then what only the edge can know.
-    async fn judge(&self, session: &mut Session, exchange: &mut Exchange) -> std::result::Result<Permit, Denial> {
+    async fn judge(&self, session: &mut Session, exchange: &mut Exchange) -> std::result::Result<Decision, Denial> {
         let Exchange { live, trail, at, handshake, seat, .. } = exchange;
         let header = session.req_header();
         let request = adapt::view(header, trail.peer_ip, handshake.as_deref(), *at)?;
-        let permit = self.gateway.gate.decide(&live.snapshot, &request, trail).await?;
+        let decision = self.gateway.gate.decide(&live.snapshot, &request, trail).await?;
+        let Decision::Forward(permit) = &decision else { return Ok(decision) };
         adapt::wants_websocket(header)?;
         if adapt::declared_length(&header.headers).is_some_and(|length| length > permit.route().max_body) {
             if permit.enforced() {
@@ -110,12 +112,12 @@ impl Forwarder {
             trail.would_deny.get_or_insert((Reason::PayloadTooLarge, None));
         }
         if !permit.route().is_answered_here() {
-            let reachable = live.upstreams.of(&permit).filter(|target| target.reachable());
+            let reachable = live.upstreams.of(permit).filter(|target| target.reachable());
             let target = reachable.ok_or(Denial::new(Reason::UpstreamUnavailable))?;
             let full = || Denial { retry_after: Some(SOON), ..Reason::Overloaded.into() };
             *seat = Some(target.seat().ok_or_else(full)?);
         }
-        Ok(permit)
+        Ok(decision)
     }
 }
 
@@ -142,15 +144,19 @@ impl ProxyHttp for Forwarder {
         session.set_ignore_info_resp(old);
         let judged = guard::contain(self.judge(session, exchange)).await;
         let denial = match judged {
-            Ok(Ok(permit)) if permit.route().document.is_some() => {
+            Ok(Ok(Decision::Preflight(preflight))) => {
+                cors::answer(session, exchange, &preflight).await?;
+                return Ok(true);
+            }
+            Ok(Ok(Decision::Forward(permit))) if permit.route().document.is_some() => {
                 document::give(session, exchange, &permit).await?;
                 return Ok(true);
             }
-            Ok(Ok(permit)) if permit.route().grant.is_some() => {
+            Ok(Ok(Decision::Forward(permit))) if permit.route().grant.is_some() => {
                 grant::serve(self.gateway.tokens.as_ref(), session, exchange, &permit).await?;
                 return Ok(true);
             }
-            Ok(Ok(permit)) => {
+            Ok(Ok(Decision::Forward(permit))) => {
                 exchange.permit = Some(permit);
                 return Ok(false);
             }

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 
 use super::{Gateway, adapt, guard};
 use crate::clock::UnixMillis;
-use crate::gate::outcome::{Denial, Permit, Reason, Why};
+use crate::gate::outcome::{Decision, Denial, Permit, Reason, Why};
 use crate::gate::request::{Handshake, Request};
 use crate::gate::trail::Trail;
 
@@ -210,9 +210,10 @@ impl Watched {
         };
         let mut trail = Trail::of_open();
         match guard::contain(self.gateway.gate.decide(&live.snapshot, &request, &mut trail)).await {
-            // Allowed, but elsewhere: what is open does not lead there.
-            Ok(Ok(permit)) if self.place != place(&permit) => Some(Reason::NoRoute.into()),
-            Ok(Ok(permit)) => {
+            // Allowed or answered, but elsewhere: what is open does not lead there.
+            Ok(Ok(Decision::Preflight(_))) => Some(Reason::NoRoute.into()),
+            Ok(Ok(Decision::Forward(permit))) if self.place != place(&permit) => Some(Reason::NoRoute.into()),
+            Ok(Ok(Decision::Forward(permit))) => {
                 self.expires = expiry(&permit);
                 None
             }

@@ -36,7 +36,7 @@ impl<'a> Names<'a> {
             realm: ending.trail.realm.as_deref().map(|realm| &*realm.name),
             route: route.map(|route| &*route.name),
             upstream: route
-                .filter(|_| !matches!(ending.outcome, Outcome::Denied | Outcome::Allowed))
+                .filter(|_| !matches!(ending.outcome, Outcome::Denied | Outcome::Allowed | Outcome::Preflight))
                 .and_then(|route| route.upstream.as_ref())
                 .map(|upstream| &*upstream.name),
         }

@@ -37,6 +37,8 @@ pub enum Outcome {
     Forwarded,
     /// Answered by the gateway itself: a grant.
     Granted,
+    /// Answered by the gateway itself: a preflight of CORS.
+    Preflight,
     /// Sent to the upstream, where enforcement would have refused it.
     WouldDeny,
     /// Allowed, for a proxy that had asked and forwards it itself.
@@ -55,6 +57,7 @@ impl Outcome {
         match self {
             Self::Forwarded => "forwarded",
             Self::Granted => "granted",
+            Self::Preflight => "preflight",
             Self::WouldDeny => "would_deny",
             Self::Allowed => "allowed",
             Self::Denied => "denied",

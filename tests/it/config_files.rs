@@ -298,9 +298,9 @@ fn hostile_files_are_refused_quickly() {
 
 #[test]
 fn a_key_that_comes_later_is_an_error_that_says_so() {
-    let text = realm("{ env = \"SECRET\" }").replace("\n[[issuers]]", "cors = {}\n[[issuers]]");
+    let text = realm("{ env = \"SECRET\" }").replace("\n[[issuers]]", "store = {}\n[[issuers]]");
     let told = refused(&directory(&[("realms/shop.toml", text.as_bytes())]));
-    assert!(told.ends_with(" cors: not available in this version"), "{told}");
+    assert!(told.ends_with(" store: not available in this version"), "{told}");
 }
 
 #[test]

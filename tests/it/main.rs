@@ -13,6 +13,7 @@ mod commands_admin;
 mod commands_issuing;
 mod config_files;
 mod contract;
+mod cors;
 mod coverage;
 mod crash;
 mod dashboards;

@@ -4,6 +4,7 @@
 mod api_key;
 mod certificate;
 mod client;
+mod cors;
 mod decision;
 mod errors;
 mod header;

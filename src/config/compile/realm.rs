@@ -7,7 +7,7 @@ use super::route::{self, Lookup, Named, RealmParts};
 use super::scope::{self, Scopes};
 use super::tokens::{self, Minting, Service};
 use super::upstream::Upstreams;
-use super::{Compiler, RealmInput, api_key, certificate, client, errors, identity, issuer, limit, view};
+use super::{Compiler, RealmInput, api_key, certificate, client, cors, errors, identity, issuer, limit, view};
 use crate::config::RouteSummary;
 use crate::config::keys;
 use crate::config::walk::Slot;
@@ -80,6 +80,7 @@ pub(super) fn realm(
         default_upstream,
         default_missing: raw.upstream.absent().is_some(),
         enforce: raw.enforce.value,
+        cors: cors::of_realm(work, &raw.cors),
         upstreams: &mut upstreams,
         max_body: server.max_body,
         lookup: Lookup::new(raw.hosts.value().map_or(&[], Vec::as_slice), raw.hosts_from.get().is_some()),
@@ -87,6 +88,7 @@ pub(super) fn realm(
     let unmatched = unmatched(work, raw, &parts);
     let (routes, service) = routes(work, input, &mut parts, minting.as_ref(), &roles, &issuers);
     certificate::check(work, raw, server.asks_for_certificates);
+    let cors = parts.cors.take();
     let (table, host_tables) = parts.lookup.tables(work);
     tokens::check_exempt(work, raw);
     raw.hosts.get()?;
@@ -118,6 +120,7 @@ pub(super) fn realm(
         identity_headers,
         roles,
         unmatched,
+        cors: cors.filter(|_| raw.enforce.value).map(|said| said.to(&[], None)),
         upstreams: upstreams.into_list()?,
         view: view::realm(&work.root, raw),
     };

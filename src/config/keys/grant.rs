@@ -2,6 +2,7 @@
 
 use ipnet::IpNet;
 
+use super::OwnCors;
 use crate::config::section::section;
 use crate::config::value::Named;
 use crate::config::value::field::FieldSpec;
@@ -77,8 +78,9 @@ section! {
         optional session: String;
         /// `password`: a new session ends all others of the same user.
         default single_session: bool = "false";
+        /// Which pages of other origins may ask it and read its answers: keys as of the realm's `[cors]`, in whose place it stands; `false`: none.
+        optional cors: OwnCors;
     }
-    later ["cors"]
 }
 
 section! {

@@ -2,6 +2,7 @@
 //! said in [`compile`](super::compile); whether its value makes sense together with others, too.
 
 mod access;
+mod cors;
 mod directory;
 mod grant;
 mod identity;
@@ -14,6 +15,7 @@ mod tokens;
 mod upstream;
 
 pub(crate) use access::{ApiKeys, Client, ClientKey, Limit};
+pub(crate) use cors::{Cors, OwnCors};
 pub(crate) use directory::{Directory, Subject, Translate};
 pub(crate) use grant::{Grant, GrantCookie, RequestFields};
 pub(crate) use identity::Assertion;
@@ -65,6 +67,7 @@ mod tests {
         assert_eq!(crate::config::value::read::<Issuer>(&format!("{{ {names} }}")).map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<ApiKeys>("{ prefix = 'a' }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Client>("{}").map(drop), Ok(()));
+        assert_eq!(crate::config::value::read::<Cors>("{ origins = [] }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Upstream>("{ servers = [] }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<HealthCheck>("{ tcp = true }").map(drop), Ok(()));
         assert_eq!(crate::config::value::read::<Eject>("{}").map(drop), Ok(()));

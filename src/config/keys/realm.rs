@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ApiKeys, Assertion, Client, Directory, Grant, Issuer, Limit, Route, Subject, Tokens, Upstream};
+use super::{ApiKeys, Assertion, Client, Cors, Directory, Grant, Issuer, Limit, Route, Subject, Tokens, Upstream};
 use crate::config::section::section;
 use crate::config::value::issuing::GrantType;
 use crate::config::value::word::Profile;
@@ -57,12 +57,14 @@ section! {
         default ip_allowlist_exempt: Vec<Item<GrantType>> = "[]";
         /// Rate limits, counted on this node.
         default limits: Named<Limit> = "{}";
+        /// Which pages of other origins may read answers (CORS), of routes and grants that do not say it for themselves. A full preflight for such a route is answered by the gateway, before authentication; on all others the upstream's own words count. What is not enforced is left to the upstream, too.
+        optional cors: Cors;
         /// Header fields that tell the upstream who asks. `""` leaves one out; the default names are stripped from requests in any case.
         default identity_headers: IdentityHeaders = "{}";
         /// How refusals look, where they are not to be problem details (RFC 9457).
         default errors: Errors = "{}";
     }
-    later ["store", "cors"]
+    later ["store"]
 }
 
 section! {

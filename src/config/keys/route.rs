@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 
-use super::Timeouts;
+use super::{OwnCors, Timeouts};
 use crate::config::section::section;
 use crate::config::value::measure::Size;
 use crate::config::value::word::AuthKind;
@@ -62,8 +62,9 @@ section! {
         optional enforce: bool;
         /// Header fields that are set or removed on the way to the upstream; never those that the gateway owns.
         default headers: RouteHeaders = "{}";
+        /// Which pages of other origins may read its answers: keys as of the realm's `[cors]`, in whose place it stands; `false`: none.
+        optional cors: OwnCors;
     }
-    later ["cors"]
 }
 
 section! {

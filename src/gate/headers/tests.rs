@@ -98,6 +98,7 @@ impl Case {
             upstream: Some(upstream.clone()),
             grant: None,
             enforce: true,
+            cors: None,
             document: None,
             standard: false,
             strip_prefix: None,
@@ -109,6 +110,7 @@ impl Case {
         });
         let realm = Arc::new(Realm {
             unmatched: None,
+            cors: None,
             view: Default::default(),
             name: "shop".into(),
             number: Realm::number_of("shop"),

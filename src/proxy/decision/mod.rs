@@ -15,7 +15,7 @@ use super::{Gateway, adapt, answer, forward, guard};
 use crate::gate::dialect::Rendered;
 use crate::gate::headers::{Asked, set_identity};
 use crate::gate::limit::Quota;
-use crate::gate::outcome::{Denial, Permit, Reason, Why};
+use crate::gate::outcome::{Decision, Denial, Permit, Reason, Why};
 use crate::gate::policy::DecisionEndpoint;
 
 /// Whether a request is for the endpoint.
@@ -54,11 +54,16 @@ async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) ->
     }
     let original = original.insert(Box::new(Original::of(header, rest, trail.peer_ip, trusted)?));
     let question = adapt::view(header, trail.peer_ip, None, *at)?;
-    let permit = gateway.gate.decide(&live.snapshot, &original.view(question), trail).await?;
-    if permit.route().is_answered_here() {
+    let decision = gateway.gate.decide(&live.snapshot, &original.view(question), trail).await?;
+    let forwarded = match decision {
+        Decision::Forward(permit) => Some(permit).filter(|permit| !permit.route().is_answered_here()),
+        Decision::Preflight(_) => None,
+    };
+    let Some(permit) = forwarded else {
         // The application, which would get it, has no such thing.
+        trail.preflight = false;
         return Err(Denial::because(Reason::NoRoute, Why::Grant));
-    }
+    };
     // The proxy replaces those that it knows; an application may know more spellings.
     let identity = &permit.realm().identity_headers;
     if permit.enforced() && header.headers.keys().any(|name| identity.is_disguised(name.as_str())) {

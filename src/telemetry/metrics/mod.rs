@@ -333,7 +333,7 @@ impl Metrics {
             let make = || self.would_denials.with_label_values(&[&*realm.name, &*route.name, reason.as_str()]);
             route.would_denials.inc(|seen| *seen == reason, || reason, make);
         }
-        if let Some(grant) = trail.route.as_ref().filter(|route| route.grant.is_some()) {
+        if let Some(grant) = trail.route.as_ref().filter(|route| route.grant.is_some() && !trail.preflight) {
             self.granted(&realm.name, &grant.view.path, trail.reason);
         }
         if let Some(limit) = &trail.limited_by {

@@ -104,7 +104,7 @@ impl Surroundings for Around {
         }
         Ok(json!({
             "allowed": true, "enforced": true, "status": null, "reason": null, "why": null, "realm": realm, "route": null, "upstream": "u",
-            "identity_headers": {}, "steps": [{ "step": "question", "passed": true, "saw": question.to_string() }],
+            "preflight": null, "identity_headers": {}, "steps": [{ "step": "question", "passed": true, "saw": question.to_string() }],
         }))
     }
 

@@ -282,6 +282,24 @@ fn a_question_about_what_the_gateway_answers_itself_is_refused() {
 }
 
 #[test]
+fn a_question_about_a_preflight_is_never_answered_with_allowed() {
+    let (upstream, standard) = (Upstream::start(), Standard::new());
+    let more = "\n[cors]\norigins = [\"https://app.test\"]\n";
+    let builder = Gateway::builder().standard_with(&standard, more).upstream(&upstream);
+    let gateway = builder.server_toml("trusted_proxies = [\"127.0.0.1\"]\n[decision]").start();
+    let house = House { upstream, standard, gateway };
+    let preflight = house.question("OPTIONS", "/me/x").header("Origin", "https://app.test");
+    let refused = preflight.header("Access-Control-Request-Method", "GET").send();
+    assert_eq!(house.gateway.why(&refused), "no_route:grant", "{refused:?}");
+    assert_eq!(house.gateway.line_of(&refused)["outcome"], "denied");
+    // A refusal that the proxy passes on can be read by the page that asked.
+    let readable = house.question("GET", "/me/x").header("Origin", "https://app.test").send();
+    let readable = readable.denied("missing_credentials");
+    assert_eq!(readable.header("Access-Control-Allow-Origin"), Some("https://app.test"), "{readable:?}");
+    house.upstream.assert_untouched();
+}
+
+#[test]
 fn a_realm_in_shadow_allows_everything_and_names_nobody() {
     let (upstream, standard) = (Upstream::start(), Standard::new());
     let realm = standard.toml().replacen("upstream =", "enforce = false\nupstream =", 1);

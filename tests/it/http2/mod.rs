@@ -3,6 +3,7 @@
 
 mod attacks;
 mod calls;
+mod cors;
 mod frames;
 mod grants;
 mod load;

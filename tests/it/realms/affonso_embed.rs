@@ -316,18 +316,31 @@ fn e24_a_token_in_a_url_shows_up_nowhere() {
 }
 
 #[test]
-fn e25_refusals_tell_browsers_to_pass_no_address_on() {
+fn e25_a_page_of_any_origin_may_show_the_dashboard_and_passes_no_address_on() {
     let house = programmes(house());
     let token = token(&house, PROGRAMME);
-    // What the application says of its own pages is passed on; CORS of the gateway's own is not in this version.
-    let page = "HTTP/1.1 200 OK\r\nReferrer-Policy: no-referrer\r\nAccess-Control-Allow-Origin: *\r\nContent-Length: 0\r\n\r\n";
+    // What the application says of its own pages is passed on; who may read them is the gateway's to say.
+    let page = "HTTP/1.1 200 OK\r\nReferrer-Policy: no-referrer\r\nAccess-Control-Allow-Origin: https://one.example\r\n\
+                Access-Control-Allow-Credentials: true\r\nContent-Length: 0\r\n\r\n";
     house.app.respond(Respond::Raw(page.into()));
     let reply = house.get(&format!("/v1/embed/data?token={token}")).header("Origin", "https://shop.example").send();
     assert_eq!((reply.status, reply.header("referrer-policy")), (200, Some("no-referrer")));
     assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+    assert_eq!(reply.header("access-control-allow-credentials"), None);
     let refused = data(&house, "rubbish");
     house.refused(&refused, 401);
     assert_eq!(refused.header("referrer-policy"), Some("no-referrer"));
+    assert_eq!(refused.header("access-control-allow-origin"), Some("*"));
+    let asks = |path: &str| {
+        let call = house.call("OPTIONS", path).header("Origin", "https://shop.example");
+        call.header("Access-Control-Request-Method", "GET").send()
+    };
+    let seen = house.app.requests().len();
+    let preflight = asks("/v1/embed/data").is(204);
+    assert_eq!(preflight.header("access-control-allow-origin"), Some("*"));
+    // Keys are for servers: no page reads what they are answered.
+    house.refused(&asks("/v1/affiliates"), 401);
+    assert_eq!(house.app.requests().len(), seen);
 }
 
 #[test]

@@ -421,9 +421,19 @@ fn x19_a_head_is_a_get_and_an_options_is_nobody_special() {
     assert_eq!(world.call("HEAD", "/api/campaigns").send().status, 401);
     assert_eq!(world.call("DELETE", "/api/campaigns").bearer(&key.secret).send().status, 403);
     let preflight = world.call("OPTIONS", "/api/campaigns").header("Origin", "https://shop.example");
-    let reply = preflight.header("Access-Control-Request-Method", "GET").send();
+    let preflight = preflight.header("Access-Control-Request-Method", "GET");
+    let reply = preflight.send();
     world.refused(&reply, 401);
     assert_eq!(reply.header("access-control-allow-origin"), None);
+
+    let with_cors =
+        world.realm_file().replacen("upstream =", "cors = { origins = [\"https://shop.example\"] }\nupstream =", 1);
+    world.rewrite("realms/realm0.toml", &with_cors);
+    world.reload_from_source().expect("it is good");
+    let reply = preflight.send().is(204);
+    assert_eq!(reply.header("access-control-allow-origin"), Some("https://shop.example"));
+    let bare = world.call("OPTIONS", "/api/campaigns").header("Origin", "https://shop.example").send();
+    world.refused(&bare, 401);
 }
 
 #[test]

@@ -372,12 +372,17 @@ pub(super) static SCHEMAS: &[Schema] = &[
         members: &[
             Member::new("allowed", Boolean, "Whether it may pass."),
             Member::new("enforced", Boolean, "Whether that is carried out; if not, it goes on as it came either way."),
-            Member::or_null("status", Integer, "Status of the refusal."),
+            Member::or_null("status", Integer, "Status of the refusal, or of the answer to a preflight."),
             Member::or_null("reason", Text, "Why it is refused."),
             Member::or_null("why", Text, "What exactly was wrong."),
             Member::or_null("realm", Text, "The realm."),
             Member::or_null("route", Text, "The route."),
             Member::or_null("upstream", Text, "Where it goes."),
+            Member::or_null(
+                "preflight",
+                Text,
+                "Of a preflight that the gateway answers: `allowed`, or why the browser will not go on.",
+            ),
             Member::new("identity_headers", Object, "What the upstream is told about the caller."),
             Member::new("steps", Many("step"), "What was looked at, in order; empty for a request of the past."),
             Member::at_times("request", Object, "For a request of the past: its line of the access log."),

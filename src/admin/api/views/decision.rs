@@ -86,6 +86,7 @@ async fn refused(call: &Call<'_>, request_id: &str) -> Result<Value, Refusal> {
         "realm": line["realm"],
         "route": line["route"],
         "upstream": null,
+        "preflight": null,
         "identity_headers": {},
         "steps": [],
     });

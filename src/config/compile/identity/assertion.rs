@@ -132,7 +132,8 @@ pub(in crate::config::compile) fn document(
         ..RouteView::default()
     };
     let document = parts.identity.assertion()?.document().cloned();
-    let route = Route { view, document, ..Route::open(Arc::from(path.value.as_str()), index) };
+    let cors = parts.cors.as_ref().map(|said| said.to(&methods, None));
+    let route = Route { view, document, cors, ..Route::open(Arc::from(path.value.as_str()), index) };
     work.routes.push(RouteSummary::of(name, &route, String::from("keys of assertions"), []));
     Some(Arc::new(route))
 }

@@ -12,11 +12,12 @@ use http::Method;
 
 pub(super) use self::guard::{Guard, Guarded, NO_TEXT, NO_TEXTS, guarded, one_of, values};
 pub(super) use self::lookup::Lookup;
+use super::cors::Said;
 use super::limit::Limits;
 use super::scope::Scopes;
 use super::tokens::Kinds;
 use super::upstream::{Upstreams, route_timeouts};
-use super::{Compiler, view};
+use super::{Compiler, cors, view};
 use crate::config::keys::Route as Raw;
 use crate::config::problem::At;
 use crate::config::walk::{Item, Slot, shorten};
@@ -47,6 +48,8 @@ pub(super) struct RealmParts<'a> {
     pub(super) upstreams: &'a mut Upstreams,
     /// Whether the realm's routes are enforced, where they do not say.
     pub(super) enforce: bool,
+    /// What the realm says of pages of other origins.
+    pub(super) cors: Option<Arc<Said>>,
     /// The server's largest body.
     pub(super) max_body: u64,
     /// Which requests find what.
@@ -138,11 +141,13 @@ pub(super) fn route(
     let timeouts = route_timeouts(work, &raw.timeouts);
     let strip_prefix = forward::strip_prefix(work, raw, pattern.as_ref());
     let (add_headers, remove_headers) = forward::headers(work, &raw.headers.value, parts.identity);
-    let guarded = guarded?;
+    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), methods.as_deref());
+    let (guarded, methods) = (guarded?, methods?);
 
     Some(Route {
         name: Arc::from(name?),
         index,
+        cors: cors.map(|said| said.to(&methods, Some(&guarded))),
         view: view::route(raw),
         enforce: raw.enforce.value().copied().unwrap_or(parts.enforce),
         auth: guarded.auth,
@@ -169,7 +174,7 @@ pub(super) fn route(
     })
 }
 
-fn methods(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -> Option<Vec<Method>> {
+pub(super) fn methods(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -> Option<Vec<Method>> {
     const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
     let list = match slot {
         Slot::Given(list) => list,

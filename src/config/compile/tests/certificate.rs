@@ -131,7 +131,8 @@ impl World {
             handshake: Some(&handshake),
             now: ask.now,
         };
-        self.gate.decide(&self.config.snapshot, &request, trail).await
+        let decision = self.gate.decide(&self.config.snapshot, &request, trail).await;
+        decision.map(|decision| decision.permit().expect("no preflight"))
     }
 
     /// Who it is (`-`: nobody), or reason and cause.

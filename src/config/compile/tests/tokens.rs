@@ -364,7 +364,7 @@ fn a_grant_has_what_its_type_needs_and_nothing_else() {
     refused(grant("type = 'password'\nstatus = 302"), "grants[0].status", "200 to 299");
     refused(grant("type = 'password'\nmax_body = 0"), "grants[0].max_body", "\"16MiB\"");
     refused(grant("type = 'password'\nresponse = 'x'"), "grants[0].response", "no response called");
-    refused(grant("type = 'password'\ncors = {}"), "grants[0].cors", "not available");
+    refused(grant("type = 'password'\ncors = {}"), "grants[0].cors.origins", "is required");
     assert!(grant("type = 'password'\nauth = ['api_key']\nscopes = ['a']\nplan = ['gold']").is_ok());
     assert!(
         grant("type = 'logout'\nauth = ['opaque']\ntoken = 'session'\nfrom = ['cookie:s']\nmethod = 'DELETE'").is_ok()

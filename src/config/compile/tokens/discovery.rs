@@ -45,8 +45,9 @@ pub(super) fn grants(
         let Some(pattern) = work.good(at, Pattern::parse(path)) else { continue };
         let everywhere = Slot::Bad;
         parts.lookup.add(work, at, &everywhere, (&pattern, &[Method::GET]), route + offset);
+        let cors = parts.cors.as_ref().map(|said| said.to(&[Method::GET], None));
         granted.push(Granted {
-            route: public_route(path, route + offset, grant + offset),
+            route: Route { cors, ..public_route(path, route + offset, grant + offset) },
             grant: Grant {
                 path: Arc::from(path),
                 params: Vec::new(),

@@ -15,8 +15,8 @@ use super::kind::Kinds;
 use super::subject::Subjects;
 use super::template::Names;
 use crate::config::RouteSummary;
-use crate::config::compile::Compiler;
 use crate::config::compile::route::RealmParts;
+use crate::config::compile::{Compiler, cors};
 use crate::config::keys::{Grant as Raw, Realm};
 use crate::config::value::issuing::GrantType;
 use crate::config::value::measure::size_text;
@@ -86,6 +86,8 @@ pub(super) fn grant<'r>(
     let place = format!("the grant `{path}`");
     let params = pattern.as_ref().map(Pattern::param_names).unwrap_or_default();
 
+    let own = std::slice::from_ref(&method);
+    let cors = cors::of_route(work, &raw.cors, parts.cors.as_ref(), Some(own));
     let body = body::body(work, raw, kind, around.source);
     let guarded = auth::guarded(work, item, kind, pattern.as_ref(), parts, around.kinds);
     let before = auth::names(raw, kind, &place, params, &body);
@@ -109,6 +111,7 @@ pub(super) fn grant<'r>(
     let route = Route {
         name: Arc::from(position.name?),
         index: position.route,
+        cors: cors.map(|said| said.to(own, Some(&guarded))),
         view: RouteView {
             path: path.to_owned(),
             methods: vec![method.to_string()],

@@ -151,7 +151,8 @@ impl Stage {
             handshake: None,
             now: UnixMillis(self.now.load(Ordering::SeqCst)),
         };
-        self.gate.decide(&self.snapshot, &request, trail).await
+        let decision = self.gate.decide(&self.snapshot, &request, trail).await;
+        decision.map(|decision| decision.permit().expect("no preflight"))
     }
 
     async fn permit(&self, text: &PlainKey) -> Result<Permit, Denial> {
@@ -287,6 +288,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
             upstream: Some(Arc::clone(&upstream)),
             grant: None,
             enforce: true,
+            cors: None,
             document: None,
             standard: false,
             strip_prefix: None,
@@ -304,6 +306,7 @@ fn realm(index: usize, name: &str) -> Arc<Realm> {
     let scarce = Arc::new(Limiter::new(once_a_day(LimitBy::Key)));
     Arc::new(Realm {
         unmatched: None,
+        cors: None,
         name: name.into(),
         number: Realm::number_of(name),
         index,
