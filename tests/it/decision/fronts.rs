@@ -1,15 +1,12 @@
 //! The proxies of the document, as Debian ships them, with the very configurations that stand there.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-
-use tempfile::TempDir;
+use std::net::SocketAddr;
 
 use super::{House, house_with, identity_at};
 use crate::documents::blocks;
 use crate::support::caller::Caller;
-use crate::support::eventually;
+use crate::support::front::Front;
 use crate::support::nginx::Nginx;
 
 /// Where the document says that things are.
@@ -27,51 +24,6 @@ fn configuration(language: &str, house: &House) -> String {
 
 fn house() -> House {
     house_with(|builder| builder.listen("127.0.0.1:0").listen("{ address = \"127.0.0.1:0\", decision_only = true }"))
-}
-
-/// A proxy that runs in the foreground, and ends with this.
-struct Front {
-    process: Child,
-    address: SocketAddr,
-    _directory: TempDir,
-}
-
-impl Front {
-    /// Starts `program` with these files, of which the last is its configuration; `{address}` (and `{port}`) stands for where
-    /// it shall listen, `{directory}` for where the files are.
-    fn start(program: &str, arguments: &[&str], files: &[(&str, &str)]) -> Self {
-        eventually("the proxy listens", || {
-            let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
-            let directory = TempDir::new().expect("a directory");
-            let place = directory.path().display().to_string();
-            let fill = |text: &str| {
-                let text = text.replace("{address}", &free.to_string()).replace("{port}", &free.port().to_string());
-                text.replace("{directory}", &place)
-            };
-            for (name, text) in files {
-                fs::write(directory.path().join(name), fill(text)).expect("a file");
-            }
-            let mut command = Command::new(program);
-            command.args(arguments.iter().map(|argument| fill(argument))).env("HOME", directory.path());
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            let process = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}; scripts/setup installs it"));
-            let mut front = Self { process, address: free, _directory: directory };
-            // Somebody else may have taken the port in the meantime.
-            eventually("the proxy listens or ends", || {
-                let ended = front.process.try_wait().expect("its state").is_some();
-                let listens = TcpStream::connect(free).is_ok();
-                (ended || listens).then_some(listens && !ended)
-            })
-            .then_some(front)
-        })
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.process.kill().ok();
-        self.process.wait().ok();
-    }
 }
 
 /// What every proxy that asks has to do: good requests reach the application with who asks, and nothing else does.

@@ -73,26 +73,19 @@ impl House {
 
 /// The fields that tell who asks, as an answer has them.
 fn identity(reply: &Reply) -> Vec<(String, String)> {
-    let mut fields: Vec<_> = reply
-        .headers
-        .iter()
-        .filter(|(name, _)| name.to_ascii_lowercase().starts_with("x-auth-"))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-        .collect();
-    fields.sort();
-    fields
+    of_identity(&reply.headers)
 }
 
 /// The same, as the upstream got them.
 fn identity_at(upstream: &Upstream) -> Vec<(String, String)> {
     let seen = upstream.only();
     upstream.forget();
-    let mut fields: Vec<_> = seen
-        .headers
-        .iter()
-        .filter(|(name, _)| name.to_ascii_lowercase().starts_with("x-auth-"))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.clone()))
-        .collect();
+    of_identity(&seen.headers)
+}
+
+fn of_identity(headers: &[(String, String)]) -> Vec<(String, String)> {
+    let named = headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone()));
+    let mut fields: Vec<_> = named.filter(|(name, _)| name.starts_with("x-auth-")).collect();
     fields.sort();
     fields
 }

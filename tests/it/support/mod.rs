@@ -5,6 +5,7 @@
 
 pub(crate) mod administrator;
 pub(crate) mod caller;
+pub(crate) mod front;
 pub(crate) mod gateway;
 pub(crate) mod issuer;
 pub(crate) mod keys;
