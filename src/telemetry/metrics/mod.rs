@@ -171,11 +171,11 @@ impl Metrics {
         let registry = Registry::new_custom(Some("portcullis".into()), None)?;
         let declare = Declare(&registry);
         let cache = declare.counters("cache_requests_total", "Look-ups in caches.", &["cache", "result"])?;
-        let build = declare.counters("build_info", "1, with the version that runs.", &["version"])?;
+        let build = declare.int_gauges("build_info", "1, with the version that runs.", &["version"])?;
         let process = Registry::new();
         #[cfg(target_os = "linux")]
         process.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).inc();
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let metrics = Self {
             requests: declare.counters(
                 "requests_total",

@@ -119,6 +119,11 @@ fn every_metric_of_the_contract_is_exposed_after_a_request() {
     ] {
         assert!(text.lines().any(|line| line.starts_with(expected)), "{expected} is missing in\n{text}");
     }
+    // As tools that know Prometheus expect it: what only grows says so in its name, and nothing else does.
+    for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE portcullis_")) {
+        let (name, kind) = line.split_once(' ').unwrap();
+        assert_eq!(name.ends_with("_total"), kind == "counter", "{line}");
+    }
 }
 
 #[test]
