@@ -48,9 +48,8 @@ pub(crate) struct Standing {
     gateway: Process,
     directory: TempDir,
     secret: String,
-    signers: Vec<(Alg, Signer)>,
+    tokens: Vec<(Alg, Vec<String>)>,
     keys: Vec<PlainKey>,
-    tokens: usize,
 }
 
 impl Standing {
@@ -81,7 +80,8 @@ impl Standing {
         write("realms/networks.txt", &list);
         let gateway = Process::gateway(&directory, &secret);
         let bare = Process::bare(upstream).await;
-        Self { bare, gateway, directory, secret, signers: vec![(Alg::HS256, hs), (Alg::RS256, rs)], keys, tokens }
+        let tokens = [hs, rs].map(|signer| (signer.alg, signed(&signer, tokens))).to_vec();
+        Self { bare, gateway, directory, secret, tokens, keys }
     }
 
     pub(crate) async fn place(&self, front: Front) -> Place {
@@ -111,14 +111,9 @@ impl Standing {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
-    fn tokens(&self, alg: Alg) -> Vec<String> {
-        let (_, signer) = self.signers.iter().find(|(other, _)| *other == alg).unwrap();
-        let now = SystemClock.now();
-        let token = |n| {
-            let token = signer.token().at(now).claim("exp", now.secs() + 20_000);
-            token.subject(&format!("user-{n}")).scope("orders:read")
-        };
-        (0..self.tokens).map(|n| token(n).sign()).collect()
+    /// The same for every row: the gateway knows as many as there are.
+    fn tokens(&self, alg: Alg) -> &[String] {
+        &self.tokens.iter().find(|(other, _)| *other == alg).unwrap().1
     }
 
     pub(crate) fn bearers(&self, alg: Alg) -> Vec<String> {
@@ -143,6 +138,15 @@ impl Standing {
         let fields = self.bearers(Alg::HS256).iter().map(|bearer| format!("{about}{bearer}")).collect();
         Ask::new("/_portcullis/decide", fields, 200)
     }
+}
+
+fn signed(signer: &Signer, count: usize) -> Vec<String> {
+    let now = SystemClock.now();
+    let token = |n| {
+        let token = signer.token().at(now).claim("exp", now.secs() + 20_000);
+        token.subject(&format!("user-{n}")).scope("orders:read").sign()
+    };
+    (0..count).map(token).collect()
 }
 
 fn realm(upstream: SocketAddr, keys: &[PlainKey]) -> String {
