@@ -252,8 +252,9 @@ impl Exchange {
     }
 
     /// This address of the server could not be connected to.
-    pub(super) fn avoid(&self, address: &PeerAddress) {
-        if let Some(flight) = &self.flight {
+    pub(super) fn avoid(&mut self, address: &PeerAddress) {
+        if let Some(flight) = &mut self.flight {
+            flight.land();
             flight.member().server().avoid(address, self.gateway.clock.now());
         }
     }
@@ -261,6 +262,7 @@ impl Exchange {
     /// The upstream's answer has ended.
     pub(super) fn upstream_ended(&mut self) {
         self.answered = self.upstream.map(Stopwatch::elapsed);
+        self.flight.iter_mut().for_each(Flight::land);
     }
 
     /// Writes the request down.
@@ -276,6 +278,9 @@ impl Exchange {
         }
         if let (Some(true), false, Some(flight), Some(ejection)) = (self.good, broken, &self.flight, self.ejection()) {
             flight.member().succeeded(|| self.gateway.clock.now(), ejection);
+        }
+        if !broken {
+            self.flight.iter_mut().for_each(Flight::land);
         }
         let facts = Facts {
             outcome: match outcome(self.trail.reason, broken) {

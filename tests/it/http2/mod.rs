@@ -3,7 +3,7 @@
 
 mod attacks;
 mod calls;
-mod frames;
+pub(crate) mod frames;
 mod grants;
 mod load;
 mod requests;
