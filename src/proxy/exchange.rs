@@ -91,7 +91,8 @@ impl Exchange {
     }
 
     /// Takes from the connection what it knows.
-    pub(super) fn meet(&mut self, session: &Session) {
+    pub(super) fn meet(&mut self, session: &mut Session) {
+        adapt::believe_nobody(session);
         self.arrived = Some(window(session).map_or_else(Stopwatch::start, Window::arrived));
         self.handshake = adapt::handshake(session);
         self.trail.peer_ip = adapt::peer(session).map(|peer| peer.ip());

@@ -73,6 +73,11 @@ pub fn apply(permit: &Permit, forwarding: &Forwarding<'_>, headers: &mut HeaderM
     Ok(())
 }
 
+/// Whether this field is only believed from a trusted proxy.
+pub fn is_claim(name: &str) -> bool {
+    alias::is_from_proxies(name)
+}
+
 fn is_stripped(permit: &Permit, name: &str) -> bool {
     permit.realm().identity_headers.owns(name)
         || alias::is_never_forwarded(name)
