@@ -51,7 +51,7 @@ impl Server<'_> {
                 SETTINGS if received.flags == 0 => {
                     let setting = |bytes: &[u8]| (bytes[1], u32::from_be_bytes(bytes[2..].try_into().expect("four")));
                     let windows = received.payload.chunks(6).map(setting).filter(|(id, _)| *id == 4);
-                    self.stream_window = windows.map(|(_, window)| window).last().unwrap_or(self.stream_window);
+                    self.stream_window = windows.map(|(_, window)| window).next_back().unwrap_or(self.stream_window);
                     self.line.send(frame(SETTINGS, 1, 0, []));
                 }
                 PING if received.flags == 0 => drop(self.line.send(frame(PING, 1, 0, received.payload))),
