@@ -87,12 +87,15 @@ fn however_an_answer_ends_its_connection_is_used_again() {
         _ => plain(200),
     });
     let gateway = before(&server, "");
-    for _ in 0..20 {
+    for _ in 0..120 {
         for (method, path) in [("GET", "/x/1"), ("HEAD", "/x/1"), ("GET", "/x/trailers"), ("GET", "/x/nothing")] {
             assert!([200, 204].contains(&gateway.call(method, path).send().status));
         }
     }
-    assert!(server.seen().iter().all(|stream| stream.connection == 0));
+    // A connection that is just given back may not be there for the next request. One that is left after every 16 answers
+    // of a kind would be one of eight.
+    let connections = server.seen().iter().map(|stream| stream.connection + 1).max();
+    assert!(connections.is_some_and(|connections| connections <= 4), "{connections:?}");
     let broken = gateway.log().lines().into_iter().find(|line| line["outcome"] != "forwarded");
     assert_eq!(broken, None);
 }
