@@ -280,7 +280,9 @@ impl Exchange {
         if let (Some(true), false, Some(flight), Some(ejection)) = (self.good, broken, &self.flight, self.ejection()) {
             flight.member().succeeded(|| self.gateway.clock.now(), ejection);
         }
-        if !broken {
+        // An answer that is no more than a head has no end that would be told. Of any other whose end was not heard it may
+        // come yet: a client of HTTP/1.1 has all of an answer before that.
+        if !broken && session.body_bytes_sent() == 0 {
             self.flight.iter_mut().for_each(Flight::land);
         }
         let facts = Facts {

@@ -128,7 +128,7 @@ impl Flight {
         Self { member: Arc::clone(member), open: true }
     }
 
-    /// Nothing more comes from there. When this is dropped before, the answer was broken off.
+    /// Nothing more comes from there. When this is dropped before, the answer counts as broken off.
     pub(in crate::proxy) fn land(&mut self) {
         self.open = false;
     }

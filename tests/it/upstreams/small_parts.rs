@@ -1,11 +1,12 @@
 //! Answers of very many small parts over HTTP/2 that their clients do not take, or leave: they must not end the connection
 //! that others share. The upstream here writes frames with its own hand, so that it is known what lies before what.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::http2::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, PING, RST_STREAM, Received, SETTINGS};
-use crate::http2::frames::{WINDOW_UPDATE, frame, request};
+use crate::http2::frames::{WINDOW_UPDATE, field, frame, request};
 use crate::support::caller::Connection;
 use crate::support::eventually;
 use crate::support::gateway::Gateway;
@@ -22,6 +23,8 @@ enum Parts {
     AsManyAsMayWait,
     /// So many come when the gateway has broken it off, as if they had been under way.
     WhenBrokenOff(u32),
+    /// Then comes all that the head has announced, but not the end: that comes when the gateway has broken it off.
+    WithoutEnd,
 }
 
 /// One connection of the upstream.
@@ -31,6 +34,7 @@ struct Server<'l> {
     stream_window: u32,
     window: u32,
     due: Vec<(u32, u32)>,
+    reset: HashSet<u32>,
     seen: Arc<Seen>,
 }
 
@@ -39,6 +43,8 @@ struct Server<'l> {
 struct Seen {
     begun: AtomicUsize,
     broken_off: AtomicUsize,
+    /// On one of them, at most.
+    broken_off_on_one: AtomicUsize,
 }
 
 impl Server<'_> {
@@ -47,6 +53,19 @@ impl Server<'_> {
         let [_, a, b, kind, flags, stream @ ..] = <[u8; 9]>::try_from(head).expect("nine bytes");
         let payload = self.line.take(usize::from(u16::from_be_bytes([a, b])))?;
         Some(Received { kind, flags, stream: u32::from_be_bytes(stream), payload })
+    }
+
+    fn answer(&mut self, parts: Parts, stream: u32) {
+        let head = match parts {
+            Parts::AsManyAsMayWait | Parts::WhenBrokenOff(_) => OK.to_vec(),
+            Parts::WithoutEnd => [&OK[..], &field("content-length", "2")].concat(),
+        };
+        self.line.send(frame(HEADERS, END_HEADERS, stream, head));
+        match parts {
+            Parts::AsManyAsMayWait => self.due.push((stream, self.stream_window)),
+            Parts::WhenBrokenOff(_) => {}
+            Parts::WithoutEnd => drop(self.line.send(frame(DATA, 0, stream, "ok"))),
+        }
     }
 
     fn serve(&mut self, parts: Parts) {
@@ -68,17 +87,16 @@ impl Server<'_> {
                 WINDOW_UPDATE if received.stream == 0 => {
                     self.window += u32::from_be_bytes(received.payload.try_into().expect("four bytes"));
                 }
-                HEADERS if ends => {
-                    self.line.send(frame(HEADERS, END_HEADERS, received.stream, OK));
-                    if let Parts::AsManyAsMayWait = parts {
-                        self.due.push((received.stream, self.stream_window));
-                    }
-                }
+                HEADERS if ends => self.answer(parts, received.stream),
                 DATA if ends => drop(self.line.send(frame(HEADERS, END_HEADERS | END_STREAM, received.stream, OK))),
-                RST_STREAM => {
+                // Once: what comes for a stream that the gateway has forgotten is answered by another reset.
+                RST_STREAM if self.reset.insert(received.stream) => {
                     self.seen.broken_off.fetch_add(1, Ordering::SeqCst);
-                    if let Parts::WhenBrokenOff(count) = parts {
-                        self.due.push((received.stream, count));
+                    self.seen.broken_off_on_one.fetch_max(self.reset.len(), Ordering::SeqCst);
+                    match parts {
+                        Parts::AsManyAsMayWait => {}
+                        Parts::WhenBrokenOff(count) => self.due.push((received.stream, count)),
+                        Parts::WithoutEnd => drop(self.line.send(frame(DATA, END_STREAM, received.stream, ""))),
                     }
                 }
                 _ => {}
@@ -109,7 +127,8 @@ fn house(parts: Parts) -> House {
         let seen = Arc::clone(&seen);
         move |line, _| {
             let seen = Arc::clone(&seen);
-            Server { line, stream_window: 65_535, window: 65_535, due: Vec::new(), seen }.serve(parts);
+            let (due, reset) = (Vec::new(), HashSet::new());
+            Server { line, stream_window: 65_535, window: 65_535, due, reset, seen }.serve(parts);
         }
     });
     let standard = Standard::new();
@@ -175,6 +194,18 @@ fn clients_that_leave_answers_of_small_parts_end_nobody_elses_request() {
     assert!((4..=15).contains(&connections), "{connections}");
 }
 
+/// A client of HTTP/1.1 has all of an answer before it has heard of its end, which nobody waits for then.
+#[test]
+fn answers_whose_end_comes_late_end_nobody_elses_request() {
+    let house = house(Parts::WithoutEnd);
+    let other = Other::begin(&house);
+    for _ in 0..1500 {
+        house.gateway.get("/x/short").send().ok();
+    }
+    other.ends_well();
+}
+
+/// The engine knows no more than 50 that it has broken off: too much for the others is the end of the connection.
 #[test]
 fn many_clients_that_leave_at_once_end_nobody_elses_request() {
     let house = house(Parts::WhenBrokenOff(20));
@@ -184,4 +215,6 @@ fn many_clients_that_leave_at_once_end_nobody_elses_request() {
         house.breaks_off(90 * round);
     }
     other.ends_well();
+    let most = house.seen.broken_off_on_one.load(Ordering::SeqCst);
+    assert!((16..=50).contains(&most), "{most}");
 }
