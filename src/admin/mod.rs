@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod http;
+mod taking;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use serde_json::{Value, json};
+use taking::Taking;
 use tokio::sync::Semaphore;
 
 /// So many connections at once.
@@ -32,8 +34,11 @@ const MAX_CONNECTIONS: usize = 64;
 /// So many with those that are still in their handshake: whoever begins one and falls silent takes a descriptor as well.
 pub const MOST_CONNECTIONS: usize = 2 * MAX_CONNECTIONS;
 
-/// For a whole request head.
+/// For a whole request head, and for the next one to come.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A client that takes nothing of an answer for so long is gone.
+const TAKES_NOTHING: Duration = Duration::from_secs(10);
 
 /// Whoever has just connected when the gateway stops has a request on its way.
 const LAST_REQUEST: Duration = Duration::from_millis(500);
@@ -201,7 +206,8 @@ impl ServerApp for AdminApp {
         let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
         let about = Connection { ip: peer.map(|peer| peer.ip().to_canonical()), stopping: shutdown.clone() };
         let router = self.router.clone().layer(Extension(about));
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        let connection = builder
+            .serve_connection(TokioIo::new(Taking::new(stream, TAKES_NOTHING)), TowerToHyperService::new(router));
         tokio::pin!(connection);
         let mut shutdown = shutdown.clone();
         let stopping = async {
@@ -225,7 +231,7 @@ impl ServerApp for AdminApp {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::watch;
 
@@ -310,6 +316,67 @@ mod tests {
         assert!(get(true, "/").await.0.starts_with("http/1.1 404 "));
         let post = "POST /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
         assert!(ask(true, post).await.starts_with("HTTP/1.1 405 "));
+    }
+
+    /// A connection to `app`, on which so many bytes may wait.
+    fn connect(app: &Arc<AdminApp>, room: usize) -> DuplexStream {
+        let (client, server) = duplex(room);
+        let app = Arc::clone(app);
+        tokio::spawn(async move {
+            let (_keep, shutdown) = watch::channel(false);
+            app.process_new(Box::new(server), &shutdown).await
+        });
+        client
+    }
+
+    fn app() -> Arc<AdminApp> {
+        Arc::new(AdminApp::new(router(Arc::new(Fixed(readiness(true))), nothing_stored())))
+    }
+
+    const LIVEZ: &[u8] = b"GET /livez HTTP/1.1\r\nHost: admin\r\n\r\n";
+
+    #[tokio::test(start_paused = true)]
+    async fn places_of_clients_that_take_nothing_are_given_back() {
+        let app = app();
+        let mut idle: Vec<_> = (0..MAX_CONNECTIONS).map(|_| connect(&app, LIVEZ.len())).collect();
+        for client in &mut idle {
+            client.write_all(LIVEZ).await.unwrap();
+        }
+        tokio::time::sleep(TAKES_NOTHING - Duration::from_secs(1)).await;
+        let mut full = connect(&app, 1024);
+        assert_eq!(full.read(&mut [0; 16]).await.unwrap(), 0, "all places are taken");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let mut next = connect(&app, 1024);
+        next.write_all(LIVEZ).await.unwrap();
+        let mut answer = [0; 15];
+        next.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        // What was sent before is all that there is for the others.
+        for client in &mut idle {
+            assert!(client.read_to_end(&mut Vec::new()).await.unwrap() <= LIVEZ.len());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_client_gets_its_answer() {
+        let mut client = connect(&app(), 16);
+        let request = b"GET /metrics HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        let (mut answer, mut part) = (Vec::new(), [0; 16]);
+        while let count @ 1.. = client.read(&mut part).await.unwrap() {
+            answer.extend_from_slice(&part[..count]);
+            tokio::time::sleep(TAKES_NOTHING - Duration::from_secs(1)).await;
+        }
+        assert!(String::from_utf8(answer).unwrap().ends_with("portcullis_build_info{version=\"1\"} 1\n"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_kept_connection_ends_when_nothing_more_is_asked() {
+        let mut client = connect(&app(), 1024);
+        client.write_all(LIVEZ).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+        assert!(begun.elapsed() >= HEADER_TIMEOUT && begun.elapsed() < 2 * HEADER_TIMEOUT);
     }
 
     #[tokio::test]

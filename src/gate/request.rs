@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub host: Option<&'a str>,
     /// All header fields, in the order received.
     pub headers: &'a HeaderMap,
-    /// Address of the connection's other end; none on a Unix socket.
+    /// Address of the connection's other end; none on a Unix socket, and where nobody knows it.
     pub peer: Option<IpAddr>,
     /// What the handshake of its connection told; none without TLS.
     pub handshake: Option<&'a Handshake>,

@@ -1,14 +1,17 @@
 //! Between the engine's types and the gate's: the view of a request.
 
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::net::SocketAddr as SocketPath;
 use std::sync::Arc;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, Method, Version};
 use pingora::http::RequestHeader;
+use pingora::protocols::l4::socket::SocketAddr as EngineAddress;
 use pingora::proxy::Session;
 
 use crate::clock::UnixMillis;
+use crate::gate::headers;
 use crate::gate::outcome::{Denial, Reason, Why};
 use crate::gate::request::{Handshake, Request, RequestId};
 use crate::proxy::Live;
@@ -76,7 +79,28 @@ pub(super) fn adopted_id(headers: &HeaderMap, peer: Option<IpAddr>, live: &Live)
     }
 }
 
-/// The connection's other end; none on a Unix socket.
+/// Where the engine keeps a connection's other end, this stands for somebody of whom nobody knows who it is.
+const NOBODY: &str = "unknown";
+
+/// The other end of a connection that a trusted proxy has made for a client without an address.
+pub(super) fn nobody() -> Option<EngineAddress> {
+    SocketPath::from_pathname(NOBODY).ok().map(EngineAddress::Unix)
+}
+
+/// Takes out of a request of such a client what is only believed from a trusted proxy: without an address it counts as one
+/// on a Unix socket, and they may be trusted.
+pub(super) fn believe_nobody(session: &mut Session) {
+    let unix = session.client_addr().and_then(EngineAddress::as_unix).and_then(SocketPath::as_pathname);
+    if unix.is_some_and(|path| path == NOBODY) {
+        let header = session.req_header_mut();
+        let claims = header.headers.keys().filter(|name| headers::is_claim(name.as_str()));
+        for name in claims.cloned().collect::<Vec<_>>() {
+            header.remove_header(&name);
+        }
+    }
+}
+
+/// The connection's other end; none on a Unix socket, and where nobody knows it.
 pub(super) fn peer(session: &Session) -> Option<SocketAddr> {
     let address = session.client_addr()?.as_inet()?;
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))

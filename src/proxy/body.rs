@@ -1,6 +1,9 @@
-//! How slowly a client may send a body: a connection to an upstream waits for every part of it.
+//! A body on its way to an upstream: how slowly a client may send it, as a connection waits for every part of it, and its
+//! end.
 
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::clock::Stopwatch;
 use crate::gate::policy::Timeouts;
@@ -44,6 +47,14 @@ impl Pace {
     fn after(self, elapsed: Duration, bytes: u64) -> Option<Duration> {
         let allowed = self.total.saturating_add(Duration::from_secs(bytes / SLOWEST));
         Some(allowed.checked_sub(elapsed)?.min(self.pause))
+    }
+}
+
+/// Makes the end of a body one. A body of HTTP/2 may end with a part of nothing: the engine would write that as a chunk of
+/// nothing, which is the end, and then the end. What is left over would stand before the next request on the connection.
+pub(super) fn end_once(part: &mut Option<Bytes>, end: bool) {
+    if end && part.as_ref().is_some_and(Bytes::is_empty) {
+        *part = None;
     }
 }
 

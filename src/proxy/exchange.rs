@@ -98,7 +98,8 @@ impl Exchange {
     }
 
     /// Takes from the connection what it knows.
-    pub(super) fn meet(&mut self, session: &Session) {
+    pub(super) fn meet(&mut self, session: &mut Session) {
+        adapt::believe_nobody(session);
         self.arrived = Some(window(session).map_or_else(Stopwatch::start, Window::arrived));
         self.handshake = adapt::handshake(session);
         self.trail.peer_ip = adapt::peer(session).map(|peer| peer.ip());
@@ -264,8 +265,9 @@ impl Exchange {
     }
 
     /// This address of the server could not be connected to.
-    pub(super) fn avoid(&self, address: &PeerAddress) {
-        if let Some(flight) = &self.flight {
+    pub(super) fn avoid(&mut self, address: &PeerAddress) {
+        if let Some(flight) = &mut self.flight {
+            flight.land();
             flight.member().server().avoid(address, self.gateway.clock.now());
         }
     }
@@ -273,6 +275,7 @@ impl Exchange {
     /// The upstream's answer has ended.
     pub(super) fn upstream_ended(&mut self) {
         self.answered = self.upstream.map(Stopwatch::elapsed);
+        self.flight.iter_mut().for_each(Flight::land);
     }
 
     /// Writes the request down.
@@ -292,6 +295,11 @@ impl Exchange {
         }
         if let (Some(true), false, Some(flight), Some(ejection)) = (self.good, broken, &self.flight, self.ejection()) {
             flight.member().succeeded(|| self.gateway.clock.now(), ejection);
+        }
+        // An answer that is no more than a head has no end that would be told. Of any other whose end was not heard it may
+        // come yet: a client of HTTP/1.1 has all of an answer before that.
+        if !broken && session.body_bytes_sent() == 0 {
+            self.flight.iter_mut().for_each(Flight::land);
         }
         let facts = Facts {
             outcome: match outcome(self.trail.reason, broken) {

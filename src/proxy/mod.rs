@@ -191,13 +191,14 @@ impl ProxyHttp for Forwarder {
     async fn request_body_filter(
         &self,
         session: &mut Session,
-        _body: &mut Option<Bytes>,
+        part: &mut Option<Bytes>,
         end: bool,
         exchange: &mut Exchange,
     ) -> Result<()> {
         if session.was_upgraded() {
             return Ok(());
         }
+        body::end_once(part, end);
         let bytes = u64::try_from(session.body_bytes_read()).unwrap_or(u64::MAX);
         let permit = exchange.permit()?;
         if bytes > permit.route().max_body {

@@ -15,7 +15,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::shutdown::{arrival, listen_for};
+use super::orders::{arrival, listen_for};
 use super::{Health, issuing};
 use crate::clock::Clock;
 use crate::gate::verify::jwks::{self, Fetch};

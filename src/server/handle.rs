@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::runtime;
 use tokio::sync::watch;
 
-use super::shutdown::Order;
+use super::orders::Order;
 use crate::config::{Config, Problems};
 use crate::proxy::Gateway;
 use crate::reload::Reloader;

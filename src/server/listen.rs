@@ -17,7 +17,7 @@ use pingora::services::listening::Service;
 use pingora::services::{Service as Listening, ServiceReadyNotifier, ServiceWithDependents};
 use tokio::sync::watch;
 
-use super::shutdown::Stage;
+use super::course::Stage;
 use super::socket::{LocalAddress, Socket, SocketFile};
 use crate::telemetry::{Arrivals, OpenConnection, TurnedAway};
 

@@ -6,6 +6,7 @@
 
 mod authorities;
 mod control;
+mod course;
 mod descriptors;
 mod feed;
 mod handle;
@@ -13,6 +14,7 @@ mod handover;
 mod issuing;
 mod listen;
 mod options;
+mod orders;
 mod secured;
 mod shutdown;
 mod socket;
@@ -57,8 +59,9 @@ pub use handover::HandoverError;
 use handover::Inherited;
 use listen::{Counted, Prebound};
 pub use options::Options;
+use orders::Order;
 use secured::Secured;
-use shutdown::{Order, Shutdown};
+use shutdown::Shutdown;
 pub use socket::LocalAddress;
 use socket::{SocketFile, Sockets};
 pub use start_error::StartError;
@@ -196,7 +199,7 @@ impl Server {
             Some(sockets) => (sockets, None),
             None => {
                 if options.signals {
-                    shutdown::outlive_quit();
+                    orders::outlive_quit();
                 }
                 let patience = options.upgrade.unwrap_or_default();
                 let (mut inherited, predecessor) = handover::wait(&settings.upgrade_socket, patience)?;

@@ -6,98 +6,21 @@
 //! SIGTERM, without the delay. pingora would sleep for the whole grace, so it is told only when everything has been
 //! waited for.
 
-use std::future::pending;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::server::{ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::sync::watch;
 
+use super::course::{Course, Stage, reached};
 use super::handover::{Estate, Predecessor};
+use super::orders::{Asked, Heard, Order};
 use super::supervisor::Supervisor;
 use super::{Health, LocalAddress};
 use crate::config::Settings;
-
-/// A connection that was accepted in the last moment is counted by then.
-const LATE_ARRIVALS: Duration = Duration::from_millis(20);
-
-/// What the gateway is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
-    /// Go on.
-    Run,
-    /// End when what runs is finished.
-    Finish,
-    /// End now.
-    Stop,
-}
-
-/// Where a service with listeners stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
-    /// It has not begun yet.
-    Opening,
-    /// It takes connections.
-    Accepting,
-    /// It takes no more.
-    Ended,
-}
-
-/// What a service with listeners and its end know of each other.
-pub(super) struct Course {
-    /// Turns true when no more connections are to be accepted.
-    closing: watch::Sender<bool>,
-    stage: watch::Sender<Stage>,
-    /// Open connections.
-    open: watch::Sender<usize>,
-}
-
-impl Course {
-    fn new() -> Self {
-        Self {
-            closing: watch::Sender::new(false),
-            stage: watch::Sender::new(Stage::Opening),
-            open: watch::Sender::new(0),
-        }
-    }
-
-    /// Tells the listeners when to close.
-    pub(super) fn listening(&self) -> ShutdownWatch {
-        self.closing.subscribe()
-    }
-
-    /// To be told how far they are.
-    pub(super) fn stage(&self) -> watch::Sender<Stage> {
-        self.stage.clone()
-    }
-
-    /// To count open connections by.
-    pub(super) fn connections(&self) -> watch::Sender<usize> {
-        self.open.clone()
-    }
-
-    fn close(&self) {
-        self.closing.send_replace(true);
-    }
-
-    /// Waits until the listeners are closed and the last connection has ended.
-    async fn ended(&self) {
-        reached(&self.stage, |stage| *stage != Stage::Accepting).await;
-        reached(&self.open, |open| *open == 0).await;
-        tokio::time::sleep(LATE_ARRIVALS).await;
-        reached(&self.open, |open| *open == 0).await;
-    }
-}
-
-/// Waits until the value fulfils `condition`.
-async fn reached<T>(sender: &watch::Sender<T>, condition: impl FnMut(&T) -> bool) {
-    // An error would mean that the sender is gone, and we hold it.
-    sender.subscribe().wait_for(condition).await.ok();
-}
 
 /// Waits for the order to end, and sees to an orderly end.
 pub(super) struct Shutdown {
@@ -250,7 +173,7 @@ impl Shutdown {
             self.admin.ended().await;
         };
         if tokio::time::timeout(self.grace, finished).await.is_err() {
-            let open = *self.proxy.open.borrow() + *self.admin.open.borrow();
+            let open = self.proxy.open() + self.admin.open();
             tracing::warn!(open, "connections that did not end within server.shutdown_grace are broken off");
         }
         self.close_all();
@@ -294,88 +217,6 @@ impl ShutdownSignalWatch for Shutdown {
     }
 }
 
-/// What came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
-    Order(Order),
-    /// Hand over.
-    Quit,
-}
-
-/// Signals of the process and orders of a handle.
-struct Asked {
-    orders: watch::Receiver<Order>,
-    terminate: Option<Signal>,
-    interrupt: Option<Signal>,
-    quit: Option<Signal>,
-    /// Obeyed elsewhere, and taken over from the system here: one that comes early must not end the process.
-    _hangup: Option<Signal>,
-}
-
-impl Asked {
-    fn new(signals: bool, orders: watch::Receiver<Order>) -> Self {
-        let on = |kind| if signals { listen_for(kind) } else { None };
-        Self {
-            orders,
-            terminate: on(SignalKind::terminate()),
-            interrupt: on(SignalKind::interrupt()),
-            quit: on(SignalKind::quit()),
-            _hangup: on(SignalKind::hangup()),
-        }
-    }
-
-    /// The next signal, or an order that goes beyond `present`.
-    async fn next(&mut self, present: Order) -> Heard {
-        let Self { orders, terminate, interrupt, quit, _hangup } = self;
-        let ordered = async {
-            let beyond = orders.wait_for(|order| *order != Order::Run && *order != present);
-            let order = beyond.await.map(|order| *order).ok();
-            match order {
-                Some(order) => order,
-                None => pending().await, // no handle is left: only signals remain
-            }
-        };
-        tokio::select! {
-            order = ordered => Heard::Order(order),
-            () = arrival(terminate) => Heard::Order(Order::Finish),
-            () = arrival(interrupt) => Heard::Order(Order::Stop),
-            () = arrival(quit) => Heard::Quit,
-        }
-    }
-
-    /// Waits until somebody who has ordered an end wants it at once.
-    async fn hurry(&mut self) {
-        while self.next(Order::Finish).await == Heard::Quit {
-            tracing::warn!("SIGQUIT is ignored: this process ends already");
-        }
-    }
-}
-
-/// Takes a signal over from the system's default; none if the system refuses.
-pub(super) fn listen_for(kind: SignalKind) -> Option<Signal> {
-    signal(kind).inspect_err(|error| tracing::error!(%error, ?kind, "a signal cannot be listened for")).ok()
-}
-
-/// Keeps SIGQUIT from ending this process: whoever sends it to two processes means the other one.
-pub(super) fn outlive_quit() {
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        // What was taken over stays taken over.
-        Ok(runtime) => drop(runtime.block_on(async { listen_for(SignalKind::quit()) })),
-        Err(error) => tracing::error!(%error, "SIGQUIT cannot be listened for"),
-    }
-}
-
-/// Waits for a signal; for ever if it cannot come.
-pub(super) async fn arrival(signal: &mut Option<Signal>) {
-    let arrived = match signal {
-        Some(signal) => signal.recv().await,
-        None => None,
-    };
-    if arrived.is_none() {
-        pending().await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::tests::settings;
@@ -391,8 +232,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn readiness_flips_first_and_the_listeners_close_after_the_delay() {
         let (orders, shutdown) = shutdown(Duration::from_secs(5), LONG);
-        shutdown.proxy.open.send_replace(1);
-        shutdown.proxy.stage.send_replace(Stage::Accepting);
+        shutdown.proxy.connections().send_replace(1);
+        shutdown.proxy.stage().send_replace(Stage::Accepting);
         let listening = shutdown.proxy.listening();
         let observe = async {
             orders.send_replace(Order::Finish);
@@ -401,8 +242,8 @@ mod tests {
             assert!(!*listening.borrow(), "still accepting");
             tokio::time::sleep(Duration::from_secs(2)).await;
             assert!(*listening.borrow());
-            shutdown.proxy.stage.send_replace(Stage::Ended);
-            shutdown.proxy.open.send_replace(0);
+            shutdown.proxy.stage().send_replace(Stage::Ended);
+            shutdown.proxy.connections().send_replace(0);
         };
         let (signal, ()) = tokio::join!(shutdown.recv(), observe);
         assert!(matches!(signal, ShutdownSignal::GracefulTerminate));
@@ -413,7 +254,7 @@ mod tests {
         let (orders, shutdown) = shutdown(Duration::ZERO, LONG);
         let begun = tokio::time::Instant::now();
         orders.send_replace(Order::Finish);
-        shutdown.proxy.stage.send_replace(Stage::Ended);
+        shutdown.proxy.stage().send_replace(Stage::Ended);
         shutdown.recv().await;
         assert!(begun.elapsed() < Duration::from_secs(1));
     }
@@ -422,9 +263,9 @@ mod tests {
     async fn what_does_not_end_within_the_grace_is_broken_off() {
         let (orders, shutdown) = shutdown(Duration::ZERO, Duration::from_secs(10));
         let begun = tokio::time::Instant::now();
-        shutdown.proxy.open.send_replace(1);
+        shutdown.proxy.connections().send_replace(1);
         orders.send_replace(Order::Finish);
-        shutdown.proxy.stage.send_replace(Stage::Ended);
+        shutdown.proxy.stage().send_replace(Stage::Ended);
         shutdown.recv().await;
         assert_eq!(begun.elapsed().as_secs(), 10);
     }

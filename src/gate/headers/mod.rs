@@ -80,6 +80,11 @@ pub fn is_override(name: &str) -> bool {
     alias::is_never_forwarded(name)
 }
 
+/// Whether this field is only believed from a trusted proxy.
+pub fn is_claim(name: &str) -> bool {
+    alias::is_from_proxies(name)
+}
+
 fn is_stripped(permit: &Permit, name: &str) -> bool {
     permit.realm().identity_headers.owns(name)
         || is_override(name)

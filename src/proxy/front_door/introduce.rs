@@ -13,6 +13,7 @@ use super::FrontDoor;
 use super::crowd::Place;
 use super::proxy_protocol::{Malformed, Origin, Scan, scan};
 use super::tls::secure;
+use crate::proxy::adapt;
 use crate::telemetry::TurnedAway;
 
 impl FrontDoor {
@@ -42,13 +43,16 @@ impl FrontDoor {
         if peer.is_none() && !self.listener.unix {
             return None;
         }
-        let mut client = peer;
-        if self.listener.proxy_protocol
-            && let Origin::Client(address) = self.origin(&mut l4, peer).await?
-        {
-            client = Some(address);
+        let origin = if self.listener.proxy_protocol { self.origin(&mut l4, peer).await? } else { Origin::Peer };
+        let (client, told) = match origin {
+            Origin::Client(address) => (Some(address), Some(EngineAddress::Inet(address))),
+            // The proxy's address would be no better than none: it is trusted, and may say for others who they are.
+            Origin::Unknown => (None, Some(adapt::nobody()?)),
+            Origin::Peer => (peer, None),
+        };
+        if told.is_some() {
             let digest = SocketDigest::from_raw_fd(l4.as_raw_fd());
-            digest.peer_addr.set(Some(EngineAddress::Inet(address))).ok()?;
+            digest.peer_addr.set(told).ok()?;
             l4.set_socket_digest(digest);
         }
         let place = self.place(client)?;
@@ -142,7 +146,7 @@ mod tests {
         let short = b"PROXY UNKNOWN\r\nGET / HTTP/1.1\r\n";
         let mut stream = Cursor::new(short);
         let (origin, ahead) = read_header(&mut stream).await.unwrap();
-        assert_eq!((origin, &ahead[..]), (Origin::Peer, &b"G"[..]));
+        assert_eq!((origin, &ahead[..]), (Origin::Unknown, &b"G"[..]));
         assert_eq!(stream.position(), 16);
 
         let mut second = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0d".to_vec();

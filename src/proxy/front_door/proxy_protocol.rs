@@ -24,7 +24,9 @@ const LONGEST_V2: usize = 4096;
 pub(super) enum Origin {
     /// This client's.
     Client(SocketAddr),
-    /// The proxy's own (a health check), or that of a client without an address.
+    /// That of a client without an address, or of whom the proxy does not know it.
+    Unknown,
+    /// The proxy's own: it looks how the gateway is.
     Peer,
 }
 
@@ -87,7 +89,7 @@ fn v1(line: &str) -> Result<Origin, Malformed> {
     word()?; // PROXY
     let family = word()?;
     if family == "UNKNOWN" {
-        return Ok(Origin::Peer);
+        return Ok(Origin::Unknown);
     }
     let source = match family {
         "TCP4" => {
@@ -151,7 +153,7 @@ fn v2(family: u8, body: &[u8]) -> Result<Origin, Malformed> {
     let (source, port) = match family {
         0x11 => (IpAddr::from(*body.first_chunk::<4>().ok_or(Malformed)?), port(8)?),
         0x21 => (IpAddr::from(*body.first_chunk::<16>().ok_or(Malformed)?), port(32)?),
-        _ => return Ok(Origin::Peer),
+        _ => return Ok(Origin::Unknown),
     };
     Ok(Origin::Client(SocketAddr::new(source.to_canonical(), port)))
 }

@@ -33,11 +33,11 @@ fn a_header_says_whose_connection_it_is() {
         ("PROXY TCP6 2001:db8::1 2001:db8::2 4711 0\r\n", client("[2001:db8::1]:4711")),
         ("PROXY TCP6 2001:DB8:0:0:0:0:0:1 ::1 1 2\r\n", client("[2001:db8::1]:1")),
         ("PROXY TCP6 ::ffff:203.0.113.7 ::1 1 2\r\n", client("203.0.113.7:1")),
-        ("PROXY UNKNOWN\r\n", Origin::Peer),
-        ("PROXY UNKNOWN whatever it is \0\r\n", Origin::Peer),
+        ("PROXY UNKNOWN\r\n", Origin::Unknown),
+        ("PROXY UNKNOWN whatever it is \0\r\n", Origin::Unknown),
         (
             "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n",
-            Origin::Peer,
+            Origin::Unknown,
         ),
     ] {
         assert_eq!(complete(header.as_bytes()), Some(origin), "{header:?}");
@@ -48,9 +48,9 @@ fn a_header_says_whose_connection_it_is() {
         (v2_header(1, 0x11, &[&IPV4[..], &extension].concat()), client("203.0.113.7:4711")),
         (v2_header(1, 0x21, &ipv6("2001:db8::1")), client("[2001:db8::1]:4711")),
         (v2_header(1, 0x21, &ipv6("::ffff:203.0.113.7")), client("203.0.113.7:4711")),
-        (v2_header(1, 0x31, &[0; 216]), Origin::Peer),
-        (v2_header(1, 0x00, &[]), Origin::Peer),
-        (v2_header(1, 0x00, &extension), Origin::Peer),
+        (v2_header(1, 0x31, &[0; 216]), Origin::Unknown),
+        (v2_header(1, 0x00, &[]), Origin::Unknown),
+        (v2_header(1, 0x00, &extension), Origin::Unknown),
         (v2_header(0, 0x00, &[]), Origin::Peer),
         (v2_header(0, 0x11, &IPV4), Origin::Peer),
         (v2_header(0, 0xff, &extension), Origin::Peer),

@@ -116,24 +116,35 @@ impl Member {
 
 /// A request on its way to a server: counted until this is dropped.
 #[derive(Debug)]
-pub(in crate::proxy) struct Flight(Arc<Member>);
+pub(in crate::proxy) struct Flight {
+    member: Arc<Member>,
+    open: bool,
+}
 
 impl Flight {
     /// A request to `member` begins.
     pub(in crate::proxy) fn to(member: &Arc<Member>) -> Self {
         member.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(member))
+        Self { member: Arc::clone(member), open: true }
+    }
+
+    /// Nothing more comes from there. When this is dropped before, the answer counts as broken off.
+    pub(in crate::proxy) fn land(&mut self) {
+        self.open = false;
     }
 
     /// Where it goes.
     pub(in crate::proxy) fn member(&self) -> &Member {
-        &self.0
+        &self.member
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.member.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if self.open {
+            self.member.server.shared().broken_off();
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub(super) mod fault;
 mod member;
 mod resolver;
 mod server;
+mod shared;
 mod template;
 mod tunnel;
 
@@ -25,7 +26,7 @@ pub(super) use tunnel::Agreed;
 
 use crate::clock::UnixMillis;
 use crate::gate::outcome::Permit;
-use crate::gate::policy::{Balance, Ejection, Snapshot, Timeouts, Upstream};
+use crate::gate::policy::{Balance, Ejection, Protocol, Snapshot, Timeouts, Upstream};
 use checks::Examiner;
 use member::Crowd;
 use server::Wanted;
@@ -95,6 +96,8 @@ pub(super) struct Target {
     /// Of all upstreams together, and how many it may be.
     everybody: (Arc<Crowd>, Option<u32>),
     template: Option<HttpPeer>,
+    /// Whether requests share connections.
+    shared: bool,
     examiner: Option<Arc<Examiner>>,
 }
 
@@ -180,6 +183,7 @@ impl Target {
             crowd: resolver.crowd(realm, &upstream.name),
             everybody: resolver.everybody(),
             template,
+            shared: upstream.protocol == Protocol::Http2,
             examiner,
         }
     }
@@ -200,6 +204,7 @@ impl Target {
     pub(super) fn next(&self, call: Call) -> Option<Chosen<'_>> {
         let template = self.template.as_ref()?;
         let (index, address) = self.choose(&call)?;
+        let member = &self.slots.get(index)?.member;
         let mut peer = Box::new(template.clone());
         peer._address = address;
         peer.options.connection_timeout = call.timeouts.connect;
@@ -207,6 +212,9 @@ impl Target {
         peer.options.read_timeout = call.timeouts.read;
         peer.options.write_timeout = call.timeouts.write;
         peer.options.idle_timeout = call.timeouts.idle;
+        if self.shared {
+            peer.group_key ^= member.server.shared().key();
+        }
         if let Some(agreed) = call.tunnel {
             // On a connection of its own, and in HTTP/1.1: only that can be upgraded here.
             peer.options.set_http_version(1, 1);
@@ -216,7 +224,7 @@ impl Target {
             // Those that wait for other requests are not of its kind.
             peer.group_key = !peer.group_key;
         }
-        Some(Chosen { bit: 1 << index, member: &self.slots.get(index)?.member, peer })
+        Some(Chosen { bit: 1 << index, member, peer })
     }
 
     fn choose(&self, call: &Call) -> Option<(usize, PeerAddress)> {

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use pingora::protocols::l4::socket::SocketAddr as PeerAddress;
 
 use super::balance::{attraction, hash};
+use super::shared::Shared;
 use crate::clock::UnixMillis;
 use crate::gate::policy::ServerAddress;
 use crate::telemetry::Quiet;
@@ -28,6 +29,7 @@ pub(in crate::proxy) struct Server {
     /// A look-up is under way.
     asking: AtomicBool,
     lost: AtomicBool,
+    shared: Shared,
     quiet: Quiet,
 }
 
@@ -74,6 +76,7 @@ impl Server {
             found: ArcSwap::from_pointee(literal.into_iter().map(Address::new).collect()),
             asking: AtomicBool::new(false),
             lost: AtomicBool::new(false),
+            shared: Shared::with(hash(address)),
             quiet: Quiet::default(),
         }
     }
@@ -81,6 +84,11 @@ impl Server {
     /// `host:port` as configured.
     pub(in crate::proxy) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Its connections that requests share.
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Whether it was configured by its address.

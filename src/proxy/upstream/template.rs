@@ -12,14 +12,8 @@ use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::shared;
 use crate::gate::policy::{ClientIdentity, Protocol, UpstreamTls};
-
-/// So many requests share one connection of HTTP/2; a server may say less.
-const STREAMS: u32 = 100;
-
-/// Bytes of an answer, of one of them, that may wait for its client. On the connection there is room for as many of each:
-/// a client that takes nothing must not hold up the others.
-const WINDOW: u32 = 256 << 10;
 
 /// A peer without an address.
 ///
@@ -33,13 +27,7 @@ pub(super) fn template(tls: Option<&UpstreamTls>, protocol: Protocol) -> Result<
     };
     match protocol {
         Protocol::Http1 => {}
-        // No pings: servers of gRPC take them for an attack.
-        Protocol::Http2 => {
-            peer.options.set_http_version(2, 2);
-            peer.options.max_h2_streams = usize::try_from(STREAMS).unwrap_or(1);
-            peer.options.h2_stream_window_size = Some(WINDOW);
-            peer.options.h2_connection_window_size = Some(STREAMS * WINDOW);
-        }
+        Protocol::Http2 => shared::bound(&mut peer),
     }
     Ok(peer)
 }

@@ -120,6 +120,23 @@ fn the_server_with_the_fewest_requests_for_its_weight_is_chosen() {
 }
 
 #[test]
+fn connections_that_requests_share_are_left_when_answers_were_broken_off() {
+    let shared = made(&Upstream { protocol: Protocol::Http2, ..upstream(&["10.0.0.1"], None) });
+    let apart = target(&["10.0.0.1"], None);
+    for (target, left) in [(&shared, true), (&apart, false)] {
+        let before = next(target).1.reuse_hash();
+        for _ in 0..100 {
+            Flight::to(next(target).0).land();
+        }
+        assert_eq!(next(target).1.reuse_hash(), before);
+        for _ in 0..16 {
+            drop(Flight::to(next(target).0));
+        }
+        assert_eq!(next(target).1.reuse_hash() != before, left);
+    }
+}
+
+#[test]
 fn a_client_keeps_its_server_and_only_those_of_a_lost_one_move() {
     let target = weighted(&[1, 1, 1], Balance::HashAddress);
     let of = |client: usize| {
@@ -255,6 +272,6 @@ fn a_tunnel_has_a_connection_of_its_own_in_http_1() {
     let peer = |tunnel| target.next(Call { tunnel, ..call() }).unwrap().peer;
     let (usual, tunnel) = (peer(None), peer(Some(Agreed::default())));
     assert_eq!([&usual, &tunnel].map(|peer| peer.options.alpn.get_max_http_version()), [2, 1]);
-    assert_eq!((usual.options.alpn.get_min_http_version(), usual.options.max_h2_streams), (2, 100));
+    assert_eq!((usual.options.alpn.get_min_http_version(), usual.options.max_h2_streams), (2, 32));
     assert_ne!(usual.reuse_hash(), tunnel.reuse_hash());
 }

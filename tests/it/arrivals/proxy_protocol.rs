@@ -94,16 +94,40 @@ fn a_header_may_arrive_byte_by_byte_and_together_with_requests() {
 #[test]
 fn a_connection_of_the_proxy_itself_has_the_proxys_address() {
     let house = house();
-    for header in [
-        b"PROXY UNKNOWN\r\n".to_vec(),
-        format!("PROXY UNKNOWN {CLIENT} 192.0.2.1 4711 443\r\n").into_bytes(),
-        v2(0, 0x00, &[]),
-        v2(0, 0x11, &[203, 0, 113, 7, 192, 0, 2, 1, 0x12, 0x67, 1, 187]),
-        v2(1, 0x31, &[0; 216]),
-        v2(1, 0x00, &[]),
-    ] {
+    for header in [v2(0, 0x00, &[]), v2(0, 0x11, &[203, 0, 113, 7, 192, 0, 2, 1, 0x12, 0x67, 1, 187])] {
         let reply = house.behind(&header, &house.call("/listed/x")).denied("ip_denied");
         assert_eq!(house.gateway.line_of(&reply)["peer_ip"], "127.0.0.1", "{header:?}");
+        house.behind(&header, &house.call("/listed/x").header("X-Forwarded-For", CLIENT)).ok();
+    }
+}
+
+/// With the proxy's own address such a client would have its trust, and could say whose address he likes.
+#[test]
+fn h55_a_client_that_the_proxy_does_not_know_has_no_address_and_is_believed_in_nothing() {
+    for trusting in [TRUSTING, "trusted_proxies = [\"127.0.0.1\", \"unix\"]"] {
+        let house = House::with(LISTENER, trusting);
+        for header in [
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            format!("PROXY UNKNOWN {CLIENT} 192.0.2.1 4711 443\r\n").into_bytes(),
+            v2(1, 0x31, &[0; 216]),
+            v2(1, 0x00, &[]),
+        ] {
+            let reply = house.behind(&header, &house.call("/listed/x")).denied("ip_denied");
+            let line = house.gateway.line_of(&reply);
+            assert!(line["peer_ip"].is_null() && line["client_ip"].is_null(), "{line}");
+            for (name, value) in [("X-Forwarded-For", CLIENT), ("Forwarded", "for=203.0.113.7")] {
+                house.behind(&header, &house.call("/listed/x").header(name, value)).denied("ip_denied");
+            }
+            house.upstream.assert_untouched();
+            let told = [("X-Forwarded-For", CLIENT), ("X-Real-IP", CLIENT), ("X-Forwarded-Proto", "https")];
+            let call = told.iter().fold(house.call("/public/x"), |call, (name, value)| call.header(name, value));
+            house.behind(&header, &call.header("X-Request-Id", "theirs")).ok();
+            let sent = house.upstream.last();
+            assert_eq!(["X-Forwarded-For", "X-Real-IP"].map(|name| sent.header(name)), [None, None]);
+            assert_eq!(sent.header("X-Forwarded-Proto"), Some("http"));
+            assert!(sent.header("X-Request-Id").is_some_and(|id| id != "theirs"));
+            house.upstream.forget();
+        }
     }
 }
 

@@ -107,7 +107,9 @@ fn a_proxy_header_over_a_unix_socket_is_believed_where_such_peers_are_trusted() 
     assert_eq!(behind(&trusting, &header("192.0.2.9"), &trusting.closing("/listed/x")), 403);
     let told = trusting.closing("/listed/x").header("X-Forwarded-For", CLIENT);
     assert_eq!(behind(&trusting, &header("192.0.2.9"), &told), 403, "the client of the header is no proxy");
-    assert_eq!(behind(&trusting, "PROXY UNKNOWN\r\n", &told), 200, "the proxy itself is one");
+    assert_eq!(behind(&trusting, "PROXY UNKNOWN\r\n", &told), 403, "nor is one that nobody knows");
+    let local = "\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
+    assert_eq!(behind(&trusting, local, &told), 200, "the proxy itself is one");
 
     let others = House::with(&listener, "trusted_proxies = [\"0.0.0.0/0\"]");
     assert_eq!(behind(&others, &header(CLIENT), &others.closing("/public/x")), 0);

@@ -5,20 +5,20 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::support::DEADLINE;
 
-pub(super) const DATA: u8 = 0;
-pub(super) const HEADERS: u8 = 1;
-pub(super) const PRIORITY: u8 = 2;
-pub(super) const RST_STREAM: u8 = 3;
-pub(super) const SETTINGS: u8 = 4;
-pub(super) const PING: u8 = 6;
-pub(super) const GOAWAY: u8 = 7;
-pub(super) const WINDOW_UPDATE: u8 = 8;
-pub(super) const CONTINUATION: u8 = 9;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+pub(crate) const CONTINUATION: u8 = 9;
 
-pub(super) const END_STREAM: u8 = 1;
-pub(super) const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
-pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>) -> Vec<u8> {
     let payload = payload.as_ref();
     let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
@@ -28,7 +28,7 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: impl AsRef<[u8]>)
 }
 
 /// A field, literally, without Huffman coding and without a place in the table (RFC 7541 section 6.2.2).
-pub(super) fn field(name: &str, value: &str) -> Vec<u8> {
+pub(crate) fn field(name: &str, value: &str) -> Vec<u8> {
     let mut bytes = vec![0];
     for text in [name, value] {
         integer(&mut bytes, text.len());
@@ -51,28 +51,28 @@ fn integer(bytes: &mut Vec<u8>, mut value: usize) {
 }
 
 /// A header block of these fields.
-pub(super) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     fields.iter().flat_map(|(name, value)| field(name, value)).collect()
 }
 
 /// A header block that asks for `path`, with these fields besides.
-pub(super) fn request(path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn request(path: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", "api.test"), (":path", path)];
     [block(&pseudo), block(fields)].concat()
 }
 
 /// A frame that the gateway sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Received {
-    pub(super) kind: u8,
-    pub(super) flags: u8,
-    pub(super) stream: u32,
-    pub(super) payload: Vec<u8>,
+pub(crate) struct Received {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
 }
 
 impl Received {
     /// The code of a GOAWAY or RST_STREAM.
-    pub(super) fn code(&self) -> u32 {
+    pub(crate) fn code(&self) -> u32 {
         let at = if self.kind == GOAWAY { 4 } else { 0 };
         u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
     }
@@ -80,14 +80,14 @@ impl Received {
 
 /// The client.
 #[derive(Debug)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Frames {
     /// Says hello, with these settings.
-    pub(super) fn hello(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
+    pub(crate) fn hello(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let mut frames = Self::silent(address);
         let payload: Vec<u8> =
             settings.iter().flat_map(|(id, value)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()).collect();
@@ -97,7 +97,7 @@ impl Frames {
     }
 
     /// Says nothing yet.
-    pub(super) fn silent(address: SocketAddr) -> Self {
+    pub(crate) fn silent(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).expect("somebody listens");
         stream.set_nodelay(true).expect("no delay");
         stream.set_read_timeout(Some(DEADLINE)).expect("a timeout");
@@ -106,17 +106,17 @@ impl Frames {
     }
 
     /// Sends these bytes; the gateway must take them.
-    pub(super) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         assert!(self.try_send(bytes), "the gateway takes no more");
     }
 
     /// Sends these bytes; false when the gateway takes no more.
-    pub(super) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// The next frame; none when the gateway has ended the connection.
-    pub(super) fn next(&mut self) -> Option<Received> {
+    pub(crate) fn next(&mut self) -> Option<Received> {
         loop {
             if let [a, b, c, kind, flags, s1, s2, s3, s4, rest @ ..] = self.buffer.as_slice() {
                 let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
@@ -138,7 +138,7 @@ impl Frames {
     }
 
     /// The next frame of this kind; the connection must not end before.
-    pub(super) fn until(&mut self, kind: u8) -> Received {
+    pub(crate) fn until(&mut self, kind: u8) -> Received {
         loop {
             let received = self.next().unwrap_or_else(|| panic!("no frame of kind {kind} came"));
             if received.kind == kind {
@@ -148,7 +148,7 @@ impl Frames {
     }
 
     /// The code of the GOAWAY with which the gateway ends the connection.
-    pub(super) fn ends_with(&mut self) -> u32 {
+    pub(crate) fn ends_with(&mut self) -> u32 {
         let mut code = None;
         while let Some(received) = self.next() {
             if received.kind == GOAWAY {
@@ -159,7 +159,7 @@ impl Frames {
     }
 
     /// The code with which the gateway resets this stream.
-    pub(super) fn reset_of(&mut self, stream: u32) -> u32 {
+    pub(crate) fn reset_of(&mut self, stream: u32) -> u32 {
         loop {
             let received = self.until(RST_STREAM);
             if received.stream == stream {

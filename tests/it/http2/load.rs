@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use super::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, block, frame};
 use super::house;
 
 #[test]
@@ -22,4 +23,20 @@ fn everything_that_h2load_asks_is_answered() {
     assert_eq!(house.upstream.requests().len(), 9000);
     let lines = house.gateway.log().lines();
     assert!(lines.iter().all(|line| line["status"] == 200), "nobody was taken for an attacker");
+}
+
+/// Small messages, as a stream of gRPC has them: as many as may come before anything was heard of the gateway.
+#[test]
+fn a_body_of_very_many_small_parts_arrives_however_fast_it_comes() {
+    let house = house();
+    let mut frames = Frames::hello(house.gateway.addr(), &[]);
+    let head = [block(&[(":method", "POST"), (":scheme", "http"), (":authority", "api.test"), (":path", "/public/x")])];
+    let mut bytes = frame(HEADERS, END_HEADERS, 1, head.concat());
+    for _ in 0..8_000 {
+        bytes.extend(frame(DATA, 0, 1, "12345678"));
+    }
+    bytes.extend(frame(DATA, END_STREAM, 1, ""));
+    frames.send(bytes);
+    frames.until(HEADERS);
+    assert_eq!(house.upstream.requests()[0].body.len(), 64_000);
 }

@@ -4,7 +4,7 @@
 mod attacks;
 mod calls;
 mod cors;
-mod frames;
+pub(crate) mod frames;
 mod grants;
 mod load;
 mod requests;

@@ -276,6 +276,24 @@ fn a_body_that_is_not_as_long_as_it_says_reaches_nobody_whole() {
     }
 }
 
+/// Clients that do not know the length of a body beforehand end it with a frame of nothing. In chunks, a part of nothing is
+/// the end: said twice, the second would be taken for the next request, which is somebody else's.
+#[test]
+fn h16_a_body_that_ends_with_nothing_ends_once_at_the_upstream() {
+    let house = house();
+    let mut frames = Frames::hello(house.gateway.addr(), &[]);
+    let head = [(":method", "POST"), (":scheme", "http"), (":authority", "api.test"), (":path", "/public/x")];
+    for stream in [1, 3, 5] {
+        frames.send(frame(HEADERS, END_HEADERS, stream, block(&head)));
+        frames.send(frame(DATA, 0, stream, "abc"));
+        frames.send(frame(DATA, END_STREAM, stream, ""));
+        assert_eq!(status(&frames.until(HEADERS).payload), "200");
+    }
+    // It fails here when it could not read what it got.
+    let requests = house.upstream.requests();
+    assert!(requests.len() == 3 && requests.iter().all(|request| request.body == b"abc"));
+}
+
 #[test]
 fn a_head_may_come_in_several_frames() {
     let house = house();

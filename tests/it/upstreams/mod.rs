@@ -6,6 +6,7 @@ mod health;
 mod http2;
 mod nginx;
 pub(crate) mod server2;
+mod small_parts;
 mod tries;
 
 use std::sync::Arc;

@@ -38,6 +38,9 @@ const STREAMS: u32 = 100;
 /// Bytes of a request's body that may be on the way, of one stream and of all.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
+/// What small parts of bodies may take besides while they are on the way: 256 bytes each, less their own. A client may send
+/// thousands of messages before anybody has had the time to look at one.
+const SMALL_PARTS: usize = 4 << 20;
 /// Bytes of an answer that wait for the client, of one stream.
 const SEND_BUFFER: usize = 64 << 10;
 /// A table of more than this nobody needs.
@@ -234,6 +237,7 @@ fn bounds(limits: Limits) -> H2Options {
         .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .data_frame_budget(SMALL_PARTS)
         .max_frame_size(FRAME)
         .max_send_buffer_size(SEND_BUFFER)
         .max_pending_accept_reset_streams(CANCELLED)
