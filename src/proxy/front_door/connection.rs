@@ -13,7 +13,7 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::server::ShutdownWatch;
 use tokio::io::AsyncReadExt;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::head::{self, Fault, Limits, Scan, Shape};
 use super::refusal;
@@ -75,9 +75,13 @@ pub(super) async fn serve<A, R>(
     let peer = stream.get_socket_digest().and_then(|digest| digest.peer_addr()?.as_inet().copied());
     let mut watch = shutdown.clone();
     let mut stop = pin!(async move { drop(watch.wait_for(|stopping| *stopping).await) });
+    // One for all requests: a timer that is only put off costs nothing. One that is made anew, the first of its thread above
+    // all, makes the thread wake itself, which is a call into the kernel and back for every request.
+    let mut idle = pin!(sleep(patience.idle));
     loop {
+        idle.as_mut().reset(sleep(patience.idle).deadline());
         let (window, head, shape, arrived) =
-            match next_head(&mut stream, &mut held, rules, patience, stop.as_mut()).await {
+            match next_head(&mut stream, &mut held, rules, patience, (idle.as_mut(), stop.as_mut())).await {
                 Heard::Nothing => return stream.shutdown().await,
                 Heard::Request { head, shape, arrived } => (std::mem::take(&mut held), head, shape, arrived),
                 Heard::Fault { fault, arrived } => {
@@ -114,15 +118,16 @@ async fn next_head(
     held: &mut BytesMut,
     rules: &impl Rules,
     patience: Patience,
-    stop: Pin<&mut (impl Future<Output = ()> + Send)>,
+    (idle, stop): (Pin<&mut Sleep>, Pin<&mut (impl Future<Output = ()> + Send)>),
 ) -> Heard {
     if held.is_empty() {
         let first = tokio::select! {
             biased;
-            first = timeout(patience.idle, read_some(stream, held)) => first,
-            () = stop => timeout(LAST_REQUEST.min(patience.idle), read_some(stream, held)).await,
+            first = read_some(stream, held) => first,
+            () = idle => false,
+            () = stop => timeout(LAST_REQUEST.min(patience.idle), read_some(stream, held)).await == Ok(true),
         };
-        if first != Ok(true) {
+        if !first {
             return Heard::Nothing;
         }
     }

@@ -31,13 +31,18 @@ pub(crate) const NOW: UnixMillis = UnixMillis(1_763_682_354_000);
 pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Asks `probe` again and again until it answers, and fails with `what` at the deadline.
-pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, probe)
+}
+
+/// The same with another deadline: for programs of others, which may have much to do before they begin.
+pub(crate) fn within<T>(deadline: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let watch = Stopwatch::start();
     loop {
         if let Some(value) = probe() {
             return value;
         }
-        assert!(watch.elapsed() < DEADLINE, "did not happen in {DEADLINE:?}: {what}");
+        assert!(watch.elapsed() < deadline, "did not happen in {deadline:?}: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

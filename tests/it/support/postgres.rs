@@ -8,15 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::eventually;
+use super::{eventually, within};
 
 /// The role that owns every database here.
 const ROLE: &str = "portcullis";
 /// Its password: for looking whether it shows up where it must not.
 pub(crate) const PASSWORD: &str = "Zx9-pg-passw0rd";
+
+/// A server may have to go through its log first, on a machine that has other work.
+const START: Duration = Duration::from_secs(60);
 
 /// Ends the server and removes its directory as soon as its standard input ends: that is when the tests' process does.
 const WATCH: &str = r#"
@@ -183,7 +187,7 @@ fn serve(directory: &Path, port: u16, durable: bool) -> Option<Child> {
         .stderr(file_too)
         .spawn()
         .expect("postgres can be run");
-    let up = eventually("PostgreSQL takes connections", || {
+    let up = within(START, "PostgreSQL takes connections", || {
         if let Some(status) = server.try_wait().expect("a process of ours") {
             let log = fs::read_to_string(&log).unwrap_or_default();
             assert!(log.contains("Address already in use"), "PostgreSQL ended with {status}:\n{log}");
