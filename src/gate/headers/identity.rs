@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use http::{HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::alias::AliasSet;
 use super::assertion::Assertion;
@@ -58,6 +58,8 @@ pub enum Told {
     Tenant,
     /// An attribute or claim.
     Claim(ClaimPath),
+    /// The attribute or claim `email`, unless the claim `email_verified` beside it says that it may be somebody else's.
+    Email,
 }
 
 impl Told {
@@ -201,8 +203,18 @@ impl IdentityHeaders {
             Told::Plan => principal.plan.as_deref().and_then(one),
             Told::Tenant => principal.tenant.as_deref().and_then(one),
             Told::Claim(path) => path.find(&principal.attributes).and_then(|value| render(value, self.names.join)),
+            Told::Email => {
+                let email = principal.attributes.get("email").filter(|_| !is_unverified(&principal.attributes));
+                email.and_then(|value| render(value, self.names.join))
+            }
         }
     }
+}
+
+/// OpenID Connect Core section 5.1; some providers write booleans as text.
+fn is_unverified(claims: &Map<String, Value>) -> bool {
+    let verified = |said: &Value| said == &Value::Bool(true) || said.as_str() == Some("true");
+    claims.get("email_verified").is_some_and(|said| !verified(said))
 }
 
 fn render(value: &Value, join: Join) -> Option<HeaderValue> {
@@ -211,7 +223,8 @@ fn render(value: &Value, join: Join) -> Option<HeaderValue> {
             let texts: Vec<_> = items.iter().map(text).collect::<Option<_>>()?;
             list(texts.iter().map(String::as_str), join)
         }
-        single => one(&text(single)?),
+        // Who splits at what joins splits this as well.
+        single => list([text(single)?.as_str()].into_iter(), join),
     }
 }
 
