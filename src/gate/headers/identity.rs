@@ -127,8 +127,6 @@ impl Default for IdentityNames {
 #[derive(Debug)]
 pub struct IdentityHeaders {
     names: IdentityNames,
-    /// As they are spelled: those left out, too.
-    spelled: Box<[Box<str>]>,
     aliases: AliasSet,
 }
 
@@ -146,9 +144,8 @@ impl IdentityHeaders {
         let assertion = assertion.as_ref().map(Assertion::header);
         let configured = told.iter().map(|(_, name)| name).chain(anonymous).chain(owned).chain(assertion);
         let known = DEFAULT_NAMES.into_iter().chain([DEFAULT_ASSERTION]);
-        let spelled: Box<[Box<str>]> = known.chain(configured.map(HeaderName::as_str)).map(Box::from).collect();
-        let aliases = spelled.iter().map(|name| &**name).collect();
-        Self { names, spelled, aliases }
+        let aliases = known.chain(configured.map(HeaderName::as_str)).collect();
+        Self { names, aliases }
     }
 
     /// Whether a header called `name` is owned: equal to an owned name after lower-casing and mapping every
@@ -167,9 +164,12 @@ impl IdentityHeaders {
         self.names.anonymous.as_ref()
     }
 
-    /// Whether a header called `name` is owned, but spelled in another way: who sets the owned ones does not replace it.
-    pub fn is_disguised(&self, name: &str) -> bool {
-        self.owns(name) && self.spelled.iter().all(|own| **own != *name)
+    /// Whether a header called `name` is owned, but never told, or not in this spelling: who sets those that are told does
+    /// not replace it.
+    pub fn is_never_told(&self, name: &str) -> bool {
+        let IdentityNames { told, anonymous, assertion, .. } = &self.names;
+        let assertion = assertion.as_ref().map(Assertion::header);
+        self.owns(name) && told.iter().map(|(_, own)| own).chain(anonymous).chain(assertion).all(|own| own != name)
     }
 
     /// The identity headers of `principal`, ready to be set; made once per credential. Each name occurs once; what is

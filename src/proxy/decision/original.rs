@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use http::header::FORWARDED;
+use http::header::{FORWARDED, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
@@ -39,7 +39,8 @@ impl Original {
     /// target there, and leaves method and host as they were.
     ///
     /// # Errors
-    /// The proxy does not say, or two statements differ: one of them may be the client's.
+    /// The proxy does not say, or two statements differ: one of them may be the client's. Or the request is one that must be
+    /// changed on its way, which is not the gateway's.
     pub(super) fn of(
         question: &RequestHeader,
         rest: &str,
@@ -49,6 +50,10 @@ impl Original {
         let headers = &question.headers;
         if headers.keys().any(|name| headers::is_override(name.as_str()) && !is_statement(name)) {
             return Err(Denial::because(Reason::BadRequest, Why::Override));
+        }
+        // What follows in another protocol would be requests that nobody asks about.
+        if headers.get_all(UPGRADE).iter().any(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+            return Err(Denial::because(Reason::BadRequest, Why::Upgrade));
         }
         let told = [forwarded(headers)?, original(headers)?, after_path(question, rest)?];
         let whole = told.iter().find_map(|told| Some((told.method?, told.host?, told.target?)));
