@@ -51,10 +51,6 @@ impl Original {
         if headers.keys().any(|name| headers::is_override(name.as_str()) && !is_statement(name)) {
             return Err(Denial::because(Reason::BadRequest, Why::Override));
         }
-        // What follows in another protocol would be requests that nobody asks about.
-        if headers.get_all(UPGRADE).iter().any(|protocol| !protocol.as_bytes().eq_ignore_ascii_case(b"websocket")) {
-            return Err(Denial::because(Reason::BadRequest, Why::Upgrade));
-        }
         let told = [forwarded(headers)?, original(headers)?, after_path(question, rest)?];
         let whole = told.iter().find_map(|told| Some((told.method?, told.host?, told.target?)));
         let (method, host, target) = whole.ok_or_else(unclear)?;
@@ -65,6 +61,11 @@ impl Original {
         };
         if !told.iter().all(agrees) || !is_host(host) || !is_target(target) {
             return Err(unclear());
+        }
+        // What follows in another protocol would be requests that nobody asks about. `Connection` the proxy has used up.
+        let is_websocket = |protocol: &HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        if headers.get_all(UPGRADE).iter().any(|protocol| !is_websocket(protocol) || method != "GET") {
+            return Err(Denial::because(Reason::BadRequest, Why::Upgrade));
         }
         Ok(Self {
             method: Method::from_bytes(method.as_bytes()).map_err(|_| unclear())?,

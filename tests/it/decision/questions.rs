@@ -160,6 +160,8 @@ fn what_a_client_adds_to_a_question_cannot_change_what_it_is_about() {
         assert_eq!(house.gateway.why(&reply), "bad_request:upgrade", "{protocol}");
     }
     house.question("GET", "/public/x").header("Upgrade", "WebSocket").send().ok();
+    let posted = house.question("POST", "/public/x").header("Upgrade", "websocket").send();
+    assert_eq!(house.gateway.why(&posted), "bad_request:upgrade", "no WebSocket is opened so");
     // The proxy replaces it by what it is told.
     let replaced = house.question("GET", "/me/x").header("X-Auth-Subject", "root").bearer(&token).send().ok();
     assert!(identity(&replaced).contains(&("x-auth-subject".into(), "alice".into())), "{replaced:?}");
