@@ -118,7 +118,7 @@ fn guards(house: &House, front: SocketAddr, shows_statuses: bool) {
         assert!((400..=503).contains(&status), "{count}: {status}");
     }
     for size in [8_000, 15_000, 15_200, 15_300, 20_000, 40_000] {
-        let status = client().get("/jwt/x").header("X-Large", &"a".repeat(size)).send().status;
+        let status = client().get("/jwt/x").header("X-Large", "a".repeat(size)).send().status;
         assert!((400..=503).contains(&status), "{size}: {status}");
     }
     upstream.assert_untouched();
@@ -150,6 +150,11 @@ fn guards(house: &House, front: SocketAddr, shows_statuses: bool) {
     client().call("DELETE", "/campaigns/7").bearer(&token).send().is(403);
     caller("127.0.0.3").get("/near/x").bearer(&token).send().is(403);
     // What a client says of itself counts for nothing.
+    let liar = client().get("/public/x").header("X-Forwarded-For", "192.0.2.6").header("Forwarded", "for=192.0.2.6");
+    liar.send().ok();
+    let seen = upstream.only();
+    assert_eq!((seen.header("X-Forwarded-For"), seen.header("Forwarded")), (Some("127.0.0.2"), None), "{seen:?}");
+    upstream.forget();
     let liar = caller("127.0.0.3").get("/near/x").bearer(&token).header("X-Forwarded-For", "127.0.0.2");
     liar.header("Forwarded", "for=127.0.0.2").send().is(403);
     for (name, value) in [
