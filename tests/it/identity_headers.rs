@@ -155,6 +155,28 @@ fn an_upstream_behind_oauth2_proxy_gets_the_names_that_it_knows() {
 }
 
 #[test]
+fn an_address_that_nobody_has_verified_is_told_only_where_somebody_wrote_so() {
+    let victim = "boss@shop.example";
+    let mail = |house: &House, verified: Option<Value>| {
+        let token = house.standard.alice().claim("email", victim);
+        let token = verified.into_iter().fold(token, |token, verified| token.claim("email_verified", verified));
+        let seen = house.seen(&house.gw.get("/jwt/x").bearer(&token.sign()));
+        assert_eq!(seen.header("X-Forwarded-User"), Some("alice"));
+        let told = ["X-Forwarded-Email", "X-Auth-Request-Email", "X-Mail"].map(|name| seen.header(name).is_some());
+        (told[0], told[1], told[2])
+    };
+    let house = house("profile = \"oauth2-proxy\"");
+    for verified in [None, Some(json!(true)), Some(json!("true"))] {
+        assert_eq!(mail(&house, verified.clone()), (true, true, false), "{verified:?}");
+    }
+    for verified in [json!(false), json!("false"), json!(null), json!(0), json!("")] {
+        assert_eq!(mail(&house, Some(verified.clone())), (false, false, false), "{verified:?}");
+    }
+    let written = self::house("profile = \"oauth2-proxy\"\nextra = { email = \"X-Mail\" }");
+    assert_eq!(mail(&written, Some(json!(false))), (false, false, true));
+}
+
+#[test]
 fn h28_no_client_and_no_trusted_proxy_says_anything_under_a_name_of_a_profile() {
     for (profile, names) in [("kong", KONG), ("oauth2-proxy", OAUTH2_PROXY)] {
         for server in ["", "trusted_proxies = [\"127.0.0.1\"]"] {

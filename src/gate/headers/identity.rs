@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use http::{HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::alias::AliasSet;
 use super::assertion::Assertion;
@@ -58,6 +58,8 @@ pub enum Told {
     Tenant,
     /// An attribute or claim.
     Claim(ClaimPath),
+    /// The attribute or claim `email`, unless the claim `email_verified` beside it says that it may be somebody else's.
+    Email,
 }
 
 impl Told {
@@ -125,8 +127,6 @@ impl Default for IdentityNames {
 #[derive(Debug)]
 pub struct IdentityHeaders {
     names: IdentityNames,
-    /// As they are spelled: those left out, too.
-    spelled: Box<[Box<str>]>,
     aliases: AliasSet,
 }
 
@@ -144,9 +144,8 @@ impl IdentityHeaders {
         let assertion = assertion.as_ref().map(Assertion::header);
         let configured = told.iter().map(|(_, name)| name).chain(anonymous).chain(owned).chain(assertion);
         let known = DEFAULT_NAMES.into_iter().chain([DEFAULT_ASSERTION]);
-        let spelled: Box<[Box<str>]> = known.chain(configured.map(HeaderName::as_str)).map(Box::from).collect();
-        let aliases = spelled.iter().map(|name| &**name).collect();
-        Self { names, spelled, aliases }
+        let aliases = known.chain(configured.map(HeaderName::as_str)).collect();
+        Self { names, aliases }
     }
 
     /// Whether a header called `name` is owned: equal to an owned name after lower-casing and mapping every
@@ -165,9 +164,12 @@ impl IdentityHeaders {
         self.names.anonymous.as_ref()
     }
 
-    /// Whether a header called `name` is owned, but spelled in another way: who sets the owned ones does not replace it.
-    pub fn is_disguised(&self, name: &str) -> bool {
-        self.owns(name) && self.spelled.iter().all(|own| **own != *name)
+    /// Whether a header called `name` is owned, but never told, or not in this spelling: who sets those that are told does
+    /// not replace it.
+    pub fn is_never_told(&self, name: &str) -> bool {
+        let IdentityNames { told, anonymous, assertion, .. } = &self.names;
+        let assertion = assertion.as_ref().map(Assertion::header);
+        self.owns(name) && told.iter().map(|(_, own)| own).chain(anonymous).chain(assertion).all(|own| own != name)
     }
 
     /// The identity headers of `principal`, ready to be set; made once per credential. Each name occurs once; what is
@@ -201,8 +203,18 @@ impl IdentityHeaders {
             Told::Plan => principal.plan.as_deref().and_then(one),
             Told::Tenant => principal.tenant.as_deref().and_then(one),
             Told::Claim(path) => path.find(&principal.attributes).and_then(|value| render(value, self.names.join)),
+            Told::Email => {
+                let email = principal.attributes.get("email").filter(|_| !is_unverified(&principal.attributes));
+                email.and_then(|value| render(value, self.names.join))
+            }
         }
     }
+}
+
+/// OpenID Connect Core section 5.1; some providers write booleans as text.
+fn is_unverified(claims: &Map<String, Value>) -> bool {
+    let verified = |said: &Value| said == &Value::Bool(true) || said.as_str() == Some("true");
+    claims.get("email_verified").is_some_and(|said| !verified(said))
 }
 
 fn render(value: &Value, join: Join) -> Option<HeaderValue> {
@@ -211,7 +223,8 @@ fn render(value: &Value, join: Join) -> Option<HeaderValue> {
             let texts: Vec<_> = items.iter().map(text).collect::<Option<_>>()?;
             list(texts.iter().map(String::as_str), join)
         }
-        single => one(&text(single)?),
+        // Who splits at what joins splits this as well.
+        single => list([text(single)?.as_str()].into_iter(), join),
     }
 }
 

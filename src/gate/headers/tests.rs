@@ -253,6 +253,22 @@ fn a_claim_becomes_at_most_one_bounded_header_of_a_plain_value() {
 }
 
 #[test]
+fn what_somebody_else_replaces_are_the_names_that_are_told_as_they_are_told() {
+    let headers = names(|names| {
+        names.told.retain(|(told, _)| *told != Told::Plan);
+        names.told.push((Told::Claim(path("yes")), name("x-claim")));
+        names.anonymous = Some(name("x-nobody"));
+        names.owned = vec![name("x-other")];
+    });
+    for told in ["x-auth-subject", "x-claim", "x-nobody", "authorization", "x-others"] {
+        assert!(!headers.is_never_told(told), "{told}");
+    }
+    for forged in ["x_auth_subject", "x-auth.subject", "x_claim", "x-auth-plan", "x-other", "x-auth-assertion"] {
+        assert!(headers.is_never_told(forged), "{forged}");
+    }
+}
+
+#[test]
 fn two_extras_with_one_name_make_one_header() {
     let extra = [("number", "x-claim"), ("yes", "x-claim"), ("yes", "x-auth-subject")];
     let extra = extra.map(|(claim, header)| (Told::Claim(path(claim)), name(header)));

@@ -18,9 +18,10 @@ use crate::gate::limit::Quota;
 use crate::gate::outcome::{Decision, Denial, Permit, Reason, Why};
 use crate::gate::policy::DecisionEndpoint;
 
-/// Whether a request is for the endpoint.
+/// Whether a request is for the endpoint. What only begins like it is, too, and finds nothing: Envoy puts the original target
+/// there, and `OPTIONS *` has one without a slash. No route may answer that.
 pub(super) fn is_asked(session: &Session, endpoint: &DecisionEndpoint) -> bool {
-    adapt::target(session.req_header()).is_ok_and(|target| rest(target, endpoint).is_some())
+    adapt::target(session.req_header()).is_ok_and(|target| target.starts_with(&*endpoint.path))
 }
 
 /// What a target has after the path of the endpoint; none: it is for something else.
@@ -64,9 +65,9 @@ async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) ->
         trail.preflight = false;
         return Err(Denial::because(Reason::NoRoute, Why::Grant));
     };
-    // The proxy replaces those that it knows; an application may know more spellings.
+    // The proxy replaces those that it is told; an application may know more names, and more spellings.
     let identity = &permit.realm().identity_headers;
-    if permit.enforced() && header.headers.keys().any(|name| identity.is_disguised(name.as_str())) {
+    if permit.enforced() && header.headers.keys().any(|name| identity.is_never_told(name.as_str())) {
         return Err(Denial::because(Reason::BadRequest, Why::Forged));
     }
     allowed(permit.forwarded_by_another(), exchange)

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use http::header::FORWARDED;
+use http::header::{FORWARDED, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
@@ -39,7 +39,8 @@ impl Original {
     /// target there, and leaves method and host as they were.
     ///
     /// # Errors
-    /// The proxy does not say, or two statements differ: one of them may be the client's.
+    /// The proxy does not say, or two statements differ: one of them may be the client's. Or the request is one that must be
+    /// changed on its way, which is not the gateway's.
     pub(super) fn of(
         question: &RequestHeader,
         rest: &str,
@@ -60,6 +61,11 @@ impl Original {
         };
         if !told.iter().all(agrees) || !is_host(host) || !is_target(target) {
             return Err(unclear());
+        }
+        // What follows in another protocol would be requests that nobody asks about. `Connection` the proxy has used up.
+        let is_websocket = |protocol: &HeaderValue| protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+        if headers.get_all(UPGRADE).iter().any(|protocol| !is_websocket(protocol) || method != "GET") {
+            return Err(Denial::because(Reason::BadRequest, Why::Upgrade));
         }
         Ok(Self {
             method: Method::from_bytes(method.as_bytes()).map_err(|_| unclear())?,

@@ -43,6 +43,9 @@ pub(super) trait Rules: Send + Sync {
     fn limits(&self) -> Limits;
     /// Writes the refusal down and says what is answered.
     fn refuse(&self, refused: &Refused<'_>) -> Rendered;
+    /// Whether whoever sent this looks at nothing but the status of the answer: a proxy that asks about a request. `target`
+    /// is unchecked.
+    fn is_question(&self, target: &[u8]) -> bool;
     /// Writes down that a connection was ended without an answer.
     fn ended(&self, refused: &Refused<'_>);
 }

@@ -58,6 +58,10 @@ impl Rules for Book {
         Rendered { status: refused.denial.reason.public().status, headers: Vec::new(), body: b"no".to_vec() }
     }
 
+    fn is_question(&self, _target: &[u8]) -> bool {
+        false
+    }
+
     fn ended(&self, _: &Refused<'_>) {
         unreachable!("every refusal is answered");
     }

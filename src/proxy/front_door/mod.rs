@@ -162,6 +162,11 @@ impl Rules for Gateway {
         rendered
     }
 
+    fn is_question(&self, target: &[u8]) -> bool {
+        let live = self.live.load();
+        live.snapshot.decision.as_ref().is_some_and(|endpoint| target.starts_with(endpoint.path.as_bytes()))
+    }
+
     fn ended(&self, refused: &Refused<'_>) {
         let at = self.clock.now();
         write_down(self, &self.live.load(), refused, (at, &RequestId::generate(at)), (0, 0));

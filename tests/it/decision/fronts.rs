@@ -47,6 +47,33 @@ fn guards(house: &House, front: SocketAddr, shows_statuses: bool) {
         assert_eq!((seen.header("Authorization"), seen.header("X-Api-Key")), (None, None), "{seen:?}");
         assert_eq!(identity_at(upstream), told);
     }
+    // A client has no say in what of that arrives: hop-by-hop is what it has named so.
+    let named = client().get("/campaigns/7").header("Connection", "X-Auth-Subject, X-Auth-Tenant, x-auth-scopes");
+    named.bearer(&token).send().ok();
+    assert_eq!(identity_at(upstream), told);
+    // In another protocol it would go on with requests that nobody asks about.
+    for path in ["/campaigns/7", "/public/x"] {
+        let call = client().get(path).header("Connection", "Upgrade, HTTP2-Settings").header("Upgrade", "h2c");
+        call.header("HTTP2-Settings", "AAMAAABkAAQAAP__").bearer(&token).send();
+        for seen in upstream.requests() {
+            assert_eq!((seen.header("Upgrade"), seen.header("Connection")), (None, None), "{seen:?}");
+        }
+        upstream.forget();
+    }
+    // A name that no answer tells is not among those that a proxy replaces.
+    let reply = client().get("/public/x").header("X-Auth-Assertion", "ey.J.x").send();
+    assert!(reply.status == 400 || identity_at(upstream).is_empty(), "{reply:?}");
+    // More than any proxy passes on, and what it passes on with its own.
+    for count in [80, 93, 96, 97, 98, 99, 100, 120] {
+        let call = (0..count).fold(client().get("/jwt/x"), |call, at| call.header(&format!("X-Much-{at}"), "a"));
+        let status = call.send().status;
+        assert!((400..=503).contains(&status), "{count}: {status}");
+    }
+    for size in [8_000, 15_000, 15_200, 15_300, 20_000, 40_000] {
+        let status = client().get("/jwt/x").header("X-Large", "a".repeat(size)).send().status;
+        assert!((400..=503).contains(&status), "{size}: {status}");
+    }
+    upstream.assert_untouched();
     // Nobody is proven here: whatever says who asks is a forgery.
     forged(client().get("/public/x")).send().ok();
     assert_eq!(identity_at(upstream), []);
@@ -75,6 +102,11 @@ fn guards(house: &House, front: SocketAddr, shows_statuses: bool) {
     client().call("DELETE", "/campaigns/7").bearer(&token).send().is(403);
     caller("127.0.0.3").get("/near/x").bearer(&token).send().is(403);
     // What a client says of itself counts for nothing.
+    let liar = client().get("/public/x").header("X-Forwarded-For", "192.0.2.6").header("Forwarded", "for=192.0.2.6");
+    liar.send().ok();
+    let seen = upstream.only();
+    assert_eq!((seen.header("X-Forwarded-For"), seen.header("Forwarded")), (Some("127.0.0.2"), None), "{seen:?}");
+    upstream.forget();
     let liar = caller("127.0.0.3").get("/near/x").bearer(&token).header("X-Forwarded-For", "127.0.0.2");
     liar.header("Forwarded", "for=127.0.0.2").send().is(403);
     for (name, value) in [
@@ -121,6 +153,20 @@ fn haproxy_asks_with_the_configuration_of_the_document() {
     let files = [("portcullis.lua", lua.as_str()), ("haproxy.cfg", text.as_str())];
     let front = Front::start("/usr/sbin/haproxy", &["-db", "-f", "{directory}/haproxy.cfg"], &files);
     guards(&house, front.address, true);
+}
+
+#[test]
+fn haproxy_lets_nobody_through_when_its_script_fails() {
+    let house = house();
+    let lua = configuration("lua", &house);
+    let broken = lua.replacen("local question,", "error(\"broken\")\n  local question,", 1);
+    assert_ne!(broken, lua);
+    let text = configuration("haproxy", &house).replacen("bind :80", "bind {address}", 1);
+    let text = text.replace("/etc/haproxy/portcullis.lua", "{directory}/portcullis.lua");
+    let files = [("portcullis.lua", broken.as_str()), ("haproxy.cfg", text.as_str())];
+    let front = Front::start("/usr/sbin/haproxy", &["-db", "-f", "{directory}/haproxy.cfg"], &files);
+    Caller::new(front.address).host("api.test").get("/public/x").send().is(503);
+    house.upstream.assert_untouched();
 }
 
 #[test]

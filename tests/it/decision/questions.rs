@@ -149,10 +149,19 @@ fn what_a_client_adds_to_a_question_cannot_change_what_it_is_about() {
         let reply = house.question("GET", "/public/x").header(name, "/admin/x").send();
         assert_eq!(house.gateway.why(&reply), "bad_request:override", "{name}");
     }
-    for name in ["X_Auth_Subject", "X-Auth_Roles", "x.auth.tenant"] {
+    // The last is told by nobody here: no proxy replaces it.
+    for name in ["X_Auth_Subject", "X-Auth_Roles", "x.auth.tenant", "X-Auth-Assertion"] {
         let reply = house.question("GET", "/public/x").header(name, "root").send();
         assert_eq!(house.gateway.why(&reply), "bad_request:forged", "{name}");
     }
+    // A proxy that passes it on would open a way for requests that nobody asks about.
+    for protocol in ["h2c", "H2C", "websocket, h2c", "TLS/1.0"] {
+        let reply = house.question("GET", "/public/x").header("Upgrade", protocol).send();
+        assert_eq!(house.gateway.why(&reply), "bad_request:upgrade", "{protocol}");
+    }
+    house.question("GET", "/public/x").header("Upgrade", "WebSocket").send().ok();
+    let posted = house.question("POST", "/public/x").header("Upgrade", "websocket").send();
+    assert_eq!(house.gateway.why(&posted), "bad_request:upgrade", "no WebSocket is opened so");
     // The proxy replaces it by what it is told.
     let replaced = house.question("GET", "/me/x").header("X-Auth-Subject", "root").bearer(&token).send().ok();
     assert!(identity(&replaced).contains(&("x-auth-subject".into(), "alice".into())), "{replaced:?}");
@@ -197,8 +206,22 @@ fn the_ways_of_nginx_ingress_and_envoy_are_understood_too() {
     envoy("HEAD", "/admin/x").send().is(403);
     envoy("GET", "/near/x").header("X-Forwarded-Uri", "/near/y").send().denied("bad_request");
     envoy("GET", "/../near/x").send().denied("path_ambiguous");
-    // Something else that begins like it.
-    house.asker().host("api.test").get("/_portcullis/decided").send().denied("no_route");
+    house.upstream.assert_untouched();
+}
+
+#[test]
+fn no_route_answers_what_begins_like_the_endpoint() {
+    let all = "\n[[routes]]\npath = \"/_portcullis/{any}\"\nauth = [\"public\"]\n";
+    let (upstream, standard) = (Upstream::start(), Standard::new());
+    let builder = Gateway::builder().standard_with(&standard, all).upstream(&upstream);
+    let gateway = builder.server_toml("trusted_proxies = [\"127.0.0.1\"]\n[decision]").start();
+    let asker = gateway.caller().from("127.0.0.1");
+    asker.get("/_portcullis/other").send().ok();
+    upstream.forget();
+    for rest in ["*", "d", "%2f", ".", "*?x"] {
+        asker.call("OPTIONS", &format!("{ENDPOINT}{rest}")).send().denied("no_route");
+    }
+    upstream.assert_untouched();
 }
 
 #[test]

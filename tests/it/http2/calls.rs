@@ -90,7 +90,13 @@ async fn the_refusal_of_a_question_about_a_call_does_not_say_200() {
     let allowed = client.ask(with(about("/me/x"), "authorization", &token)).await.expect("an answer");
     assert_eq!((allowed.status, allowed.header("x-auth-subject")), (200, "alice"));
     let nothing_said = with(call("POST", "/_portcullis/decide"), "content-type", GRPC);
-    for (question, status) in [(about("/me/x"), 401), (about("/nowhere"), 404), (nothing_said, 400)] {
+    // What a client can make so large that nobody reads the question at all.
+    let large = with(about("/me/x"), "x", &"y".repeat(40_000));
+    let many = (0..120).fold(about("/me/x"), |question, _| with(question, "x", "y"));
+    let envoy = with(call("POST", "/_portcullis/decide/a\"b"), "content-type", GRPC);
+    let questions =
+        [(about("/me/x"), 401), (about("/nowhere"), 404), (nothing_said, 400), (large, 431), (many, 431), (envoy, 400)];
+    for (question, status) in questions {
         let refused = client.ask(question).await.expect("an answer");
         assert_eq!((refused.status, refused.header("grpc-status")), (status, ""), "{refused:?}");
     }

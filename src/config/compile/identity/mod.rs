@@ -106,8 +106,12 @@ impl Names {
         }
         for (attribute, names) in defaults.iter().filter(|(default, _)| !extra.iter().any(|(name, _)| name == default))
         {
-            let path = ClaimPath::Name((*attribute).into());
-            self.told.extend(names.iter().map(|name| (Told::Claim(path.clone()), HeaderName::from_static(name))));
+            let told = match *attribute {
+                // Those who know the name take it for the user's own.
+                "email" => Told::Email,
+                _ => Told::Claim(ClaimPath::Name((*attribute).into())),
+            };
+            self.told.extend(names.iter().map(|name| (told.clone(), HeaderName::from_static(name))));
         }
     }
 

@@ -118,7 +118,7 @@ fn the_names_of_a_profile_are_defaults_that_keys_beside_it_replace() {
     let told = |keys: &str| {
         let config = with(keys).unwrap();
         let realm = &config.snapshot.realms[0];
-        let attributes = serde_json::json!({ "email": "a@b.test", "preferred_username": "al", "custom_id": 42, "consumer_id": "u-1" });
+        let attributes = serde_json::json!({ "email": "a@b.test", "preferred_username": "a,l", "custom_id": 42, "consumer_id": "u-1" });
         let principal = crate::identity::Principal {
             kind: crate::identity::CredentialKind::Jwt,
             subject: "alice".into(),
@@ -154,11 +154,11 @@ fn the_names_of_a_profile_are_defaults_that_keys_beside_it_replace() {
     let proxy = [
         "x-auth-request-email: a@b.test",
         "x-auth-request-groups: a,b%2Cc",
-        "x-auth-request-preferred-username: al",
+        "x-auth-request-preferred-username: a%2Cl",
         "x-auth-request-user: alice",
         "x-forwarded-email: a@b.test",
         "x-forwarded-groups: a,b%2Cc",
-        "x-forwarded-preferred-username: al",
+        "x-forwarded-preferred-username: a%2Cl",
         "x-forwarded-user: alice",
     ];
     assert_eq!(told("profile = 'oauth2-proxy'"), proxy);

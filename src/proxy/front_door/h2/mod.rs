@@ -171,7 +171,10 @@ impl<A, R: Rules> Streams<A, R> {
             arrived: Stopwatch::start(),
         };
         let rendered = self.rules.refuse(&refused);
-        let rendered = if grpc::asked(session.req_header()) { grpc::refusal(&denial, rendered) } else { rendered };
+        // A question is answered by the status: a refusal that says 200 would be taken for a permission.
+        let header = session.req_header();
+        let call = grpc::asked(header) && !self.rules.is_question(header.raw_path());
+        let rendered = if call { grpc::refusal(&denial, rendered) } else { rendered };
         if let Err(error) = answer(&mut session, rendered).await {
             tracing::debug!(kind = error.reason_str(), "a client left before it was told of a refusal");
         }

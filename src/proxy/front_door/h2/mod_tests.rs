@@ -53,6 +53,10 @@ impl Rules for Book {
         Rendered { status: refused.denial.reason.public().status, headers: Vec::new(), body: b"no".to_vec() }
     }
 
+    fn is_question(&self, _target: &[u8]) -> bool {
+        false
+    }
+
     fn ended(&self, refused: &Refused<'_>) {
         assert_eq!(refused.sketch.version, "2");
         self.0.lock().unwrap().push((refused.denial.reason, "-".to_owned()));
