@@ -317,6 +317,8 @@ fn a_realm_in_shadow_allows_everything_and_names_nobody() {
     ] {
         let answer = call.send().ok();
         assert!(identity(&answer).is_empty(), "{answer:?}");
+        // The gateway sends it nowhere.
+        assert_eq!(house.gateway.line_of(&answer)["upstream"], json!(null));
     }
     assert_eq!(house.gateway.metric("portcullis_would_denials_total", &[]), 2.0);
     // How a path is read is no matter of trust.
