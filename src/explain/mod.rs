@@ -24,6 +24,9 @@ use crate::outbound::HttpFetch;
 
 pub use question::Question;
 
+/// What is said of a verdict that is not carried out.
+pub const UNENFORCED: &str = "not enforced (`enforce = false`): it goes on as it came";
+
 /// What the gate says to a [`Question`].
 #[derive(Debug)]
 pub struct Verdict {
@@ -54,6 +57,12 @@ pub async fn judge(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &Questi
     let heading = format!("{} {} from {}", question.method(), question.url, question.peer());
     let request_id = RequestId::generate(question.now());
     let request = question.request();
+    if let (Some(endpoint), Some(steps)) = (&snapshot.decision, &mut trail.steps)
+        && endpoint.rest(request.path).is_some()
+    {
+        let saw = "answers questions of proxies here (`[decision]`): ask about the request that one tells of".into();
+        steps.insert(0, Step { name: "endpoint", saw, passed: true });
+    }
     let asked = Asked { method: request.method, path: request.path, request_id: &request_id, now: request.now };
     let identity = match &decision {
         Ok(Decision::Forward(permit)) => identity_for_people(permit, &asked),
@@ -135,12 +144,12 @@ impl Verdict {
                 let target = permit.target().unwrap_or("the path as it came");
                 match &permit.route().upstream {
                     Some(upstream) => writeln!(out, "\nallowed: goes to {}, {target}", upstream.name)?,
-                    None => writeln!(out, "\nallowed: the gateway answers itself, by the grant of this path")?,
+                    None => writeln!(out, "\nallowed: the gateway answers itself")?,
                 }
                 for (name, value) in &self.identity {
                     writeln!(out, "  {name}: {}", printable(value))?;
                 }
-                Ok(())
+                self.write_unenforced(out)
             }
             Err(denial) => {
                 let why = denial.why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
@@ -154,7 +163,7 @@ impl Verdict {
         if self.enforced() {
             return Ok(());
         }
-        writeln!(out, "not enforced (`enforce = false`): it goes on as it came")
+        writeln!(out, "{UNENFORCED}")
     }
 
     /// For programs.

@@ -20,13 +20,7 @@ use crate::gate::policy::DecisionEndpoint;
 
 /// Whether a request is for the endpoint.
 pub(super) fn is_asked(session: &Session, endpoint: &DecisionEndpoint) -> bool {
-    adapt::target(session.req_header()).is_ok_and(|target| rest(target, endpoint).is_some())
-}
-
-/// What a target has after the path of the endpoint; none: it is for something else.
-fn rest<'t>(target: &'t str, endpoint: &DecisionEndpoint) -> Option<&'t str> {
-    let rest = target.strip_prefix(&*endpoint.path)?;
-    (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+    adapt::target(session.req_header()).is_ok_and(|target| endpoint.rest(target).is_some())
 }
 
 /// Answers a request for the endpoint, or one that is not on a listener that has nothing else.
@@ -46,7 +40,7 @@ async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) ->
     let Exchange { live, trail, at, original, .. } = exchange;
     let header = session.req_header();
     let endpoint = live.snapshot.decision.as_ref();
-    let rest = endpoint.and_then(|endpoint| rest(adapt::target(header).ok()?, endpoint));
+    let rest = endpoint.and_then(|endpoint| endpoint.rest(adapt::target(header).ok()?));
     let rest = rest.ok_or(Denial::new(Reason::NoRoute))?;
     let trusted = &live.snapshot.trusted_proxies;
     if !trusted.trusts(trail.peer_ip) {
