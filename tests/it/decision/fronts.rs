@@ -85,7 +85,7 @@ fn guards(house: &House, front: SocketAddr, shows_statuses: bool) {
     let told = identity_at(upstream);
     assert!(told.contains(&("x-auth-subject".into(), "alice".into())), "{told:?}");
     let forged = |call: crate::support::caller::Call| {
-        ["X-Auth-Subject", "X-Auth-Roles", "X-Auth-Tenant"]
+        ["X-Auth-Subject", "X-Auth-Roles", "X-Auth-Tenant", "X-Auth-Assertion"]
             .into_iter()
             .fold(call, |call, name| call.header(name, "root"))
     };
