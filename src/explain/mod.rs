@@ -16,6 +16,7 @@ use crate::gate::headers::{Asked, identity_for_people};
 use crate::gate::outcome::{Decision, Denial, Permit};
 use crate::gate::policy::Snapshot;
 use crate::gate::request::RequestId;
+use crate::gate::shadow::is_carried_out;
 use crate::gate::trail::{Step, Trail};
 use crate::gate::verify::jwks;
 use crate::gate::verify::stored::StoredKeys;
@@ -25,7 +26,7 @@ use crate::outbound::HttpFetch;
 pub use question::Question;
 
 /// What is said of a verdict that is not carried out.
-pub const UNENFORCED: &str = "not enforced (`enforce = false`): it goes on as it came";
+pub const UNENFORCED: &str = "not enforced (`enforce = false`): it goes on as it came, without identity headers";
 
 /// What the gate says to a [`Question`].
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub struct Verdict {
     heading: String,
     trail: Trail,
     decision: Result<Decision, Denial>,
+    /// Whether that is carried out; if not, the request is forwarded whatever it is.
+    enforced: bool,
     /// What a browser will hold against the request that a preflight asks for.
     objection: Option<Objection>,
     /// Names and values that the upstream would get.
@@ -68,7 +71,8 @@ pub async fn judge(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &Questi
         Ok(Decision::Forward(permit)) => identity_for_people(permit, &asked),
         Ok(Decision::Preflight(_)) | Err(_) => Vec::new(),
     };
-    Verdict { heading, trail, decision, objection, identity, status }
+    let enforced = is_carried_out(&decision, request.method, &trail);
+    Verdict { heading, trail, decision, enforced, objection, identity, status }
 }
 
 /// Judges where no gateway runs: key sets that are needed are fetched, and are fresh at the time of the question.
@@ -86,15 +90,6 @@ pub async fn judge_alone(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &
 }
 
 impl Verdict {
-    /// Whether the verdict is carried out; if not, the request is forwarded whatever it is.
-    fn enforced(&self) -> bool {
-        match (&self.trail.route, &self.trail.realm) {
-            (Some(route), _) => route.enforce,
-            (None, Some(realm)) => realm.unmatched.is_none(),
-            (None, None) => true,
-        }
-    }
-
     /// Whether the request would be forwarded, were the verdict enforced; of a preflight: whether the browser would go on.
     pub fn allowed(&self) -> bool {
         self.decision.is_ok() && self.objection.is_none()
@@ -160,7 +155,7 @@ impl Verdict {
     }
 
     fn write_unenforced(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.enforced() {
+        if self.enforced {
             return Ok(());
         }
         writeln!(out, "{UNENFORCED}")
@@ -177,7 +172,7 @@ impl Verdict {
             preflight.then(|| self.objection.as_ref().map_or_else(|| "allowed".to_owned(), ToString::to_string));
         json!({
             "allowed": self.allowed(),
-            "enforced": self.enforced(),
+            "enforced": self.enforced,
             "status": self.status,
             "reason": denial.map(|denial| denial.reason.as_str()),
             "why": denial.and_then(|denial| denial.why).map(|why| why.as_str()),

@@ -359,7 +359,7 @@ fn what_is_not_enforced_is_explained_so_here_and_from_the_gateway() {
     house.file("realms/shadow.toml", SHADOW);
     let token = house.secret(&["admin-token", "create", "tests", "--scope", "admin:read"]);
     house.env.insert("PORTCULLIS_ADMIN_TOKEN".to_owned(), token);
-    let (_served, url) = house.serve();
+    let (served, url) = house.serve();
     for (target, verdict, code) in [
         ("http://shadow.test/closed", "refused: 401 missing_credentials", 1),
         ("http://shadow.test/open", "allowed: goes to 127.0.0.1:9", 0),
@@ -368,10 +368,20 @@ fn what_is_not_enforced_is_explained_so_here_and_from_the_gateway() {
         for via in [&["--admin", url.as_str()][..], &[]] {
             let told = house.command(words.iter().chain(via).copied()).end();
             let lines: Vec<_> = told.out.lines().rev().take(2).collect();
-            let expected = "not enforced (`enforce = false`): it goes on as it came";
+            let expected = "not enforced (`enforce = false`): it goes on as it came, without identity headers";
             assert!(lines[0] == expected && lines[1].starts_with(verdict), "{told:?}");
             assert_eq!(told.code, code, "{told:?}");
         }
+    }
+    // What binds in any case is not said to go on.
+    for (method, target, reason) in [
+        ("GET", "http://shadow.test/a//b", "path_ambiguous"),
+        ("TRACE", "http://shadow.test/closed", "method_not_allowed"),
+        ("GET", "http://nobody.test/closed", "unknown_host"),
+    ] {
+        let told = house.command(["explain", method, target]).end();
+        assert!(told.code == 1 && told.out.contains(reason) && !told.out.contains("not enforced"), "{told:?}");
+        assert_eq!(served.get("/a//b").host("shadow.test").send().status, 400);
     }
 }
 
