@@ -12,7 +12,7 @@ use super::admin::{Asker, Stop, end, plain, printable, text};
 use super::{ExplainArgs, FAILED, FINE, WRONG, load, print_problems};
 use crate::clock::{Clock, Stopwatch, SystemClock};
 use crate::config::Config;
-use crate::explain::{Question, Verdict, judge_alone};
+use crate::explain::{Question, UNENFORCED, Verdict, judge_alone};
 use crate::gate::outcome::Why;
 use crate::gate::verify::stored::{Keeping, KeySource, StoredKeys};
 use crate::secret::CredentialDigest;
@@ -71,17 +71,22 @@ fn write_steps(verdict: &Value, allowed: bool, out: &mut dyn Write) -> std::io::
     }
     if let Some(preflight) = verdict.get("preflight").and_then(Value::as_str) {
         let end = if allowed { "goes on".to_owned() } else { format!("does not go on: {}", printable(preflight)) };
-        return writeln!(out, "\npreflight: answered by the gateway, 204; the browser {end}");
-    }
-    if !allowed {
+        writeln!(out, "\npreflight: answered by the gateway, 204; the browser {end}")?;
+    } else if !allowed {
         let why = verdict.get("why").and_then(Value::as_str);
         let why = why.and_then(|name| Why::ALL.iter().find(|why| why.as_str() == name));
         let why = why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
-        return writeln!(out, "\nrefused: {} {}{why}", text(verdict, "status"), text(verdict, "reason"));
+        writeln!(out, "\nrefused: {} {}{why}", text(verdict, "status"), text(verdict, "reason"))?;
+    } else if verdict.get("upstream").is_some_and(Value::is_string) {
+        writeln!(out, "\nallowed: goes to {}", text(verdict, "upstream"))?;
+    } else {
+        writeln!(out, "\nallowed: the gateway answers itself")?;
     }
-    writeln!(out, "\nallowed: goes to {}", text(verdict, "upstream"))?;
     for (name, value) in verdict.get("identity_headers").and_then(Value::as_object).into_iter().flatten() {
         writeln!(out, "  {}: {}", printable(name), plain(value))?;
+    }
+    if verdict.get("enforced") == Some(&Value::Bool(false)) {
+        writeln!(out, "{UNENFORCED}")?;
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `explain --request-id`: why a request of the past was refused, from the memory of a gateway or from its access log,
-//! and how the key that it came with is now.
+//! `explain --request-id`: what became of a request of the past and why, from the memory of a gateway (which has those that
+//! were refused) or from its access log, and how the key that it came with is now.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::admin::{Asker, Ground, Lines, Stop, end, plain, printable, relative, text};
 use super::{ExplainArgs, FAILED, FINE};
 use crate::clock::{Clock, SystemClock, UnixMillis};
+use crate::explain::UNENFORCED;
 use crate::gate::outcome::{Reason, Why};
 use crate::store::{IdKind, Opening};
 
@@ -92,8 +93,11 @@ fn find(log: &Path, id: &str) -> Result<Value, Stop> {
 /// What the admin API would say of a line.
 fn verdict_of(line: Value) -> Value {
     let member = |name: &str| line.get(name).cloned().unwrap_or(Value::Null);
+    let allowed =
+        ["forwarded", "granted", "preflight", "allowed"].into_iter().any(|outcome| member("outcome") == outcome);
     let mut verdict = json!({
-        "allowed": member("outcome") == "allowed",
+        "allowed": allowed,
+        "enforced": member("outcome") != "would_deny",
         "status": member("status"),
         "reason": member("reason"),
         "why": member("why"),
@@ -148,20 +152,37 @@ fn write_text(verdict: &Value, now: UnixMillis, out: &mut dyn Write) -> Result<(
     writeln!(out, "  at     {} ({})", plain(at), relative(at, now))?;
     writeln!(out, "  by     {}", asked_by(request))?;
     writeln!(out, "  realm  {}, route {}", text(verdict, "realm"), text(verdict, "route"))?;
-    let status = text(verdict, "status");
-    match verdict.get("reason").and_then(Value::as_str) {
-        Some(reason) => {
-            let name = verdict.get("why").and_then(Value::as_str);
-            let why = name.and_then(|name| Why::ALL.iter().copied().find(|why| why.as_str() == name));
-            let told = match (why, Reason::by_name(reason)) {
-                (Some(why), _) => format!(" ({why}: {})", why.text()),
-                (None, Some(reason)) => format!(" ({})", reason.public().message),
-                (None, None) => String::new(),
-            };
-            writeln!(out, "\n  NO  {:<13} {status} {}{told}", rung(reason, why), printable(reason))?;
-            writeln!(out, "\nrefused: {status} {}", printable(reason))?;
+    let (status, outcome) = (text(verdict, "status"), request.get("outcome").and_then(Value::as_str));
+    if let Some(reason) = verdict.get("reason").and_then(Value::as_str) {
+        let name = verdict.get("why").and_then(Value::as_str);
+        let why = name.and_then(|name| Why::ALL.iter().copied().find(|why| why.as_str() == name));
+        let told = match (why, Reason::by_name(reason)) {
+            (Some(why), _) => format!(" ({why}: {})", why.text()),
+            (None, Some(reason)) => format!(" ({})", reason.public().message),
+            (None, None) => String::new(),
+        };
+        let reason = printable(reason);
+        // Elsewhere the status is that of another answer.
+        let refused_with = match outcome {
+            Some("would_deny" | "ended") => String::new(),
+            Some(_) | None => format!("{status} "),
+        };
+        writeln!(out, "\n  NO  {:<13} {refused_with}{reason}{told}", rung(&reason, why))?;
+        match outcome {
+            Some("would_deny") => {
+                writeln!(out, "\nwould be refused: {reason}; was answered with {status}\n{UNENFORCED}")?
+            }
+            Some("ended") => writeln!(out, "\nlet through: {status}; ended when it would have been refused: {reason}")?,
+            Some(_) | None => writeln!(out, "\nrefused: {status} {reason}")?,
         }
-        None => writeln!(out, "\nlet through: {status} from {}", text(verdict, "upstream"))?,
+    } else {
+        match outcome {
+            Some("allowed") => writeln!(out, "\nallowed: a proxy asked, and forwards it itself")?,
+            Some("preflight") => writeln!(out, "\npreflight: answered by the gateway, {status}")?,
+            Some("granted") => writeln!(out, "\nallowed: answered by the gateway itself, {status}")?,
+            Some("error") => writeln!(out, "\nlet through, and broken off: {status}")?,
+            Some(_) | None => writeln!(out, "\nlet through: {status} from {}", text(verdict, "upstream"))?,
+        }
     }
     if let Some(key) = verdict.get("key").filter(|key| key.is_object()) {
         writeln!(out, "\n{}", key_in_words(key, now))?;
@@ -269,6 +290,43 @@ mod tests {
             "is revoked since 2025-11-20T23:40:54Z (5 min ago), because: leaked\\u{1b}[2J",
         ] {
             assert!(told.contains(part), "{part:?} is not in\n{told}");
+        }
+    }
+
+    #[test]
+    fn what_was_not_refused_is_told_by_what_became_of_it() {
+        for (outcome, status, reason, allowed, expected) in [
+            ("forwarded", 200, None, true, "let through: 200 from app"),
+            ("granted", 200, None, true, "allowed: answered by the gateway itself, 200"),
+            ("preflight", 204, None, true, "preflight: answered by the gateway, 204"),
+            ("allowed", 200, None, true, "allowed: a proxy asked, and forwards it itself"),
+            ("error", 0, None, false, "let through, and broken off: 0"),
+            ("error", 502, Some("upstream_unavailable"), false, "refused: 502 upstream_unavailable"),
+            ("ended", 101, Some("token_expired"), false, "let through: 101; ended when it would have been refused: "),
+            (
+                "would_deny",
+                200,
+                Some("ip_denied"),
+                false,
+                "would be refused: ip_denied; was answered with 200\nnot enforced",
+            ),
+        ] {
+            let mut line = line();
+            for (name, value) in [
+                ("outcome", json!(outcome)),
+                ("status", json!(status)),
+                ("reason", json!(reason)),
+                ("why", Value::Null),
+                ("upstream", json!("app")),
+            ] {
+                insert(&mut line, name, value);
+            }
+            let verdict = verdict_of(line);
+            let told = told(&verdict);
+            assert!(told.contains(&format!("\n\n{expected}")), "{outcome}: {told}");
+            assert_eq!(verdict["allowed"], allowed, "{outcome}");
+            assert_eq!(verdict["enforced"], outcome != "would_deny");
+            assert_eq!(told.contains("  NO  "), reason.is_some(), "{told}");
         }
     }
 

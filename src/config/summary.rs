@@ -38,7 +38,10 @@ impl RouteSummary {
         let networks = |set: &Option<NetworkSet>, what: &str| set.as_ref().map(|set| format!("{} {what}", set.len()));
         let addresses = networks(&route.allow_ips, "allowed").into_iter().chain(networks(&route.deny_ips, "denied"));
         let plans = if route.plans.is_empty() { said("plan") } else { owned(&route.plans) };
+        // Whatever else is demanded there is not.
+        let open = !route.enforce && route.upstream.is_some();
         let needs = [
+            ("enforce", open.then(|| "false".to_owned()).into_iter().collect()),
             ("hosts", said("hosts")),
             ("issuers", said("issuers")),
             ("scopes", route.view.scopes.clone()),

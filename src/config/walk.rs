@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use zeroize::Zeroizing;
 
+use super::keys::elsewhere;
 use super::problem::{At, Problem};
 use crate::nearest::hint;
 
@@ -248,7 +249,8 @@ impl<'s> Walk<'s> {
             let problem = if later.contains(&text) {
                 String::from("not available in this version")
             } else {
-                format!("unknown key{}", hint(text, known.iter().copied()))
+                let hint = elsewhere(text, known).unwrap_or_else(|| hint(text, known.iter().copied()));
+                format!("unknown key{hint}")
             };
             self.inside(text, |walk| walk.fault(name.span(), problem));
         }

@@ -16,6 +16,7 @@ use crate::gate::headers::{Asked, identity_for_people};
 use crate::gate::outcome::{Decision, Denial, Permit};
 use crate::gate::policy::Snapshot;
 use crate::gate::request::RequestId;
+use crate::gate::shadow::is_carried_out;
 use crate::gate::trail::{Step, Trail};
 use crate::gate::verify::jwks;
 use crate::gate::verify::stored::StoredKeys;
@@ -24,12 +25,17 @@ use crate::outbound::HttpFetch;
 
 pub use question::Question;
 
+/// What is said of a verdict that is not carried out.
+pub const UNENFORCED: &str = "not enforced (`enforce = false`): it goes on as it came, without identity headers";
+
 /// What the gate says to a [`Question`].
 #[derive(Debug)]
 pub struct Verdict {
     heading: String,
     trail: Trail,
     decision: Result<Decision, Denial>,
+    /// Whether that is carried out; if not, the request is forwarded whatever it is.
+    enforced: bool,
     /// What a browser will hold against the request that a preflight asks for.
     objection: Option<Objection>,
     /// Names and values that the upstream would get.
@@ -54,12 +60,19 @@ pub async fn judge(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &Questi
     let heading = format!("{} {} from {}", question.method(), question.url, question.peer());
     let request_id = RequestId::generate(question.now());
     let request = question.request();
+    if let (Some(endpoint), Some(steps)) = (&snapshot.decision, &mut trail.steps)
+        && endpoint.rest(request.path).is_some()
+    {
+        let saw = "answers questions of proxies here (`[decision]`): ask about the request that one tells of".into();
+        steps.insert(0, Step { name: "endpoint", saw, passed: true });
+    }
     let asked = Asked { method: request.method, path: request.path, request_id: &request_id, now: request.now };
     let identity = match &decision {
         Ok(Decision::Forward(permit)) => identity_for_people(permit, &asked),
         Ok(Decision::Preflight(_)) | Err(_) => Vec::new(),
     };
-    Verdict { heading, trail, decision, objection, identity, status }
+    let enforced = is_carried_out(&decision, request.method, &trail);
+    Verdict { heading, trail, decision, enforced, objection, identity, status }
 }
 
 /// Judges where no gateway runs: key sets that are needed are fetched, and are fresh at the time of the question.
@@ -77,15 +90,6 @@ pub async fn judge_alone(snapshot: &Snapshot, keys: Arc<StoredKeys>, question: &
 }
 
 impl Verdict {
-    /// Whether the verdict is carried out; if not, the request is forwarded whatever it is.
-    fn enforced(&self) -> bool {
-        match (&self.trail.route, &self.trail.realm) {
-            (Some(route), _) => route.enforce,
-            (None, Some(realm)) => realm.unmatched.is_none(),
-            (None, None) => true,
-        }
-    }
-
     /// Whether the request would be forwarded, were the verdict enforced; of a preflight: whether the browser would go on.
     pub fn allowed(&self) -> bool {
         self.decision.is_ok() && self.objection.is_none()
@@ -135,12 +139,12 @@ impl Verdict {
                 let target = permit.target().unwrap_or("the path as it came");
                 match &permit.route().upstream {
                     Some(upstream) => writeln!(out, "\nallowed: goes to {}, {target}", upstream.name)?,
-                    None => writeln!(out, "\nallowed: the gateway answers itself, by the grant of this path")?,
+                    None => writeln!(out, "\nallowed: the gateway answers itself")?,
                 }
                 for (name, value) in &self.identity {
                     writeln!(out, "  {name}: {}", printable(value))?;
                 }
-                Ok(())
+                self.write_unenforced(out)
             }
             Err(denial) => {
                 let why = denial.why.map_or(String::new(), |why| format!(" ({why}: {})", why.text()));
@@ -151,10 +155,10 @@ impl Verdict {
     }
 
     fn write_unenforced(&self, out: &mut dyn Write) -> io::Result<()> {
-        if self.enforced() {
+        if self.enforced {
             return Ok(());
         }
-        writeln!(out, "not enforced (`enforce = false`): it goes on as it came")
+        writeln!(out, "{UNENFORCED}")
     }
 
     /// For programs.
@@ -168,7 +172,7 @@ impl Verdict {
             preflight.then(|| self.objection.as_ref().map_or_else(|| "allowed".to_owned(), ToString::to_string));
         json!({
             "allowed": self.allowed(),
-            "enforced": self.enforced(),
+            "enforced": self.enforced,
             "status": self.status,
             "reason": denial.map(|denial| denial.reason.as_str()),
             "why": denial.and_then(|denial| denial.why).map(|why| why.as_str()),

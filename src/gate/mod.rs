@@ -15,7 +15,7 @@ pub mod path;
 pub mod policy;
 pub mod request;
 pub mod route;
-mod shadow;
+pub mod shadow;
 pub mod trail;
 mod upstream;
 pub mod verify;

@@ -64,6 +64,14 @@ pub struct DecisionEndpoint {
     pub apart: bool,
 }
 
+impl DecisionEndpoint {
+    /// What a target has after the path of the endpoint; none: it is for something else.
+    pub fn rest<'t>(&self, target: &'t str) -> Option<&'t str> {
+        let rest = target.strip_prefix(&*self.path)?;
+        (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+    }
+}
+
 /// Upper bounds in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {

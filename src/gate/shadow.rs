@@ -16,7 +16,11 @@ use super::trail::Trail;
 /// The route that forwards what is not enforced; none where the decision binds: on routes that are enforced, of grants,
 /// and for what is only asked about. What no route names goes where the realm's requests go.
 pub(super) fn unenforced(realm: &Realm, method: &Method, trail: &Trail) -> Option<Arc<Route>> {
-    if trail.is_rehearsal() || matches!(*method, Method::TRACE | Method::CONNECT) {
+    if trail.is_rehearsal() { None } else { open_route(realm, method, trail) }
+}
+
+fn open_route(realm: &Realm, method: &Method, trail: &Trail) -> Option<Arc<Route>> {
+    if matches!(*method, Method::TRACE | Method::CONNECT) {
         return None;
     }
     match &trail.route {
@@ -24,6 +28,13 @@ pub(super) fn unenforced(realm: &Realm, method: &Method, trail: &Trail) -> Optio
         Some(route) => Some(Arc::clone(route)),
         None => realm.unmatched.clone(),
     }
+}
+
+/// Whether what was decided in a rehearsal would be carried out; if not, the request goes on whatever it is.
+pub fn is_carried_out(judged: &Result<Decision, Denial>, method: &Method, trail: &Trail) -> bool {
+    let binds = |denial: &Denial| denial.reason == Reason::PathAmbiguous;
+    judged.as_ref().is_err_and(binds)
+        || trail.realm.as_ref().is_none_or(|realm| open_route(realm, method, trail).is_none())
 }
 
 /// Notes what enforcement would have answered, and lets the request through without an identity.

@@ -62,7 +62,18 @@ pub(super) fn private(pem: &[u8]) -> Result<Private, KeyFault> {
             let text = "expected a block `PRIVATE KEY`: `openssl pkcs8 -topk8 -nocrypt -in FILE`";
             return Err(KeyFault::new("format", text));
         }
-        "ENCRYPTED PRIVATE KEY" => return Err(KeyFault::new("format", "the private key is encrypted")),
+        "ENCRYPTED PRIVATE KEY" => {
+            return Err(KeyFault::new(
+                "format",
+                "the private key is encrypted; write it without a passphrase: `openssl pkey -in FILE -out NEW`",
+            ));
+        }
+        public if public.ends_with("PUBLIC KEY") => {
+            return Err(KeyFault::new(
+                "format",
+                "this is a public key; expected the private one, a block `PRIVATE KEY`",
+            ));
+        }
         _ => return Err(KeyFault::new("format", "expected a block `PRIVATE KEY`")),
     }
     let malformed = || KeyFault::new("format", "this is no PKCS#8 private key in DER");
@@ -224,6 +235,15 @@ mod tests {
         for bad in ["", "x", "-----BEGIN PUBLIC KEY-----", "-----BEGIN PUBLIC KEY-----\n-----END RSA-----"] {
             assert!(!told(bad).is_empty());
         }
+    }
+
+    #[test]
+    fn whoever_gives_no_private_key_that_can_be_used_is_told_what_to_do() {
+        let told = |text: String| private(text.as_bytes()).map(drop).unwrap_err().to_string();
+        assert!(told(pem("PUBLIC KEY", b"x")).contains("this is a public key"));
+        assert!(told(pem("ENCRYPTED PRIVATE KEY", b"x")).contains("openssl pkey -in FILE -out NEW"));
+        assert!(told(pem("EC PRIVATE KEY", b"x")).contains("openssl pkcs8"));
+        assert!(told(pem("CERTIFICATE", b"x")).contains("`PRIVATE KEY`"));
     }
 
     #[test]

@@ -36,10 +36,20 @@ impl<'a> Names<'a> {
             realm: ending.trail.realm.as_deref().map(|realm| &*realm.name),
             route: route.map(|route| &*route.name),
             upstream: route
-                .filter(|_| !matches!(ending.outcome, Outcome::Denied | Outcome::Allowed | Outcome::Preflight))
+                .filter(|_| got_so_far(ending))
                 .and_then(|route| route.upstream.as_ref())
                 .map(|upstream| &*upstream.name),
         }
+    }
+}
+
+/// Whether the request was sent to the upstream of its route, or meant to be.
+fn got_so_far(ending: &Ending<'_>) -> bool {
+    match ending.outcome {
+        Outcome::Denied | Outcome::Allowed | Outcome::Preflight => false,
+        // A proxy that asks about such a request forwards it itself.
+        Outcome::WouldDeny => ending.upstream.is_some(),
+        Outcome::Forwarded | Outcome::Granted | Outcome::Ended | Outcome::Error => true,
     }
 }
 

@@ -254,6 +254,24 @@ fn an_allowed_request_is_explained_to_the_headers_that_the_upstream_gets() {
 }
 
 #[test]
+fn whoever_asks_about_the_endpoint_for_questions_is_told_what_to_ask_about() {
+    let house = House::new();
+    let endpoint = |house: &House| {
+        let (_, verdict) = house.explain("GET", "http://api.test/ask?x", "", &[]);
+        verdict["steps"].as_array().is_some_and(|steps| steps.iter().any(|step| step["step"] == "endpoint"))
+    };
+    assert!(!endpoint(&house));
+    let file = house.path().join("portcullis.toml");
+    let main = std::fs::read_to_string(&file).expect("the file");
+    let main = main.replacen("[server]", "[decision]\npath = \"/ask\"\n[server]\ntrusted_proxies = [\"127.0.0.1\"]", 1);
+    std::fs::write(&file, main).expect("written");
+    assert!(endpoint(&house));
+    let (text, verdict) = house.explain("GET", "http://api.test/asking", "", &[]);
+    assert!(!text.out.contains("endpoint"), "{}", text.out);
+    assert_eq!(verdict["reason"], "no_route");
+}
+
+#[test]
 fn an_assertion_is_explained_by_its_claims_and_not_made() {
     let key = rcgen::KeyPair::generate().expect("a key");
     let rules =

@@ -35,6 +35,24 @@ scopes = ["orders:read"]
 upstream = "app"
 "#;
 
+const SHADOW: &str = r#"
+realm = "shadow"
+hosts = ["shadow.test"]
+upstream = "http://127.0.0.1:9"
+enforce = false
+
+[[api_keys]]
+prefix = "sk_shadow_"
+
+[[routes]]
+path = "/closed"
+auth = ["api_key"]
+
+[[routes]]
+path = "/open"
+auth = ["public"]
+"#;
+
 /// A configuration whose store does not exist yet, and who administers it.
 struct House {
     directory: TempDir,
@@ -247,8 +265,10 @@ impl House {
     fn serve(&self) -> (Served, String) {
         let copy = TempDir::new().expect("a directory");
         std::fs::create_dir(copy.path().join("realms")).expect("made");
-        for name in ["portcullis.toml", "realms/realm0.toml"] {
-            std::fs::copy(self.path().join(name), copy.path().join(name)).expect("copied");
+        let realms = std::fs::read_dir(self.path().join("realms")).expect("realms");
+        let realms = realms.map(|realm| Path::new("realms").join(realm.expect("an entry").file_name()));
+        for name in realms.chain([PathBuf::from("portcullis.toml")]) {
+            std::fs::copy(self.path().join(&name), copy.path().join(&name)).expect("copied");
         }
         let served = Served::start(copy, &self.env);
         let url = format!("http://{}", served.admin);
@@ -331,6 +351,38 @@ fn keys_in_the_clear_and_rows_with_their_owners_come_through_a_pipe() {
 
 fn digest(text: &str) -> String {
     portcullis::secret::CredentialDigest::of(text.as_bytes()).to_hex()
+}
+
+#[test]
+fn what_is_not_enforced_is_explained_so_here_and_from_the_gateway() {
+    let mut house = House::new();
+    house.file("realms/shadow.toml", SHADOW);
+    let token = house.secret(&["admin-token", "create", "tests", "--scope", "admin:read"]);
+    house.env.insert("PORTCULLIS_ADMIN_TOKEN".to_owned(), token);
+    let (served, url) = house.serve();
+    for (target, verdict, code) in [
+        ("http://shadow.test/closed", "refused: 401 missing_credentials", 1),
+        ("http://shadow.test/open", "allowed: goes to 127.0.0.1:9", 0),
+    ] {
+        let words = ["explain", "GET", target];
+        for via in [&["--admin", url.as_str()][..], &[]] {
+            let told = house.command(words.iter().chain(via).copied()).end();
+            let lines: Vec<_> = told.out.lines().rev().take(2).collect();
+            let expected = "not enforced (`enforce = false`): it goes on as it came, without identity headers";
+            assert!(lines[0] == expected && lines[1].starts_with(verdict), "{told:?}");
+            assert_eq!(told.code, code, "{told:?}");
+        }
+    }
+    // What binds in any case is not said to go on.
+    for (method, target, reason) in [
+        ("GET", "http://shadow.test/a//b", "path_ambiguous"),
+        ("TRACE", "http://shadow.test/closed", "method_not_allowed"),
+        ("GET", "http://nobody.test/closed", "unknown_host"),
+    ] {
+        let told = house.command(["explain", method, target]).end();
+        assert!(told.code == 1 && told.out.contains(reason) && !told.out.contains("not enforced"), "{told:?}");
+        assert_eq!(served.get("/a//b").host("shadow.test").send().status, 400);
+    }
 }
 
 #[test]

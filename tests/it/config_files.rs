@@ -104,6 +104,12 @@ upstream = "reports"
 [[routes]]
 path = "/"
 auth = ["public"]
+
+[[routes]]
+path = "/trial"
+auth = ["jwt"]
+scopes = ["a"]
+enforce = false
 "#;
     let files = directory(&[("realms/shop.toml", (realm("{ env = \"SECRET\" }") + more).as_bytes())]);
     let (code, out, err) = check(files.path(), &[]);
@@ -112,13 +118,14 @@ auth = ["public"]
     assert_eq!(
         lines,
         [
-            "DIR: good: 1 realm, 3 routes",
+            "DIR: good: 1 realm, 4 routes",
             "",
             "realm methods path auth upstream needs",
             "shop any /me/** jwt 127.0.0.1:9000 -",
             "shop GET,PUT /orders/{id} jwt,api_key reports issuers: house; scopes: orders:{access}; one of the scopes: a, \
              b; roles: editor, root; plan: Growth; attributes: region, level; addresses: 2 allowed, 1 denied; limits: slow",
             "shop any / public 127.0.0.1:9000 -",
+            "shop any /trial jwt 127.0.0.1:9000 enforce: false; scopes: a",
         ]
     );
 

@@ -417,6 +417,22 @@ fn every_alert_says_what_it_means_and_what_to_do_and_is_in_the_manual() {
 }
 
 #[test]
+fn every_outcome_of_a_request_is_explained_beside_its_panel_and_in_the_manual() {
+    let source = fs::read_to_string("src/telemetry/mod.rs").expect("the source");
+    let names = source.split("impl Outcome {").nth(1).and_then(|rest| rest.split("\n}\n").next()).expect("the names");
+    let names: Vec<_> = names.lines().filter_map(|line| Some(literal(line.split_once("=> ")?.1)?.0)).collect();
+    assert!(names.len() >= 8 && names.iter().any(|name| name == "allowed"), "{names:?}");
+    let dashboard = dashboard();
+    let panel = panels(&dashboard).iter().find(|panel| panel["title"] == "Requests by outcome").expect("the panel");
+    let manual = fs::read_to_string("docs/operations.md").expect("the manual");
+    for name in names {
+        let told = panel["description"].as_str().is_some_and(|text| text.contains(&format!("`{name}`")));
+        assert!(told, "the panel does not say what `{name}` is");
+        assert!(manual.contains(&format!("\n| `{name}` | ")), "docs/operations.md does not say what `{name}` is");
+    }
+}
+
+#[test]
 fn the_dashboard_is_one_that_can_be_imported() {
     let dashboard = dashboard();
     assert_eq!(dashboard["uid"], "portcullis");

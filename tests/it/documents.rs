@@ -129,6 +129,14 @@ fn the_worked_example_of_a_port_is_the_realm_that_is_shipped() {
 }
 
 #[test]
+fn the_readme_leads_to_every_page() {
+    let readme = fs::read_to_string("README.md").expect("the readme");
+    let pages = documents().into_iter().filter(|path| path.starts_with("docs"));
+    let missing: Vec<_> = pages.filter(|path| !readme.contains(&format!("]({})", path.display()))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn every_link_in_the_documents_leads_somewhere() {
     let mut broken = Vec::new();
     let more = ["CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"].map(PathBuf::from);

@@ -45,7 +45,7 @@ impl Shape for OwnCors {
             DeValue::Boolean(false) => Some(Self::Off),
             DeValue::Table(_) => Cors::read(value, walk).map(|table| Self::Table(Box::new(table))),
             _ => {
-                walk.unexpected(value, "a table, or `false`");
+                walk.unexpected(value, "a table such as `{ origins = [\"https://app.example.com\"] }`, or `false`");
                 None
             }
         }

@@ -27,10 +27,27 @@ pub(crate) use tls::{Tls, TlsCertificate};
 pub(crate) use tokens::{TokenKind, Tokens};
 pub(crate) use upstream::{Eject, HealthCheck, Upstream, UpstreamServer, UpstreamTimeouts, UpstreamTls};
 
+use super::walk::{Kind, Shape};
+
+/// Where the key `name` belongs, if the table whose keys are `known` is the gateway's and it is a realm's, or the other way
+/// round.
+pub(crate) fn elsewhere(name: &str, known: &[&str]) -> Option<String> {
+    let has = |kind: &Kind, name: &str| match kind {
+        Kind::Table(section) => section.keys.iter().any(|key| key.name == name),
+        Kind::Leaf(..) | Kind::List(_) | Kind::Named(_) | Kind::OneOf(_) => false,
+    };
+    let (root, realm) = (Root::kind(), Realm::kind());
+    let is = |kind: &Kind| known.len() > 3 && known.iter().all(|key| has(kind, key));
+    if is(&root) && has(&realm, name) {
+        return Some("; it belongs in a realm: `realms/NAME.toml`, or `[realms.NAME]`".to_owned());
+    }
+    let belongs = is(&realm) && has(&root, name);
+    belongs.then(|| "; it belongs at the top of `portcullis.toml`, for all realms".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::walk::{Kind, Shape};
 
     fn each_section(kind: &Kind, then: &mut dyn FnMut(&crate::config::walk::Section)) {
         match kind {

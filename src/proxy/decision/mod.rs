@@ -18,16 +18,16 @@ use crate::gate::limit::Quota;
 use crate::gate::outcome::{Decision, Denial, Permit, Reason, Why};
 use crate::gate::policy::DecisionEndpoint;
 
-/// Whether a request is for the endpoint. What only begins like it is, too, and finds nothing: Envoy puts the original target
-/// there, and `OPTIONS *` has one without a slash. No route may answer that.
+/// Whether a request is for the endpoint. `…/decide*` is, too, and finds nothing: Envoy puts the original target there, and
+/// `OPTIONS *` has one without a slash. No route may answer that.
 pub(super) fn is_asked(session: &Session, endpoint: &DecisionEndpoint) -> bool {
-    adapt::target(session.req_header()).is_ok_and(|target| target.starts_with(&*endpoint.path))
+    adapt::target(session.req_header()).is_ok_and(|target| is_meant(target.as_bytes(), endpoint))
 }
 
-/// What a target has after the path of the endpoint; none: it is for something else.
-fn rest<'t>(target: &'t str, endpoint: &DecisionEndpoint) -> Option<&'t str> {
-    let rest = target.strip_prefix(&*endpoint.path)?;
-    (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
+/// The same of a target that nobody has looked at yet. A longer name is another path.
+pub(super) fn is_meant(target: &[u8], endpoint: &DecisionEndpoint) -> bool {
+    let of_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    target.strip_prefix(endpoint.path.as_bytes()).is_some_and(|rest| !rest.first().is_some_and(of_a_name))
 }
 
 /// Answers a request for the endpoint, or one that is not on a listener that has nothing else.
@@ -47,7 +47,7 @@ async fn judge(gateway: &Gateway, session: &Session, exchange: &mut Exchange) ->
     let Exchange { live, trail, at, original, .. } = exchange;
     let header = session.req_header();
     let endpoint = live.snapshot.decision.as_ref();
-    let rest = endpoint.and_then(|endpoint| rest(adapt::target(header).ok()?, endpoint));
+    let rest = endpoint.and_then(|endpoint| endpoint.rest(adapt::target(header).ok()?));
     let rest = rest.ok_or(Denial::new(Reason::NoRoute))?;
     let trusted = &live.snapshot.trusted_proxies;
     if !trusted.trusts(trail.peer_ip) {

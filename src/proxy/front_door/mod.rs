@@ -32,7 +32,7 @@ use head::Limits;
 use tls::Securing;
 pub(super) use window::Window;
 
-use super::{Forwarder, Gateway, Live};
+use super::{Forwarder, Gateway, Live, decision};
 use crate::clock::UnixMillis;
 use crate::gate::dialect::Rendered;
 use crate::gate::request::RequestId;
@@ -164,7 +164,7 @@ impl Rules for Gateway {
 
     fn is_question(&self, target: &[u8]) -> bool {
         let live = self.live.load();
-        live.snapshot.decision.as_ref().is_some_and(|endpoint| target.starts_with(endpoint.path.as_bytes()))
+        live.snapshot.decision.as_ref().is_some_and(|endpoint| decision::is_meant(target, endpoint))
     }
 
     fn ended(&self, refused: &Refused<'_>) {

@@ -219,7 +219,7 @@ impl Metrics {
             )?,
             rate_limited: declare.counters(
                 "rate_limited_total",
-                "Requests refused by a rate limit.",
+                "Requests over a rate limit: refused, or let through where nothing is enforced.",
                 &["realm", "limit"],
             )?,
             token_cache: Lookups::of(&cache, "tokens"),

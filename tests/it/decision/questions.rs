@@ -210,15 +210,17 @@ fn the_ways_of_nginx_ingress_and_envoy_are_understood_too() {
 }
 
 #[test]
-fn no_route_answers_what_begins_like_the_endpoint() {
+fn no_route_answers_what_stands_below_the_endpoint() {
     let all = "\n[[routes]]\npath = \"/_portcullis/{any}\"\nauth = [\"public\"]\n";
     let (upstream, standard) = (Upstream::start(), Standard::new());
     let builder = Gateway::builder().standard_with(&standard, all).upstream(&upstream);
     let gateway = builder.server_toml("trusted_proxies = [\"127.0.0.1\"]\n[decision]").start();
     let asker = gateway.caller().from("127.0.0.1");
-    asker.get("/_portcullis/other").send().ok();
+    for other in ["/_portcullis/other", "/_portcullis/decided", "/_portcullis/decide-x"] {
+        asker.get(other).send().ok();
+    }
     upstream.forget();
-    for rest in ["*", "d", "%2f", ".", "*?x"] {
+    for rest in ["*", "%2f", "*?x", "!"] {
         asker.call("OPTIONS", &format!("{ENDPOINT}{rest}")).send().denied("no_route");
     }
     upstream.assert_untouched();
@@ -340,6 +342,8 @@ fn a_realm_in_shadow_allows_everything_and_names_nobody() {
     ] {
         let answer = call.send().ok();
         assert!(identity(&answer).is_empty(), "{answer:?}");
+        // The gateway sends it nowhere.
+        assert_eq!(house.gateway.line_of(&answer)["upstream"], json!(null));
     }
     assert_eq!(house.gateway.metric("portcullis_would_denials_total", &[]), 2.0);
     // How a path is read is no matter of trust.
