@@ -69,13 +69,18 @@ impl std::fmt::Display for Latency {
 }
 
 /// What `postgres` waits with.
-fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+fn eventually<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    within(Duration::from_secs(60), what, probe)
+}
+
+/// The same, until it takes too long.
+fn within<T>(deadline: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let watch = Stopwatch::start();
     loop {
         if let Some(value) = probe() {
             return value;
         }
-        assert!(watch.elapsed() < Duration::from_secs(60), "did not happen: {what}");
+        assert!(watch.elapsed() < deadline, "did not happen: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

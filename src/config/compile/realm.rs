@@ -132,6 +132,7 @@ fn unmatched(work: &mut Compiler<'_>, raw: &keys::Realm, parts: &RealmParts<'_>)
     if raw.enforce.value {
         return None;
     }
+    work.warn(&raw.enforce.at, "requests go on whatever is decided about them, but on routes with `enforce = true`");
     if parts.default_missing {
         let text = "the realm has no `upstream`: what no route names has nowhere to go and is refused, enforced or not";
         work.warn(&raw.enforce.at, text);

@@ -149,7 +149,7 @@ pub(super) fn route(
         index,
         cors: cors.map(|said| said.to(&methods, Some(&guarded))),
         view: view::route(raw),
-        enforce: raw.enforce.value().copied().unwrap_or(parts.enforce),
+        enforce: enforced(work, &raw.enforce, parts.enforce),
         auth: guarded.auth,
         places: guarded.places,
         issuers: guarded.issuers,
@@ -197,6 +197,17 @@ pub(super) fn methods(work: &mut Compiler<'_>, slot: &Slot<Vec<Item<String>>>) -
         }
     }
     (!methods.is_empty()).then_some(methods)
+}
+
+/// Whether decisions are carried out. Who reads the log at a start shall know where they are not.
+fn enforced(work: &mut Compiler<'_>, slot: &Slot<bool>, realm: bool) -> bool {
+    match slot.get() {
+        Some(Item { value: false, at, .. }) if realm => {
+            work.warn(at, "requests go on whatever is decided about them");
+            false
+        }
+        given => given.map_or(realm, |enforce| enforce.value),
+    }
 }
 
 fn upstream(work: &mut Compiler<'_>, item: &Item<Raw>, parts: &mut RealmParts<'_>) -> Option<Arc<Upstream>> {

@@ -277,3 +277,18 @@ fn a_place_in_a_single_file_is_told_by_its_name() {
     let config = load(&path, &Sources { env: &env, secrets: true }).unwrap();
     assert_eq!(config.snapshot.realms[0].view.clients[0].source, "one.toml:4");
 }
+
+#[test]
+fn who_starts_the_gateway_is_told_what_is_not_enforced() {
+    let second = "[[routes]]\npath = '/bound'\nauth = ['public']\nenforce = ";
+    let told = |rest: String| {
+        let config = shop(&rest).unwrap();
+        let places = config.warnings.0.iter().map(|problem| problem.key.clone());
+        places.filter(|key| key.ends_with("enforce")).collect::<Vec<_>>()
+    };
+    assert_eq!(told(format!("{PUBLIC}{second}true\n")), [""; 0]);
+    assert_eq!(told(format!("{PUBLIC}{second}false\n")), ["routes[1].enforce"]);
+    assert_eq!(told(format!("enforce = false\n{PUBLIC}{second}true\n")), ["enforce"]);
+    // Once is enough.
+    assert_eq!(told(format!("enforce = false\n{PUBLIC}{second}false\n")), ["enforce"]);
+}
