@@ -7,6 +7,7 @@ pub mod cors;
 pub mod credential;
 pub mod dialect;
 pub mod document;
+pub mod endpoint;
 pub mod headers;
 pub mod limit;
 pub mod network;

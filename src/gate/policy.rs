@@ -13,6 +13,7 @@ use super::cors::Cors;
 use super::credential::Place;
 use super::dialect::Dialect;
 use super::document::Document;
+use super::endpoint::DecisionEndpoint;
 use super::headers::IdentityHeaders;
 use super::limit::Limiter;
 use super::network::NetworkSet;
@@ -53,23 +54,6 @@ pub struct Snapshot {
     pub dialect: Arc<Dialect>,
     /// Where other proxies ask; none: nowhere.
     pub decision: Option<DecisionEndpoint>,
-}
-
-/// Where other proxies ask about requests that they forward themselves.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DecisionEndpoint {
-    /// Its path, without a trailing slash.
-    pub path: Box<str>,
-    /// Whether listeners have nothing else to do, and so no other listener has it.
-    pub apart: bool,
-}
-
-impl DecisionEndpoint {
-    /// What a target has after the path of the endpoint; none: it is for something else.
-    pub fn rest<'t>(&self, target: &'t str) -> Option<&'t str> {
-        let rest = target.strip_prefix(&*self.path)?;
-        (rest.is_empty() || rest.starts_with(['/', '?'])).then_some(rest)
-    }
 }
 
 /// Upper bounds in bytes.
@@ -259,7 +243,8 @@ impl Route {
         self.grant.is_some() || self.document.is_some()
     }
 
-    /// What says which pages of other origins may read its answers, if it holds by now: what is not enforced is left to the upstream, too.
+    /// Which pages of other origins may read its answers, as far as that holds by now: what is not enforced is left to the
+    /// upstream, too.
     pub fn cors_in_force(&self) -> Option<&Cors> {
         self.cors.as_deref().filter(|_| self.enforce)
     }

@@ -9,17 +9,15 @@ use super::exchange::Exchange;
 use super::{answer, cors};
 use crate::gate::dialect::Rendered;
 use crate::gate::document::Document;
-use crate::gate::outcome::Permit;
 
 /// For so long nobody needs to ask again.
 const CACHED: &str = "public, max-age=300";
 
-/// Answers a request that the gate has allowed to a document; with 304 who has it already.
+/// Answers a request with a document that the gate has allowed to it; with 304 where the client has it already.
 ///
 /// # Errors
 /// The client could not be written to.
-pub(super) async fn give(session: &mut Session, exchange: &mut Exchange, permit: &Permit) -> Result<()> {
-    let Some(document) = &permit.route().document else { return Ok(()) };
+pub(super) async fn give(session: &mut Session, exchange: &mut Exchange, document: &Document) -> Result<()> {
     let asked = session.req_header().headers.get_all(IF_NONE_MATCH);
     let had = asked.iter().filter_map(|value| value.to_str().ok()).any(|tags| document.is_had(tags));
     exchange.granted(None);

@@ -94,7 +94,10 @@ impl Forwarder {
     /// Whether the request is a question about another one, or must be treated as one.
     fn is_question(&self, session: &Session, exchange: &Exchange) -> bool {
         let endpoint = exchange.live.snapshot.decision.as_ref().filter(|endpoint| !endpoint.apart);
-        self.decides_only || endpoint.is_some_and(|endpoint| decision::is_asked(session, endpoint))
+        self.decides_only
+            || endpoint.is_some_and(|endpoint| {
+                adapt::target(session.req_header()).is_ok_and(|target| endpoint.covers(target.as_bytes()))
+            })
     }
 
     /// Asks the gate, then what only the edge can know.
@@ -148,15 +151,15 @@ impl ProxyHttp for Forwarder {
                 cors::answer(session, exchange, &preflight).await?;
                 return Ok(true);
             }
-            Ok(Ok(Decision::Forward(permit))) if permit.route().document.is_some() => {
-                document::give(session, exchange, &permit).await?;
-                return Ok(true);
-            }
-            Ok(Ok(Decision::Forward(permit))) if permit.route().grant.is_some() => {
-                grant::serve(self.gateway.tokens.as_ref(), session, exchange, &permit).await?;
-                return Ok(true);
-            }
             Ok(Ok(Decision::Forward(permit))) => {
+                if let Some(document) = &permit.route().document {
+                    document::give(session, exchange, document).await?;
+                    return Ok(true);
+                }
+                if permit.route().grant.is_some() {
+                    grant::serve(self.gateway.tokens.as_ref(), session, exchange, &permit).await?;
+                    return Ok(true);
+                }
                 exchange.permit = Some(permit);
                 return Ok(false);
             }

@@ -4,8 +4,8 @@ use super::{Compiler, Input};
 use crate::config::keys::Decision;
 use crate::config::problem::At;
 use crate::config::walk::Item;
+use crate::gate::endpoint::DecisionEndpoint;
 use crate::gate::path::{PathRules, normalize};
-use crate::gate::policy::DecisionEndpoint;
 
 /// Where other proxies ask; none: nowhere.
 pub(super) fn endpoint(work: &mut Compiler<'_>, input: &Input) -> Option<DecisionEndpoint> {

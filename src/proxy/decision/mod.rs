@@ -16,19 +16,6 @@ use crate::gate::dialect::Rendered;
 use crate::gate::headers::{Asked, set_identity};
 use crate::gate::limit::Quota;
 use crate::gate::outcome::{Decision, Denial, Permit, Reason, Why};
-use crate::gate::policy::DecisionEndpoint;
-
-/// Whether a request is for the endpoint. `…/decide*` is, too, and finds nothing: Envoy puts the original target there, and
-/// `OPTIONS *` has one without a slash. No route may answer that.
-pub(super) fn is_asked(session: &Session, endpoint: &DecisionEndpoint) -> bool {
-    adapt::target(session.req_header()).is_ok_and(|target| is_meant(target.as_bytes(), endpoint))
-}
-
-/// The same of a target that nobody has looked at yet. A longer name is another path.
-pub(super) fn is_meant(target: &[u8], endpoint: &DecisionEndpoint) -> bool {
-    let of_a_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
-    target.strip_prefix(endpoint.path.as_bytes()).is_some_and(|rest| !rest.first().is_some_and(of_a_name))
-}
 
 /// Answers a request for the endpoint, or one that is not on a listener that has nothing else.
 ///

@@ -8,6 +8,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::super::book::Book;
 use super::*;
 use crate::gate::outcome::Reason;
 
@@ -41,29 +42,6 @@ impl HttpServerApp for Echo {
         session.write_response_body(Bytes::from(text), true).await.ok()?;
         let settings = HttpPersistentSettings::for_session(&session);
         Some(ReusedHttpStream::from_reusable_stream(session.finish().await.ok()??, settings))
-    }
-}
-
-/// Remembers what was refused.
-#[derive(Default)]
-struct Book(Mutex<Vec<(Reason, String)>>);
-
-impl Rules for Book {
-    fn limits(&self) -> Limits {
-        Limits::new(64, 4096)
-    }
-
-    fn refuse(&self, refused: &Refused<'_>) -> Rendered {
-        self.0.lock().unwrap().push((refused.denial.reason, refused.sketch.path.to_owned()));
-        Rendered { status: refused.denial.reason.public().status, headers: Vec::new(), body: b"no".to_vec() }
-    }
-
-    fn is_question(&self, _target: &[u8]) -> bool {
-        false
-    }
-
-    fn ended(&self, _: &Refused<'_>) {
-        unreachable!("every refusal is answered");
     }
 }
 

@@ -1,6 +1,8 @@
 //! Where connections arrive: between the listener and the proxy engine. What has to be known before a byte is parsed
 //! belongs here (the PROXY protocol, TLS, deadlines, the strict check of heads); what a request may do does not.
 
+#[cfg(test)]
+mod book;
 mod chunks;
 mod client_certificate;
 mod connection;
@@ -32,7 +34,7 @@ use head::Limits;
 use tls::Securing;
 pub(super) use window::Window;
 
-use super::{Forwarder, Gateway, Live, decision};
+use super::{Forwarder, Gateway, Live};
 use crate::clock::UnixMillis;
 use crate::gate::dialect::Rendered;
 use crate::gate::request::RequestId;
@@ -164,7 +166,7 @@ impl Rules for Gateway {
 
     fn is_question(&self, target: &[u8]) -> bool {
         let live = self.live.load();
-        live.snapshot.decision.as_ref().is_some_and(|endpoint| decision::is_meant(target, endpoint))
+        live.snapshot.decision.as_ref().is_some_and(|endpoint| endpoint.covers(target))
     }
 
     fn ended(&self, refused: &Refused<'_>) {

@@ -1,5 +1,4 @@
 use std::future::poll_fn;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::super::book::Book;
 use super::*;
 use crate::gate::outcome::Reason;
 
@@ -36,30 +36,6 @@ impl HttpServerApp for Echo {
         }
         answer(&mut session, Rendered { status: 200, headers: Vec::new(), body: target }).await.ok()?;
         None
-    }
-}
-
-/// Remembers what was refused, and what was ended.
-#[derive(Default)]
-struct Book(Mutex<Vec<(Reason, String)>>);
-
-impl Rules for Book {
-    fn limits(&self) -> Limits {
-        Limits::new(64, 4096)
-    }
-
-    fn refuse(&self, refused: &Refused<'_>) -> Rendered {
-        self.0.lock().unwrap().push((refused.denial.reason, refused.sketch.path.to_owned()));
-        Rendered { status: refused.denial.reason.public().status, headers: Vec::new(), body: b"no".to_vec() }
-    }
-
-    fn is_question(&self, _target: &[u8]) -> bool {
-        false
-    }
-
-    fn ended(&self, refused: &Refused<'_>) {
-        assert_eq!(refused.sketch.version, "2");
-        self.0.lock().unwrap().push((refused.denial.reason, "-".to_owned()));
     }
 }
 
