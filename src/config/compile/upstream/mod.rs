@@ -168,33 +168,28 @@ fn authority(server: &ServerAddress, default: u16) -> String {
 }
 
 fn upstream_timeouts(work: &mut Compiler<'_>, raw: &UpstreamTimeouts) -> Timeouts {
-    let mut bounded = |item: &Item<Duration>, most| {
-        work.positive(item, most);
-        Some(item.value)
-    };
-    Timeouts {
-        connect: bounded(&raw.connect, HOUR),
-        read: bounded(&raw.read, HOUR),
-        write: bounded(&raw.write, HOUR),
-        idle: bounded(&raw.idle, HOUR),
-        tunnel: bounded(&raw.tunnel, WEEK),
-    }
+    timeouts(work, [&raw.connect, &raw.read, &raw.write, &raw.idle, &raw.tunnel].map(Some))
 }
 
 /// Timeouts of a route, where they differ.
 pub(super) fn route_timeouts(work: &mut Compiler<'_>, slot: &Slot<RawTimeouts>) -> Timeouts {
     let Some(raw) = slot.value() else { return Timeouts::default() };
-    let mut bounded = |slot: &Slot<Duration>, most| {
-        if let Some(item) = slot.get() {
-            work.positive(item, most);
-        }
-        slot.value().copied()
+    timeouts(work, [&raw.connect, &raw.read, &raw.write, &raw.idle, &raw.tunnel].map(Slot::get))
+}
+
+/// As far as they are given, in the order of the keys.
+fn timeouts(work: &mut Compiler<'_>, given: [Option<&Item<Duration>>; 5]) -> Timeouts {
+    let mut bounded = |item: Option<&Item<Duration>>, most| {
+        let item = item?;
+        work.positive(item, most);
+        Some(item.value)
     };
+    let [connect, read, write, idle, tunnel] = given;
     Timeouts {
-        connect: bounded(&raw.connect, HOUR),
-        read: bounded(&raw.read, HOUR),
-        write: bounded(&raw.write, HOUR),
-        idle: bounded(&raw.idle, HOUR),
-        tunnel: bounded(&raw.tunnel, WEEK),
+        connect: bounded(connect, HOUR),
+        read: bounded(read, HOUR),
+        write: bounded(write, HOUR),
+        idle: bounded(idle, HOUR),
+        tunnel: bounded(tunnel, WEEK),
     }
 }
